@@ -1,0 +1,36 @@
+# Everything a fresh machine needs besides Python 3.11 or later with venv, a C++20 compiler and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+DEMO ?= demo
+
+.PHONY: demo test lint clean
+
+# The whole way once: synthetic clips, training, scores, pictures, a video and a page that shows them.
+demo: $(VENV)/.built
+	$(BIN)/rpstn demo --out $(DEMO)
+
+test: $(VENV)/.built
+	$(BIN)/python -m pytest -q python_tests
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check rpstn_ext training python_tests benchmarks
+	$(BIN)/ruff format --check rpstn_ext training python_tests benchmarks
+
+$(VENV)/.installed: constraints.txt requirements.txt
+	@command -v c++ >/dev/null || { echo "make: expected a C++20 compiler (c++) on PATH, found none; install g++ or clang"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: expected Python 3.11 or later, got $$($(PYTHON) --version); name one: make PYTHON=python3.12"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install -q -r requirements.txt -c constraints.txt
+	touch $@
+
+# Editable, so Python files are used where they lie; a new one is found after this has run again (three seconds).
+SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cmake rpstn_ext training -name '*.*' -not -name '*.pyc')
+$(VENV)/.built: $(VENV)/.installed $(SOURCES)
+	$(PIP) install -q --no-build-isolation --no-deps -e .
+	touch $@
+
+clean:
+	rm -rf $(VENV) build $(DEMO)
