@@ -1,0 +1,83 @@
+#pragma once
+
+// The one spelling of every error message; rpstn_ext/ops/checks.py raises the same classes with the same words.
+// Sizes are SymInt, so the same checks serve real, meta and fake tensors.
+
+#include <cmath>
+#include <initializer_list>
+
+#include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
+#include <c10/core/SymIntArrayRef.h>
+#include <c10/util/Exception.h>
+
+namespace rpstn {
+
+struct NamedTensor {
+  const char* name;
+  const at::Tensor& tensor;
+};
+
+inline void check_dims(const char* op, NamedTensor t, const char* layout) {
+  TORCH_CHECK_VALUE(t.tensor.dim() == 4, op, ": expected ", t.name, " to have 4 dimensions ", layout,
+                    ", got shape ", t.tensor.sym_sizes());
+}
+
+inline void check_shape(const char* op, NamedTensor t, c10::SymIntArrayRef shape) {
+  TORCH_CHECK_VALUE(t.tensor.sym_sizes() == shape, op, ": expected ", t.name, " to have shape ", shape, ", got ",
+                    t.tensor.sym_sizes());
+}
+
+// All floating, all on the device of the first.
+inline void check_tensors(const char* op, std::initializer_list<NamedTensor> tensors) {
+  for (const auto& t : tensors) {
+    const auto dtype = t.tensor.scalar_type();
+    TORCH_CHECK_TYPE(dtype == at::kDouble || dtype == at::kFloat || dtype == at::kHalf || dtype == at::kBFloat16,
+                     op, ": expected ", t.name, " to be float64, float32, float16 or bfloat16, got ",
+                     c10::getDtypeNames(dtype).first);
+  }
+  const auto& first = *tensors.begin();
+  for (const auto& t : tensors) {
+    TORCH_CHECK(t.tensor.device() == first.tensor.device(), op, ": expected ", t.name, " on ",
+                first.tensor.device(), " like ", first.name, ", got ", t.tensor.device());
+  }
+}
+
+inline void check_joint_relation(
+    const at::Tensor& heatmaps, const at::Tensor& weight_g, const at::Tensor& bias_g, const at::Tensor& weight_o,
+    const at::Tensor& bias_o, double scale) {
+  const char* op = "joint_relation";
+  check_dims(op, {"heatmaps", heatmaps}, "[B, K, H, W]");
+  const c10::SymInt matrix[] = {heatmaps.sym_size(1), heatmaps.sym_size(1)};
+  const c10::SymIntArrayRef row(matrix, 1);
+  check_shape(op, {"weight_g", weight_g}, matrix);
+  check_shape(op, {"bias_g", bias_g}, row);
+  check_shape(op, {"weight_o", weight_o}, matrix);
+  check_shape(op, {"bias_o", bias_o}, row);
+  check_tensors(op, {{"heatmaps", heatmaps}, {"weight_g", weight_g}, {"bias_g", bias_g},
+                     {"weight_o", weight_o}, {"bias_o", bias_o}});
+  TORCH_CHECK_VALUE(std::isfinite(scale), op, ": expected scale to be finite, got ", scale);
+}
+
+inline void check_dynamic_conv2d(
+    const at::Tensor& features, const at::Tensor& kernels, const c10::SymInt& top, const c10::SymInt& left,
+    const c10::SymInt& bottom, const c10::SymInt& right) {
+  const char* op = "dynamic_conv2d";
+  check_dims(op, {"features", features}, "[B, C, H, W]");
+  check_dims(op, {"kernels", kernels}, "[B, C, kh, kw]");
+  const auto planes = features.sym_sizes().slice(0, 2);
+  TORCH_CHECK_VALUE(kernels.sym_sizes().slice(0, 2) == planes, op,
+                    ": expected kernels to have the samples and channels ", planes, " of features, got shape ",
+                    kernels.sym_sizes());
+  check_tensors(op, {{"features", features}, {"kernels", kernels}});
+  const c10::SymInt padding[] = {top, left, bottom, right};
+  TORCH_CHECK_VALUE(top >= 0 && left >= 0 && bottom >= 0 && right >= 0, op,
+                    ": expected padding of at least 0, got ", c10::SymIntArrayRef(padding));
+  const auto size = kernels.sym_sizes().slice(2);
+  const c10::SymInt padded[] = {features.sym_size(2) + top + bottom, features.sym_size(3) + left + right};
+  TORCH_CHECK_VALUE(size[0] >= 1 && size[1] >= 1 && size[0] <= padded[0] && size[1] <= padded[1], op,
+                    ": expected kernels of at least 1 x 1 that fit into the padded features ",
+                    c10::SymIntArrayRef(padded), ", got ", size);
+}
+
+}  // namespace rpstn

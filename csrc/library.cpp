@@ -1,0 +1,23 @@
+// Every schema of the package. Each operation's backend registers itself: autograd/<op>.cpp (autograd, shape
+// inference, autocast), cpu/<op>.cpp. Only joint_relation and dynamic_conv2d are for users; the others are steps of
+// their derivatives, registered so that compilers can trace them.
+
+#include <torch/library.h>
+
+TORCH_LIBRARY(rpstn_ext, m) {
+  m.def("joint_relation(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, "
+        "float scale=1.0) -> Tensor");
+  // The result and S = scale * X X^T [B, K, K], in float32 or float64.
+  m.def("joint_relation_forward(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, "
+        "float scale) -> (Tensor, Tensor)");
+  // Gradients of heatmaps, weight_g, bias_g, weight_o, bias_o. `relation` must be S of these heat maps.
+  m.def("joint_relation_backward(Tensor grad_out, Tensor heatmaps, Tensor relation, Tensor weight_g, "
+        "Tensor bias_g, Tensor weight_o, float scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+
+  // Rows and columns of zeros at each side.
+  m.def("dynamic_conv2d(Tensor features, Tensor kernels, SymInt top, SymInt left, SymInt bottom, SymInt right) "
+        "-> Tensor");
+  // Gradients of features and kernels; one that is not needed comes back with shape [0].
+  m.def("dynamic_conv2d_backward(Tensor grad_out, Tensor features, Tensor kernels, SymInt top, SymInt left, "
+        "SymInt bottom, SymInt right, bool need_features, bool need_kernels) -> (Tensor, Tensor)");
+}

@@ -1,0 +1,99 @@
+"""Argument checks of the plain PyTorch operations; same classes and words as csrc/checks.h and csrc/<op>.h."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, bfloat16, float16, float32, float64
+
+FLOATING = (float64, float32, float16, bfloat16)
+
+
+def check_joint_relation(
+    heatmaps: Tensor, weight_g: Tensor, bias_g: Tensor, weight_o: Tensor, bias_o: Tensor, scale: float
+) -> None:
+    op = "joint_relation"
+    check_dims(op, "heatmaps", heatmaps, "[B, K, H, W]")
+    joints = heatmaps.shape[1]
+    parameters = {"weight_g": weight_g, "bias_g": bias_g, "weight_o": weight_o, "bias_o": bias_o}
+    for name, parameter in parameters.items():
+        check_shape(op, name, parameter, [joints, joints] if name.startswith("weight") else [joints])
+    check_tensors(op, {"heatmaps": heatmaps, **parameters})
+    if not math.isfinite(scale):
+        raise ValueError(f"{op}: expected scale to be finite, got {scale}")
+
+
+def check_dynamic_conv2d(features: Tensor, kernels: Tensor, padding: Sequence[int]) -> None:
+    """`padding`: rows and columns of zeros at the top, left, bottom and right."""
+    op = "dynamic_conv2d"
+    check_dims(op, "features", features, "[B, C, H, W]")
+    check_dims(op, "kernels", kernels, "[B, C, kh, kw]")
+    if kernels.shape[:2] != features.shape[:2]:
+        raise ValueError(
+            f"{op}: expected kernels to have the samples and channels [{features.shape[0]}, {features.shape[1]}] "
+            f"of features, got shape {_text(kernels.shape)}"
+        )
+    check_tensors(op, {"features": features, "kernels": kernels})
+    if min(padding) < 0:
+        raise ValueError(f"{op}: expected padding of at least 0, got {_text(padding)}")
+    top, left, bottom, right = padding
+    padded = [features.shape[2] + top + bottom, features.shape[3] + left + right]
+    size = kernels.shape[2:]
+    if size[0] < 1 or size[1] < 1 or size[0] > padded[0] or size[1] > padded[1]:
+        raise ValueError(
+            f"{op}: expected kernels of at least 1 x 1 that fit into the padded features {_text(padded)}, "
+            f"got {_text(size)}"
+        )
+
+
+def check_dims(op: str, name: str, tensor: Tensor, layout: str) -> None:
+    if tensor.dim() != 4:
+        raise ValueError(
+            f"{op}: expected {name} to have 4 dimensions {layout}, got shape {_text(tensor.shape)}"
+        )
+
+
+def check_shape(op: str, name: str, tensor: Tensor, shape: Sequence[int]) -> None:
+    if list(tensor.shape) != list(shape):
+        raise ValueError(f"{op}: expected {name} to have shape {_text(shape)}, got {_text(tensor.shape)}")
+
+
+def check_tensors(op: str, tensors: dict[str, Tensor]) -> None:
+    """All floating, all on the device of the first."""
+    first, reference = next(iter(tensors.items()))
+    for name, tensor in tensors.items():
+        if tensor.dtype not in FLOATING:
+            raise TypeError(
+                f"{op}: expected {name} to be float64, float32, float16 or bfloat16, "
+                f"got {str(tensor.dtype).removeprefix('torch.')}"
+            )
+    for name, tensor in tensors.items():
+        if tensor.device != reference.device:
+            raise RuntimeError(
+                f"{op}: expected {name} on {reference.device} like {first}, got {tensor.device}"
+            )
+
+
+def resolve_padding(
+    padding: str | int | tuple[int, int], kernel_size: Sequence[int]
+) -> tuple[int, int, int, int]:
+    """`padding` as rows and columns of zeros (top, left, bottom, right).
+
+    "same" keeps the size; an even kernel has its extra row or column of zeros at the bottom or right.
+    """
+    if padding == "same":
+        rows, columns = kernel_size[0] - 1, kernel_size[1] - 1
+        return rows // 2, columns // 2, rows - rows // 2, columns - columns // 2
+    if padding == "valid":
+        return 0, 0, 0, 0
+    if isinstance(padding, int) and not isinstance(padding, bool):
+        return padding, padding, padding, padding
+    if isinstance(padding, tuple | list) and len(padding) == 2 and all(isinstance(p, int) for p in padding):
+        rows, columns = padding
+        return rows, columns, rows, columns
+    raise ValueError(
+        f'dynamic_conv2d: expected padding to be "same", "valid", an int or two ints, got {padding!r}'
+    )
+
+
+def _text(shape: Sequence[int]) -> str:
+    return "[" + ", ".join(str(size) for size in shape) + "]"
