@@ -1,0 +1,1 @@
+"""Training, evaluation, prediction and pictures for the models of `rpstn_ext`."""

@@ -1,0 +1,61 @@
+"""Person boxes x1, y1, x2, y2 [F, 4] of one clip, and how absent or empty ones are filled in."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def usable(boxes: np.ndarray) -> np.ndarray:
+    """Bool [F]: finite, with a width and a height above zero."""
+    return np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+
+
+def mend(
+    boxes: np.ndarray, joints: np.ndarray, visible: np.ndarray, image_size: Callable[[], tuple[int, int]]
+) -> np.ndarray:
+    """Boxes [F, 4] in which every unusable row is replaced.
+
+    By, in this order: the last usable box before it, the box of the frame's visible joints, the next usable
+    box after it, the whole image. `image_size` gives (width, height) and is called only if it is needed.
+    """
+    good = usable(boxes)
+    if good.all():
+        return boxes.copy()
+    frames = np.arange(len(boxes))
+    before = np.maximum.accumulate(np.where(good, frames, -1))
+    after = np.minimum.accumulate(np.where(good, frames, len(boxes))[::-1])[::-1]
+    around = np.concatenate(
+        [
+            np.where(visible[..., None], joints, np.inf).min(axis=1),
+            np.where(visible[..., None], joints, -np.inf).max(axis=1),
+        ],
+        axis=1,
+    )
+    from_joints = usable(around) & (before < 0)
+    from_after = ~from_joints & (before < 0) & (after < len(boxes))
+    nothing = ~from_joints & (before < 0) & (after == len(boxes))
+    mended = boxes[np.maximum(before, 0)]
+    mended[from_joints] = around[from_joints]
+    mended[from_after] = boxes[after[from_after]]
+    if nothing.any():
+        width, height = image_size()
+        mended[nothing] = [0, 0, width - 1, height - 1]
+    return mended
+
+
+def union(boxes: np.ndarray) -> np.ndarray:
+    """The smallest box [4] that holds all of [N, 4]."""
+    return np.concatenate([boxes[:, :2].min(axis=0), boxes[:, 2:].max(axis=0)])
+
+
+def person_size(boxes: np.ndarray) -> np.ndarray:
+    """Longer side [F] of the boxes, the person size of PCK."""
+    return np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+
+
+def for_scoring(annotated: np.ndarray, mended: np.ndarray) -> np.ndarray:
+    """The annotated boxes, except where they give no person size (missing, or no longer side above zero):
+    there the mended ones. With a person size of 0 even a perfect prediction would only just count.
+    """
+    sized = person_size(annotated) > 0  # False for NaN
+    return np.where(sized[:, None], annotated, mended)

@@ -1,0 +1,1 @@
+"""Scores, each after its reference tool."""
