@@ -1,0 +1,159 @@
+"""Checkpoints: they say by themselves what they hold, run nothing, and a wrong file gets one sentence."""
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_clips import SMALL_MODEL
+
+from rpstn_ext import models
+from rpstn_training import checkpoint as checkpoints
+from rpstn_training.checkpoint import Checkpoint
+from rpstn_training.config import Config, DataConfig, to_dict
+from rpstn_training.datasets import DATASETS
+from rpstn_training.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def checkpoint() -> Checkpoint:
+    skeleton = DATASETS["penn_action"].SKELETON
+    torch.manual_seed(0)
+    model = models.build("rpstn", num_joints=len(skeleton.joints), **SMALL_MODEL)
+    return Checkpoint(
+        config=to_dict(Config(output="run", data=DataConfig(name="penn_action", root="data"))),
+        skeleton=skeleton,
+        model_name="rpstn",
+        model_options=dict(SMALL_MODEL),
+        input_size=(64, 96),
+        stride=4,
+        sigma=1.5,
+        decode="quarter",
+        model_state=model.state_dict(),
+        epoch=3,
+        step=70,
+        best_score=0.25,
+        metrics=[{"epoch": 1, "loss": 0.5}],
+    )
+
+
+@pytest.fixture
+def path(checkpoint, tmp_path) -> Path:
+    checkpoints.save(tmp_path / "a.pt", checkpoint)
+    return tmp_path / "a.pt"
+
+
+def test_round_trip(checkpoint, path):
+    found = checkpoints.load(path)
+    for name in (field.name for field in fields(Checkpoint)):
+        if name not in ("model_state", "path"):
+            assert getattr(found, name) == getattr(checkpoint, name), name
+    model = found.build_model()
+    assert not model.training
+    state = model.state_dict()
+    assert state.keys() == checkpoint.model_state.keys()
+    assert all(torch.equal(state[name], value) for name, value in checkpoint.model_state.items())
+
+
+def test_file_holds_tensors_and_plain_types_only(path):
+    content = torch.load(path, weights_only=True)
+    assert set(content["versions"]) == {"python", "torch", "numpy", "commit"}
+    allowed = (dict, list, str, int, float, bool, type(None), torch.Tensor)
+
+    def check(value, where):
+        assert type(value) in allowed, where
+        if isinstance(value, list):
+            value = dict(enumerate(value))
+        for key, item in value.items() if isinstance(value, dict) else ():
+            check(item, f"{where}.{key}")
+
+    check(content, "checkpoint")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
+def test_truncated(path, share):
+    data = path.read_bytes()
+    path.write_bytes(data[: int(share * len(data))])
+    with pytest.raises(
+        UserError, match=r"a\.pt: expected a whole file with weights, got one that is truncated"
+    ):
+        checkpoints.load(path)
+
+
+class Payload:
+    """Unpickling this makes a file: what a checkpoint from a stranger could do."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return (Path.touch, (self.target,))
+
+
+def test_nothing_in_a_file_is_executed(tmp_path):
+    trap = tmp_path / "sprung"
+    torch.save({"format": checkpoints.FORMAT, "x": Payload(trap)}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match="truncated or something else"):
+        checkpoints.load(tmp_path / "a.pt")
+    assert not trap.exists()
+    torch.load(tmp_path / "a.pt", weights_only=False)
+    assert trap.exists()  # the trap works
+
+
+def test_another_file(tmp_path):
+    path = tmp_path / "a.pt"
+    path.write_bytes(b"a text file")
+    with pytest.raises(UserError, match="truncated or something else"):
+        checkpoints.load(path)
+    torch.save([1, 2], path)
+    with pytest.raises(UserError, match="expected a dict of weights, got list"):
+        checkpoints.load(path)
+
+
+def test_missing_file_and_folder(tmp_path):
+    with pytest.raises(UserError, match=r"a\.pt: expected a file with weights, found none"):
+        checkpoints.load(tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"got a folder; name best\.pt in it"):
+        checkpoints.load(tmp_path)
+
+
+def test_plain_state_dict_is_told_where_it_belongs(checkpoint, tmp_path):
+    torch.save(checkpoint.model_state, tmp_path / "a.pth")
+    with pytest.raises(UserError, match=r"expected a checkpoint of rpstn train, got .* set model\.weights"):
+        checkpoints.load(tmp_path / "a.pth")
+
+
+def test_other_format_version_and_missing_entry(path):
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "format_version": 9}, path)
+    with pytest.raises(UserError, match="expected checkpoint format 1, got 9; it was written with python"):
+        checkpoints.load(path)
+    del content["sigma"]
+    torch.save(content, path)
+    with pytest.raises(UserError, match=r"expected a whole checkpoint, .*sigma"):
+        checkpoints.load(path)
+
+
+def test_weights_of_another_model(checkpoint, tmp_path):
+    other = replace(checkpoint, model_options={**SMALL_MODEL, "channels": 24})
+    checkpoints.save(tmp_path / "a.pt", other)
+    with pytest.raises(
+        UserError, match=r"a\.pt: expected the weights of this RPSTN, .* of another shape \(first:"
+    ):
+        checkpoints.load(tmp_path / "a.pt").build_model()
+    checkpoints.save(tmp_path / "b.pt", replace(checkpoint, model_name="hourglass"))
+    with pytest.raises(UserError, match="expected a model this version can build, got hourglass"):
+        checkpoints.load(tmp_path / "b.pt").build_model()
+
+
+def test_pretrained_weights_load_by_name(checkpoint, tmp_path):
+    torch.save({"state_dict": checkpoint.model_state}, tmp_path / "a.pth")
+    torch.manual_seed(1)
+    model = models.build("rpstn", num_joints=13, **SMALL_MODEL)
+    report = checkpoints.load_pretrained(model, tmp_path / "a.pth")
+    assert f"loaded {len(checkpoint.model_state)} tensors" in report
+    state = model.state_dict()
+    assert all(torch.equal(state[name], value) for name, value in checkpoint.model_state.items())
+    torch.save({"some.weight": torch.zeros(3)}, tmp_path / "b.pth")
+    with pytest.raises(UserError, match=r"b\.pth: .*expected weights for RPSTN, got names that do not occur"):
+        checkpoints.load_pretrained(model, tmp_path / "b.pth")

@@ -1,0 +1,193 @@
+"""The command line: exit statuses, one sentence per failure, and the way from a data set to a score."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from tiny_clips import tiny_config, write_penn
+
+from rpstn_training import cli
+from rpstn_training.config import to_yaml
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory) -> SimpleNamespace:
+    """A data set, its configuration file and a finished run, made by the commands themselves."""
+    folder = tmp_path_factory.mktemp("cli")
+    root = write_penn(folder / "penn")
+    config = folder / "exp.yaml"
+    config.write_text(to_yaml(tiny_config(root, folder / "run", epochs=1)))
+    assert cli.main(["train", str(config)]) == 0
+    return SimpleNamespace(folder=folder, root=root, config=config, run=folder / "run")
+
+
+def fails(capsys, *arguments: object) -> str:
+    """The sentence of a command that must exit with status 1."""
+    capsys.readouterr()
+    status = cli.main([str(argument) for argument in arguments])
+    answer = capsys.readouterr()
+    assert status == 1
+    assert answer.err.startswith("rpstn: error: ")
+    assert answer.err.count("\n") == 1
+    return answer.err.removeprefix("rpstn: error: ").strip()
+
+
+def test_train_then_eval(experiment, capsys):
+    out = experiment.folder / "scores.json"
+    status = cli.main(
+        ["eval", str(experiment.config), "--weights", str(experiment.run / "best.pt"), "--out", str(out)]
+        + ["--set", "eval.protocol=streaming"]
+    )
+    assert status == 0
+    text = capsys.readouterr().out
+    assert "Protocol streaming" in text
+    assert "Occluded joints" in text
+    scores = json.loads(out.read_text())
+    assert scores["weights"].endswith("best.pt")
+    assert scores["config"]["eval"]["protocol"] == "streaming"
+    assert scores["text"] in text
+
+
+def test_eval_writes_next_to_the_weights(experiment, capsys):
+    trained = json.loads((experiment.run / "eval.json").read_text())
+    assert cli.main(["eval", str(experiment.config), "--weights", str(experiment.run / "best.pt")]) == 0
+    again = json.loads((experiment.run / "eval.json").read_text())
+    assert again["visible"] == trained["visible"]  # the score of the training is the score of its weights
+
+
+def test_resume_of_a_finished_run_says_so(experiment, capsys):
+    assert cli.main(["train", "--resume", str(experiment.run)]) == 0
+    assert "nothing left to do, 1 of 1 epochs are done" in capsys.readouterr().out
+
+
+def test_each_bad_input_gets_one_sentence(experiment, capsys, tmp_path):
+    config, weights = experiment.config, experiment.run / "best.pt"
+    new = f"output={tmp_path / 'new'}"
+    assert "could not read it" in fails(capsys, "train", tmp_path / "absent.yaml")
+    assert "expected a configuration file" in fails(capsys, "train")
+    assert "did you mean epochs?" in fails(capsys, "train", config, "--set", "train.epoch=1")
+    assert "expected a new or empty run folder" in fails(capsys, "train", config)
+    absent = f"data.root={tmp_path / 'absent'}"
+    assert "data.root: expected the folder" in fails(capsys, "train", config, "--set", new, "--set", absent)
+    assert "expected weights trained with data.input_size [96, 96], got [64, 64]" in fails(
+        capsys, "eval", config, "--weights", weights, "--set", "data.input_size=[96, 96]"
+    )
+    assert "expected weights trained with model.name sbl, got rpstn" in fails(
+        capsys, "eval", config, "--weights", weights, "--set", "model.name=sbl"
+    )
+    cut = tmp_path / "cut.pt"
+    cut.write_bytes(weights.read_bytes()[:1000])
+    assert "truncated" in fails(capsys, "eval", config, "--weights", cut)
+    assert not (tmp_path / "new").exists()
+
+
+def test_defective_data_names_the_file(tmp_path, capsys):
+    root = write_penn(tmp_path / "penn")
+    config = tmp_path / "exp.yaml"
+    config.write_text(to_yaml(tiny_config(root, tmp_path / "run")))
+    for picture in (root / "frames").rglob("*.jpg"):
+        picture.write_bytes(picture.read_bytes()[:200])
+    assert ".jpg: expected a picture" in fails(capsys, "train", config)
+    command = [sys.executable, "-m", "rpstn_training", "train", "--resume", str(tmp_path / "run")]
+    answer = subprocess.run([*command, "--set", "data.workers=1"], capture_output=True, text=True)
+    assert answer.returncode == 1
+    assert ".jpg: expected a picture" in answer.stderr.splitlines()[-1]
+    assert "Traceback" not in answer.stderr
+    label = root / "labels" / "0001.mat"
+    label.write_bytes(label.read_bytes()[:300])
+    assert str(label) in fails(capsys, "train", config, "--set", f"output={tmp_path / 'other'}")
+    assert not (tmp_path / "other").exists()
+
+
+def test_usage(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in ("demo", "synth", "train", "eval", "predict", "doctor"))
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["tarin"])
+    assert caught.value.code == 2
+    assert "tarin" in capsys.readouterr().err
+    for name in ("train", "eval"):
+        with pytest.raises(SystemExit) as caught:
+            cli.main([name, "--help"])
+        assert caught.value.code == 0
+        assert f"usage: rpstn {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (KeyboardInterrupt(), 130, "rpstn: stopped"),
+        (KeyboardInterrupt("continue with: this"), 130, "rpstn: continue with: this"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a.json"),
+            1,
+            "rpstn: error: a.json: No space left on device",
+        ),
+    ],
+)
+def test_failures_that_are_not_ours(monkeypatch, capsys, error, status, message):
+    def run(args):
+        raise error
+
+    module = SimpleNamespace(__doc__="Doc.", add_arguments=lambda parser: None, run=run)
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
+    assert cli.main(["train"]) == status
+    assert capsys.readouterr().err.strip() == message
+
+
+def test_our_own_mistakes_keep_their_traceback(monkeypatch):
+    def run(args):
+        raise ValueError("a bug")
+
+    module = SimpleNamespace(__doc__="Doc.", add_arguments=lambda parser: None, run=run)
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
+    with pytest.raises(ValueError, match="a bug"):
+        cli.main(["train"])
+
+
+def test_ctrl_c_in_a_terminal_stops_and_resumes(experiment, tmp_path):
+    """The real thing: a process with data workers gets SIGINT, as does its group, and resumes."""
+    run = tmp_path / "run"
+    arguments = [str(experiment.config), "--set", "data.workers=1", "--set", "train.epochs=2000"]
+    arguments += ["--set", f"output={run}", "--set", "train.eval_every=1000"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "rpstn_training", "train", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        while "epoch 1/" not in process.stdout.readline():
+            assert process.poll() is None
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert f"continue with: rpstn train {run / 'config.yaml'} --resume {run}" in err
+    assert "Traceback" not in err
+    rows = len((run / "metrics.jsonl").read_text().splitlines())
+    assert cli.main(["train", "--resume", str(run), "--set", f"train.epochs={rows + 1}"]) == 0
+    assert len((run / "metrics.jsonl").read_text().splitlines()) == rows + 1
+
+
+def test_module_is_the_command():
+    answer = subprocess.run(
+        [sys.executable, "-m", "rpstn_training", "--version"], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.startswith("rpstn")
+
+
+def test_help_does_not_load_torch():
+    code = "import sys; from rpstn_training import cli; cli._parser(); print('torch' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "False"

@@ -1,0 +1,317 @@
+"""Training: what a run leaves behind, and that stopping, failing and resuming lose nothing."""
+
+import errno
+import json
+import math
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_clips import tiny_config, with_data, with_train, write_penn
+
+from rpstn_training import checkpoint as checkpoints
+from rpstn_training import engine, files
+from rpstn_training.config import HeatmapConfig, ModelConfig, load_config
+from rpstn_training.errors import UserError
+from rpstn_training.losses import heatmap_loss
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return write_penn(tmp_path_factory.mktemp("penn"))
+
+
+@pytest.fixture(scope="module")
+def whole(root, tmp_path_factory) -> Path:
+    """A run of two epochs of three steps that nothing interrupted."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    engine.train(tiny_config(root, run))
+    return run
+
+
+def state_of(run: Path) -> dict[str, torch.Tensor]:
+    """Every tensor that a continued training depends on, by name."""
+    checkpoint = checkpoints.load(run / "last.pt")
+    tensors = {f"model {name}": value for name, value in checkpoint.model_state.items()}
+    for number, slots in checkpoint.training["optimizer"]["state"].items():
+        tensors |= {f"optimizer {number} {name}": value for name, value in slots.items()}
+    tensors["random"] = checkpoint.training["random"]["cpu"]
+    return tensors
+
+
+def require_equal_runs(first: Path, second: Path) -> None:
+    a, b = state_of(first), state_of(second)
+    assert a.keys() == b.keys()
+    assert [name for name in a if not torch.equal(a[name], b[name])] == []
+    assert steady_metrics(first) == steady_metrics(second)
+
+
+def steady_metrics(run: Path) -> list[dict]:
+    """The lines of metrics.jsonl without what a clock measured."""
+    clocks = ("seconds", "clips_per_second", "data_share")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in clocks} for row in rows]
+
+
+def on_step(monkeypatch, number: int, action) -> None:
+    """Let `action(loss)` take the place of the loss in step `number`, counted from 1 over all epochs."""
+    steps = 0
+
+    def patched(heatmaps, targets, weights):
+        nonlocal steps
+        steps += 1
+        loss = heatmap_loss(heatmaps, targets, weights)
+        return action(loss) if steps == number else loss
+
+    monkeypatch.setattr(engine, "heatmap_loss", patched)
+
+
+def press_ctrl_c(loss):
+    signal.raise_signal(signal.SIGINT)
+    return loss
+
+
+def die_at_once(loss):
+    raise KeyboardInterrupt
+
+
+def test_run_leaves_its_files_and_learns(root, tmp_path):
+    run = tmp_path / "run"
+    best = engine.train(tiny_config(root, run, epochs=6, milestones=(), learning_rate=5e-3))
+    assert best == run / "best.pt"
+    assert sorted(p.name for p in run.iterdir()) == [
+        "best.pt",
+        "config.yaml",
+        "eval.json",
+        "last.pt",
+        "metrics.jsonl",
+    ]
+    rows = steady_metrics(run)
+    assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in rows] == [3, 6, 9, 12, 15, 18]
+    assert rows[-1]["loss"] < 0.85 * rows[0]["loss"]
+    assert max(row["score"] for row in rows) == checkpoints.load(best).best_score
+    assert json.loads((run / "eval.json").read_text())["score"] == checkpoints.load(best).best_score
+
+
+def test_another_seed_gives_other_weights(root, whole, tmp_path):
+    """The comparison of runs below can fail."""
+    engine.train(replace(tiny_config(root, tmp_path / "run"), seed=4))
+    with pytest.raises(AssertionError):
+        require_equal_runs(whole, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("step", "action", "saved_step"),
+    [
+        (2, press_ctrl_c, 2),  # in the middle of the first epoch
+        (3, press_ctrl_c, 3),  # in its last step: the epoch is not scored yet
+        (4, press_ctrl_c, 4),
+        (5, die_at_once, 3),  # nothing could be saved: the end of the first epoch is
+        (2, die_at_once, 0),
+    ],
+)
+def test_interrupted_and_resumed_equals_never_stopped(
+    root, whole, tmp_path, monkeypatch, step, action, saved_step
+):
+    run = tmp_path / "run"
+    config = tiny_config(root, run)
+    on_step(monkeypatch, step, action)
+    with pytest.raises(KeyboardInterrupt):
+        engine.train(config)
+    assert checkpoints.load(run / "last.pt").step == saved_step
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    monkeypatch.undo()
+    engine.train(config, resume=run)
+    require_equal_runs(whole, run)
+
+
+def test_ctrl_c_during_evaluation_keeps_the_epoch(root, whole, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    config = tiny_config(root, run)
+    monkeypatch.setattr(engine, "evaluate", lambda *args, **options: die_at_once(None))
+    with pytest.raises(KeyboardInterrupt, match="--resume"):
+        engine.train(config)
+    assert checkpoints.load(run / "last.pt").step == 3
+    monkeypatch.undo()
+    engine.train(config, resume=run)
+    require_equal_runs(whole, run)
+
+
+def test_max_steps_stops_in_the_epoch_and_more_steps_continue_it(root, whole, tmp_path):
+    run = tmp_path / "run"
+    config = tiny_config(root, run)
+    assert engine.train(with_train(config, max_steps=4)) == run / "best.pt"  # of the first epoch
+    assert checkpoints.load(run / "last.pt").step == 4
+    engine.train(config, resume=run)
+    require_equal_runs(whole, run)
+
+
+def test_resume_adds_epochs_and_says_when_nothing_is_left(root, whole, tmp_path, capsys):
+    run = tmp_path / "run"
+    config = tiny_config(root, run)
+    engine.train(with_train(config, epochs=1))
+    engine.train(config, resume=run)
+    require_equal_runs(whole, run)
+    before = (run / "last.pt").read_bytes()
+    capsys.readouterr()
+    engine.train(config, resume=run)
+    assert "nothing left to do, 2 of 2 epochs are done (train.epochs)" in capsys.readouterr().out
+    assert (run / "last.pt").read_bytes() == before
+
+
+def test_patience_ends_a_run_that_gets_no_better(root, tmp_path, capsys):
+    run = tmp_path / "run"
+    config = tiny_config(root, run, epochs=9, learning_rate=1e-12, patience=2)
+    engine.train(config)
+    rows = steady_metrics(run)
+    assert len(rows) < 9
+    assert "2 evaluations brought no better score" in capsys.readouterr().out
+
+
+def test_workers_do_not_change_the_result(root, whole, tmp_path):
+    engine.train(with_data(tiny_config(root, tmp_path / "run"), workers=2))
+    require_equal_runs(whole, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("what", "action"),
+    [("loss", lambda loss: loss * math.nan), ("gradient", lambda loss: (loss * 0).sqrt())],
+)
+def test_non_finite_step_stops_before_the_optimiser_moves(root, tmp_path, monkeypatch, what, action):
+    run = tmp_path / "run"
+    built = []
+    build = engine.build_model
+    monkeypatch.setattr(engine, "build_model", lambda *args: built.append(build(*args)) or built[0])
+    kept = {}
+
+    def spoil(loss):
+        kept.update({name: value.clone() for name, value in built[0].named_parameters()})
+        return action(loss)
+
+    on_step(monkeypatch, 5, spoil)
+    with pytest.raises(
+        UserError, match=rf"finite {what}, got nan in epoch 2, step 5, with 000\d frames"
+    ) as caught:
+        engine.train(tiny_config(root, run))
+    assert str(caught.value).count("frames") == 3  # two clips, and how they are counted
+    assert kept
+    assert all(torch.equal(value, kept[name]) for name, value in built[0].named_parameters())
+    assert checkpoints.load(run / "last.pt").step == 3
+
+
+def test_full_disk_keeps_the_checkpoint_before(root, whole, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    config = tiny_config(root, run)
+    engine.train(with_train(config, epochs=1))
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    on_step(monkeypatch, 2, press_ctrl_c)  # the checkpoint of Ctrl-C is the one that does not fit
+    with pytest.raises(UserError, match="No space left on device"):
+        engine.train(config, resume=run)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    monkeypatch.undo()
+    engine.train(config, resume=run)
+    require_equal_runs(whole, run)
+
+
+def test_a_run_is_not_overwritten(root, whole):
+    with pytest.raises(UserError, match=r"expected a new or empty run folder, found best\.pt.*--resume"):
+        engine.train(tiny_config(root, whole))
+
+
+def test_resume_with_another_configuration_names_the_key(root, whole):
+    config = tiny_config(root, whole)
+    changed = replace(config, heatmap=HeatmapConfig(sigma=1.0))
+    with pytest.raises(UserError, match=r"heatmap\.sigma: 2\.0 -> 1\.0"):
+        engine.train(changed, resume=whole)
+    with pytest.raises(UserError, match="expected a run folder to resume, found none"):
+        engine.train(config, resume=whole / "absent")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (ModelConfig(name="rpstm"), "model.name: expected one of rpstn, sbl, got rpstm"),
+        (ModelConfig(options={"bad": 1}), "model.options: .*bad"),
+    ],
+)
+def test_model_that_cannot_be_built(root, tmp_path, model, message):
+    with pytest.raises(UserError, match=message):
+        engine.train(replace(tiny_config(root, tmp_path / "run"), model=model))
+    assert not (tmp_path / "run").exists()
+
+
+def test_single_frames_half_precision_and_clipped_gradients(root, tmp_path):
+    config = tiny_config(root, tmp_path / "run", max_steps=2, precision="bfloat16", grad_clip=1e-3)
+    config = with_data(config, clip_length=1)
+    model = ModelConfig(name="sbl", options={"backbone": "resnet18", "width": 8, "channels": 16})
+    assert engine.train(replace(config, model=model)) == tmp_path / "run" / "last.pt"
+    checkpoint = checkpoints.load(tmp_path / "run" / "last.pt")
+    assert checkpoint.step == 2
+    # Adam's first moment after two clipped steps: below 1 - 0.9^2 times the largest gradient allowed.
+    moments = [slots["exp_avg"] for slots in checkpoint.training["optimizer"]["state"].values()]
+    assert 0 < torch.cat([moment.flatten() for moment in moments]).norm() <= 0.19e-3 * 1.0001
+
+
+def test_learning_rate_is_multi_step_lr(root, tmp_path):
+    config = tiny_config(root, tmp_path, milestones=(2, 3, 7), epochs=9)
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.Adam([weight], lr=config.train.learning_rate)
+    schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, config.train.milestones, config.train.gamma)
+    for epoch in range(config.train.epochs):
+        assert engine.learning_rate(config, epoch) == pytest.approx(
+            optimizer.param_groups[0]["lr"], rel=1e-12
+        )
+        optimizer.step()
+        schedule.step()
+
+
+def test_tensorboard_missing_is_said_plainly(root, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(UserError, match="pip install tensorboard"):
+        engine.train(tiny_config(root, tmp_path / "run", tensorboard=True))
+    assert not (tmp_path / "run").exists()
+
+
+def test_loss_by_hand():
+    heatmaps = torch.zeros(1, 1, 3, 2, 2, requires_grad=True)
+    targets = torch.zeros(1, 1, 3, 2, 2)
+    targets[0, 0, 0, 0, 0] = 2.0  # squared error 4, mean over the cells 1
+    targets[0, 0, 1] = 3.0  # 9
+    targets[0, 0, 2] = 100.0  # does not count
+    loss = heatmap_loss(heatmaps, targets, torch.tensor([[[1.0, 1.0, 0.0]]]))
+    assert loss.item() == pytest.approx((1 + 9) / 2)
+    loss.backward()
+    assert heatmaps.grad[0, 0, 2].abs().max() == 0
+    assert heatmaps.grad[0, 0, 1].tolist() == [
+        [-0.75, -0.75],
+        [-0.75, -0.75],
+    ]  # 2 * -3 / (2 joints * 4 cells)
+
+
+def test_loss_without_any_visible_joint_is_zero():
+    heatmaps = torch.rand(2, 1, 3, 4, 4, requires_grad=True)
+    loss = heatmap_loss(heatmaps, torch.rand(2, 1, 3, 4, 4), torch.zeros(2, 1, 3))
+    loss.backward()
+    assert loss.item() == 0
+    assert heatmaps.grad.abs().max() == 0
+
+
+def test_the_real_clip_takes_a_few_steps(shared, tmp_path):
+    path = Path(__file__).parents[1] / "training" / "configs" / "sub_jhmdb_one_clip.yaml"
+    changes = ["train.max_steps=3", "data.clips_per_epoch=6", "train.batch_size=2", "data.workers=0"]
+    changes += [f"data.root={shared / 'samples' / 'jhmdb'}", f"output={tmp_path / 'run'}"]
+    best = engine.train(load_config(path, changes))
+    row = steady_metrics(tmp_path / "run")[0]
+    assert best == tmp_path / "run" / "best.pt"
+    assert row["step"] == 3
+    assert 0 <= row["score"] <= 1

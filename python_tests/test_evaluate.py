@@ -1,0 +1,160 @@
+"""Evaluation: scores equal a count by hand, and each protocol shows the model what it says."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_clips import JOINTS, SMALL_MODEL, tiny_config, with_data, write_penn
+from torch import nn
+
+from rpstn_ext import models
+from rpstn_training.datasets import load_tracks
+from rpstn_training.errors import UserError
+from rpstn_training.evaluate import evaluate, predict_tracks
+from rpstn_training.heatmaps import encode
+
+FRAMES = 7  # clips of 3 tile this as 0-2, 3-5, 4-6
+
+
+class AlwaysTheMiddle(nn.Module):
+    """Finds every joint in the middle of the crop, and keeps what it was shown: (call, mean of the frame)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = nn.Parameter(torch.zeros(1))
+        self.calls: list[tuple[str, float]] = []
+
+    def start(self, frame, call="start"):
+        self.calls.append((call, frame.mean().item()))
+        middle = torch.full((len(frame), JOINTS, 2), 31.5)  # (64 - 1) / 2
+        return encode(middle, (16, 16), sigma=2.0), self.calls[-1][1]
+
+    def step(self, frame, state):
+        assert state == self.calls[-1][1]  # the state is the one of the frame before
+        return self.start(frame, "step")
+
+    def forward(self, clip):
+        return torch.stack([self.start(frame, "forward")[0] for frame in clip.unbind(dim=1)], dim=1)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    return write_penn(tmp_path_factory.mktemp("penn"), train=1, test=3, frames=FRAMES)
+
+
+def config_for(root: Path, protocol: str, **data: object):
+    config = tiny_config(root, root / "unused")
+    return with_data(replace(config, eval=replace(config.eval, protocol=protocol)), **data)
+
+
+def middle_of_boxes(track, box: str) -> np.ndarray:
+    """Where AlwaysTheMiddle finds everything: the middle of a frame's own box, or of the box of a clip."""
+    boxes = track.boxes.copy()
+    if box == "clip":
+        for first, scored in ((0, [0, 1, 2]), (3, [3, 4, 5]), (4, [6])):
+            clip = track.boxes[first : first + 3]
+            boxes[scored] = [*clip[:, :2].min(axis=0), *clip[:, 2:].max(axis=0)]
+    return (boxes[:, :2] + boxes[:, 2:]) / 2
+
+
+@pytest.mark.parametrize("protocol", ["tiled", "streaming"])
+@pytest.mark.parametrize("box", ["clip", "frame"])
+def test_scores_equal_a_count_by_hand(root, protocol, box):
+    config = config_for(root, protocol, box=box)
+    tracks = load_tracks(config.data, "test")
+    model = AlwaysTheMiddle()
+    evaluation = evaluate(model, config, tracks, show_progress=False)
+
+    hits, counted = np.zeros((2, 2, JOINTS)), np.zeros((2, JOINTS))  # [visible, occluded], [person, torso]
+    for track, prediction in zip(tracks, evaluation.predictions):
+        middle = middle_of_boxes(track, box)
+        assert prediction.predicted.all()
+        np.testing.assert_allclose(prediction.joints, np.repeat(middle[:, None], JOINTS, 1), atol=1e-3)
+        for t in range(FRAMES):
+            x1, y1, x2, y2 = track.score_boxes[t]
+            sizes = (max(x2 - x1, y2 - y1), np.linalg.norm(track.joints[t, 2] - track.joints[t, 7]))
+            for j in range(JOINTS):
+                hidden = 0 if track.visible[t, j] else 1
+                counted[hidden, j] += 1
+                for rule, size in enumerate(sizes):
+                    hits[hidden, rule, j] += np.linalg.norm(track.joints[t, j] - middle[t]) <= 0.2 * size
+    for rule, name in enumerate(("person", "torso")):
+        np.testing.assert_array_equal(evaluation.results[name].hits, hits[0, rule])
+        np.testing.assert_array_equal(evaluation.occluded[name].hits, hits[1, rule])
+    np.testing.assert_array_equal(evaluation.results["person"].counted, counted[0])
+    np.testing.assert_array_equal(evaluation.occluded["person"].counted, counted[1])
+    assert 0 < evaluation.score < 1
+    assert evaluation.score == pytest.approx((hits[0, 0] / counted[0]).mean(), abs=1e-12)
+    assert counted[1].tolist() == [0] * 5 + [3 * 4] + [0] * 7  # the left wrist, hidden in every second frame
+
+
+def test_streaming_shows_each_frame_once_and_starts_once_per_video(root):
+    config = config_for(root, "streaming")
+    model = AlwaysTheMiddle()
+    predict_tracks(model, config, load_tracks(config.data, "test"), show_progress=False)
+    assert [call for call, _ in model.calls] == (["start"] + ["step"] * (FRAMES - 1)) * 3
+    assert len({shown for _, shown in model.calls}) == 3 * FRAMES
+
+
+def test_released_protocol_scores_one_clip_per_video(root):
+    config = config_for(root, "released")
+    evaluation = evaluate(AlwaysTheMiddle(), config, load_tracks(config.data, "test"), show_progress=False)
+    assert [int(p.predicted.sum()) for p in evaluation.predictions] == [3, 3, 3]
+    assert all(np.isnan(p.joints[~p.predicted]).all() for p in evaluation.predictions)
+    assert evaluation.results["person"].counted.sum() < 3 * 3 * JOINTS
+    assert "9 of 21 frames scored" in evaluation.text
+
+
+def test_one_clip_streams_like_forward(root):
+    """A video as long as one clip: the same frames, the same crops, the same heat maps by both ways."""
+    torch.manual_seed(0)
+    model = models.build("rpstn", num_joints=JOINTS, **SMALL_MODEL).eval()
+    both = []
+    for protocol in ("tiled", "streaming"):
+        config = config_for(root, protocol, clip_length=FRAMES)
+        both.append(predict_tracks(model, config, load_tracks(config.data, "test"), show_progress=False))
+    for tiled, streamed in zip(*both):
+        np.testing.assert_allclose(tiled.scores, streamed.scores, atol=1e-5)
+        np.testing.assert_allclose(tiled.joints, streamed.joints, atol=1e-2)
+
+
+@pytest.mark.parametrize("protocol", ["tiled", "streaming"])
+def test_single_image_network(root, protocol):
+    model = models.build("sbl", num_joints=JOINTS, backbone="resnet18", width=8, channels=16).train()
+    config = config_for(root, protocol)
+    tracks = load_tracks(config.data, "test")
+    evaluation = evaluate(model, config, tracks, show_progress=False)
+    assert model.training
+    assert all(np.isfinite(p.joints).all() for p in evaluation.predictions)
+
+
+def test_text_and_json_name_the_protocol(root):
+    config = config_for(root, "tiled")
+    evaluation = evaluate(AlwaysTheMiddle(), config, load_tracks(config.data, "test"), show_progress=False)
+    for part in (
+        "penn_action, test subset, 3 videos, 21 of 21 frames scored",
+        "Protocol tiled",
+        "ground-truth boxes x 1.25, one box for 3 frames; input 64x64; no flip; subpixel decoding",
+        "PCK@0.2",
+        "Head    Sho    Elb    Wri    Hip   Knee    Ank",
+        "right shoulder to left hip",
+        "left shoulder to right hip",
+        "invisible end left out",
+        "Occluded joints",
+    ):
+        assert part in evaluation.text
+    plain = evaluation.to_dict()
+    assert plain["config"]["eval"]["protocol"] == "tiled"
+    assert set(plain["versions"]) == {"python", "torch", "numpy", "commit"}
+    assert plain["visible"]["person"]["mean_of_joints"] == plain["score"]
+
+
+def test_nothing_to_score_is_said(root):
+    config = config_for(root, "tiled")
+    hidden = [
+        replace(track, visible=np.zeros_like(track.visible)) for track in load_tracks(config.data, "test")
+    ]
+    with pytest.raises(UserError, match="expected visible joints in the test clips, found none"):
+        evaluate(AlwaysTheMiddle(), config, hidden, show_progress=False)

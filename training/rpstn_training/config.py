@@ -1,0 +1,409 @@
+"""The configuration of one experiment: frozen dataclasses, read from one complete YAML file.
+
+Every key of the file is checked: unknown keys name the nearest known one, wrong types name the key, what was
+expected and what arrived, and ranges are checked by the dataclasses themselves, also when Python code builds
+them. `--set a.b=c` goes through the same checks, with c read as YAML.
+"""
+
+import dataclasses
+import difflib
+import math
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from .errors import UserError
+
+STRIDE = 4  # pixels of the input per heat-map cell: every pose network here ends at a quarter of its input
+_INPUT_MULTIPLE = 32  # a ResNet halves five times
+
+
+def _require(condition: bool, key: str, expected: str, value: object) -> None:
+    if not condition:
+        raise ValueError(f"{key}: expected {expected}, got {value!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataConfig:
+    """Which clips, and how a person is cut out of them."""
+
+    name: Literal["penn_action", "sub_jhmdb"]
+    root: str  # the data set as its owner ships it; relative to the working directory
+    split: int = 1  # Sub-JHMDB: 1, 2 or 3; Penn Action has one split and ignores this
+    clip_length: int = 5  # T
+    input_size: tuple[int, int] = (256, 256)  # width, height of the crop
+    box: Literal["clip", "frame"] = "clip"  # one box for all frames of a clip, or each frame its own
+    box_scale: float = 1.25
+    workers: int = 2
+    clips_per_epoch: int | None = None  # null: one clip of each video
+
+    def __post_init__(self) -> None:
+        _require(self.split in (1, 2, 3), "split", "1, 2 or 3", self.split)
+        _require(self.clip_length >= 1, "clip_length", "at least 1", self.clip_length)
+        for side in self.input_size:
+            _require(
+                side > 0 and side % _INPUT_MULTIPLE == 0,
+                "input_size",
+                f"width and height that are multiples of {_INPUT_MULTIPLE}",
+                list(self.input_size),
+            )
+        _require(self.box_scale > 0, "box_scale", "more than 0", self.box_scale)
+        _require(self.workers >= 0, "workers", "at least 0", self.workers)
+        _require(
+            self.clips_per_epoch is None or self.clips_per_epoch >= 1,
+            "clips_per_epoch",
+            "null or at least 1",
+            self.clips_per_epoch,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AugmentationConfig:
+    """Ranges of the random changes of a training clip; one draw serves all its frames."""
+
+    rotation: float = 40.0  # degrees to either side
+    scale: tuple[float, float] = (0.8, 1.4)
+    flip: float = 0.5  # probability
+    color: float = 0.0  # relative change of brightness, contrast and saturation
+    occlusion: float = 0.0  # probability of a patch over part of the person
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.rotation <= 180, "rotation", "between 0 and 180 degrees", self.rotation)
+        low, high = self.scale
+        _require(0 < low <= high, "scale", "two positive numbers, the smaller first", list(self.scale))
+        _require(0 <= self.flip <= 1, "flip", "a probability between 0 and 1", self.flip)
+        _require(0 <= self.color < 1, "color", "at least 0 and less than 1", self.color)
+        _require(0 <= self.occlusion <= 1, "occlusion", "a probability between 0 and 1", self.occlusion)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Arguments of `rpstn_ext.models.build`, and weights to begin with."""
+
+    name: str = "rpstn"
+    options: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None  # a SimpleBaseline, ResNet or RPSTN state dict
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HeatmapConfig:
+    """Target heat maps and how a joint is read from a predicted one."""
+
+    sigma: float = 2.0  # cells
+    decode: Literal["subpixel", "quarter", "argmax"] = "subpixel"
+
+    def __post_init__(self) -> None:
+        _require(self.sigma > 0, "sigma", "more than 0", self.sigma)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LossConfig:
+    """Equation 5 of the paper."""
+
+    visibility: bool = True  # false: every joint weighs 1, also one that was never placed (the literal form)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """Optimiser, schedule and what the loop does beside them."""
+
+    epochs: int = 100
+    batch_size: int = 8  # clips
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.0
+    milestones: tuple[int, ...] = (8, 15, 25, 40, 80)  # epochs after which the rate is multiplied by gamma
+    gamma: float = 0.1
+    grad_clip: float | None = None  # largest norm of all gradients together
+    max_steps: int | None = None  # stop after so many optimiser steps in all
+    eval_every: int = 1  # epochs
+    patience: int | None = None  # stop after so many evaluations without a better score
+    device: str = "auto"  # auto, cpu, cuda, cuda:1 ...
+    precision: Literal["float32", "bfloat16"] = "float32"
+    tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch_size", "eval_every"):
+            _require(getattr(self, key) >= 1, key, "at least 1", getattr(self, key))
+        for key in ("max_steps", "patience"):
+            value = getattr(self, key)
+            _require(value is None or value >= 1, key, "null or at least 1", value)
+        _require(self.learning_rate > 0, "learning_rate", "more than 0", self.learning_rate)
+        _require(self.weight_decay >= 0, "weight_decay", "at least 0", self.weight_decay)
+        _require(0 < self.gamma <= 1, "gamma", "more than 0 and at most 1", self.gamma)
+        _require(
+            self.grad_clip is None or self.grad_clip > 0, "grad_clip", "null or more than 0", self.grad_clip
+        )
+        rising = all(a < b for a, b in zip(self.milestones, self.milestones[1:]))
+        _require(
+            rising and all(epoch >= 1 for epoch in self.milestones),
+            "milestones",
+            "rising epoch numbers from 1 on",
+            list(self.milestones),
+        )
+        _require(
+            re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device) is not None,
+            "device",
+            "auto, cpu, cuda or cuda:N",
+            self.device,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvalConfig:
+    """Which frames are scored, and by which PCK the best checkpoint is chosen."""
+
+    protocol: Literal["tiled", "streaming", "released"] = "tiled"
+    subset: Literal["test", "train"] = "test"
+    gamma: float = 0.2  # PCK threshold as a share of the normaliser
+    normaliser: Literal["person", "torso"] = "person"  # of the score that chooses best.pt; both are reported
+    batch_size: int = 8  # clips (tiled, released) or videos (streaming)
+
+    def __post_init__(self) -> None:
+        _require(self.gamma > 0, "gamma", "more than 0", self.gamma)
+        _require(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Config:
+    """One experiment."""
+
+    output: str  # run folder: config.yaml, metrics.jsonl, last.pt, best.pt; relative to the working directory
+    seed: int = 0
+    data: DataConfig
+    augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    heatmap: HeatmapConfig = field(default_factory=HeatmapConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, "seed", "at least 0", self.seed)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply `a.b=c` overrides and check everything.
+
+    Raises `UserError` with one sentence that names the file (or the override), the key and what is wrong.
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise UserError(f"{path}: expected a configuration in YAML, could not read it ({reason})") from error
+    tree = _parse_yaml(text, str(path))
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: expected keys with values at the top level, got {_describe(tree)}")
+    origins: dict[str, str] = {}
+    for override in overrides:
+        _apply_override(tree, override, origins)
+    return from_dict(tree, str(path), origins)
+
+
+def from_dict(tree: Mapping[str, Any], source: str, origins: Mapping[str, str] | None = None) -> Config:
+    """Build a `Config` from plain types, such as `to_dict` gives.
+
+    source (str): what error messages begin with, the file's name for example.
+    origins (dict): for a dotted key that came from elsewhere, what its messages begin with instead.
+    """
+    return _build(Config, tree, "", source, origins or {})
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration in plain types (dict, list, str, int, float, bool, None), every key present."""
+    return _plain(dataclasses.asdict(config))
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as the text of a complete YAML file."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, default_flow_style=None, width=110)
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """Dotted keys whose values differ, each as "key: old -> new"."""
+    before, after = dict(_flatten(to_dict(old))), dict(_flatten(to_dict(new)))
+    keys = list(before) + [key for key in after if key not in before]
+    missing = "(not set)"
+    return [
+        f"{key}: {before.get(key, missing)!r} -> {after.get(key, missing)!r}"
+        for key in keys
+        if before.get(key, missing) != after.get(key, missing)
+    ]
+
+
+def _parse_yaml(text: str, source: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark is not None and "\n" in text else ""
+        problem = getattr(error, "problem", None) or "it does not parse"
+        raise UserError(f"{source}{line}: expected YAML, but {problem}") from error
+
+
+def _apply_override(tree: dict[str, Any], override: str, origins: dict[str, str]) -> None:
+    source = f"--set {override}"
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
+        raise UserError(f"{source}: expected KEY=VALUE, for example --set train.epochs=20")
+    *sections, name = key.split(".")
+    node = tree
+    for depth, section in enumerate(sections):
+        node = node.setdefault(section, {})
+        if not isinstance(node, dict):
+            parent = ".".join(sections[: depth + 1])
+            raise UserError(f"{source}: {parent} is {_describe(node)}, it has no keys of its own")
+    node[name] = _parse_yaml(text, source)
+    origins[key] = source
+
+
+def _build(kind: type, tree: Any, prefix: str, source: str, origins: Mapping[str, str]) -> Any:
+    """An instance of the dataclass `kind` from a mapping; `prefix` is its dotted key with a final dot."""
+
+    def origin(key: str) -> str:
+        """Where a value, or the nearest section above it, was given."""
+        while key and key not in origins:
+            key = key.rpartition(".")[0]
+        return origins.get(key, source)
+
+    if not isinstance(tree, Mapping):
+        where = prefix.rstrip(".")
+        raise UserError(f"{origin(where)}: {where}: expected a section of keys, got {_describe(tree)}")
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for name, value in tree.items():
+        key = f"{prefix}{name}"
+        where = origin(key) if key in origins else _deeper_origin(key, origins) or origin(key)
+        if name not in fields:
+            raise UserError(f"{where}: unknown key {key}{_suggestion(str(name), list(fields))}")
+        if dataclasses.is_dataclass(hints[name]):
+            values[name] = _build(hints[name], value, f"{key}.", source, origins)
+            continue
+        try:
+            values[name] = _convert(value, hints[name])
+        except TypeError as error:
+            raise UserError(f"{where}: {key}: expected {error}, got {_describe(value)}") from error
+    for name, f in fields.items():
+        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise UserError(f"{source}: missing key {prefix}{name}")
+    try:
+        return kind(**values)
+    except ValueError as error:  # from __post_init__, which begins with the field's name
+        name = str(error).partition(":")[0]
+        raise UserError(f"{origin(prefix + name)}: {prefix}{error}") from error
+
+
+def _deeper_origin(key: str, origins: Mapping[str, str]) -> str | None:
+    return next((text for name, text in origins.items() if name.startswith(f"{key}.")), None)
+
+
+def _convert(value: Any, hint: Any) -> Any:
+    """`value` as the annotated type; `TypeError` whose text says what was expected."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        if value is None:
+            return None
+        inner = next(arg for arg in args if arg is not types.NoneType)
+        try:
+            return _convert(value, inner)
+        except TypeError as error:
+            raise TypeError(f"{error} or null") from error
+    if origin is Literal:
+        if value not in args or isinstance(value, bool):
+            raise TypeError("one of " + ", ".join(args))
+        return value
+    if origin is tuple:
+        return _convert_tuple(value, args)
+    if origin is dict:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise TypeError("a section of keys")
+        return _plain(value)
+    if hint is float:
+        return _convert_number(value)
+    names = {int: "a whole number", str: "text", bool: "true or false"}
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise TypeError(names[hint])
+    return value
+
+
+def _convert_tuple(value: Any, args: tuple) -> tuple:
+    inner = args[0]
+    noun = "whole numbers" if inner is int else "numbers"
+    open_ended = len(args) == 2 and args[1] is Ellipsis
+    expected = f"a list of {noun}" if open_ended else f"a list of {len(args)} {noun}"
+    if not isinstance(value, (list, tuple)) or (not open_ended and len(value) != len(args)):
+        raise TypeError(expected)
+    try:
+        return tuple(_convert(item, inner) for item in value)
+    except TypeError as error:
+        raise TypeError(expected) from error
+
+
+def _convert_number(value: Any) -> float:
+    """PyYAML reads 1e-4 (no point) as text, as YAML 1.1 says: numbers written that way are numbers here."""
+    if isinstance(value, str) and re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise TypeError("a finite number")
+    return float(value)
+
+
+def _describe(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "a section of keys"
+    names = {
+        bool: "true or false",
+        int: "the whole number",
+        float: "the number",
+        str: "the text",
+        list: "the list",
+    }
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{names.get(type(value), type(value).__name__)} {value!r}"
+
+
+def _suggestion(name: str, siblings: list[str]) -> str:
+    near = difflib.get_close_matches(name, siblings, n=1, cutoff=0.6)
+    if near:
+        return f", did you mean {near[0]}?"
+    everywhere = [key for key in _known_keys(Config) if key.rpartition(".")[2] == name]
+    if everywhere:
+        return f", did you mean {everywhere[0]}?"
+    return f"; known here: {', '.join(siblings)}"
+
+
+def _known_keys(kind: type, prefix: str = "") -> Iterator[str]:
+    for name, hint in typing.get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            yield from _known_keys(hint, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
