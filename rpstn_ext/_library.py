@@ -78,6 +78,7 @@ def use_backend(name: str) -> Iterator[None]:
         ValueError: `name` is not available.
 
     Example:
+        >>> from rpstn_ext import backend, use_backend
         >>> with use_backend("reference"):
         ...     backend()
         'reference'

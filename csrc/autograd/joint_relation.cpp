@@ -73,9 +73,11 @@ struct JointRelationBackwardFunction : torch::autograd::Function<JointRelationBa
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const bool create_graph = at::GradMode::is_enabled();
     at::AutoGradMode with_grad(true);
+    // Aliases: where grad_out itself comes from the heat maps, that path is not followed here a second time.
     variable_list inputs;
     for (const auto& saved : ctx->get_saved_variables()) {
-      inputs.push_back(saved.requires_grad() ? saved : saved.detach().requires_grad_());
+      const bool in_graph = create_graph && saved.requires_grad();
+      inputs.push_back(in_graph ? saved.view_as(saved) : saved.detach().requires_grad_());
     }
     const auto &grad_out = inputs[0], &heatmaps = inputs[1], &weight_g = inputs[2], &bias_g = inputs[3],
                &weight_o = inputs[4];

@@ -36,7 +36,7 @@ void dynamic_conv2d_backward_planes(
     for (int64_t n = 0; gf && n < s.height * s.width; ++n) gf[n] = 0;
     for (int64_t i = 0; i < s.kernel_h; ++i) {
       for (int64_t j = 0; j < s.kernel_w; ++j) {
-        scalar_t total = 0;
+        double total = 0;
         for (int64_t y = 0; y < s.out_height; ++y) {
           for (int64_t x = 0; x < s.out_width; ++x) {
             const int64_t v = y + i - s.pad_top, u = x + j - s.pad_left;
@@ -45,7 +45,7 @@ void dynamic_conv2d_backward_planes(
             if (gf) gf[v * s.width + u] += d[y * s.out_width + x] * k[i * s.kernel_w + j];
           }
         }
-        if (grad_kernels) grad_kernels[(p * s.kernel_h + i) * s.kernel_w + j] = total;
+        if (grad_kernels) grad_kernels[(p * s.kernel_h + i) * s.kernel_w + j] = static_cast<scalar_t>(total);
       }
     }
   }

@@ -35,6 +35,7 @@ def dynamic_conv2d(
     `torch.func.grad` needs `use_backend("reference")`.
 
     Example:
+        >>> import torch
         >>> features = torch.ones(1, 2, 4, 4)
         >>> dynamic_conv2d(features, torch.ones(1, 2, 3, 3))[0, 0, 0]
         tensor([4., 6., 6., 4.])

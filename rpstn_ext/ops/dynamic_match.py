@@ -34,6 +34,7 @@ def dynamic_match(
     Precision, repeatability and derivatives are those of the two operations it consists of.
 
     Example:
+        >>> import torch
         >>> features, kernels = torch.rand(2, 256, 16, 16), torch.rand(2, 256, 7, 7)
         >>> dynamic_match(features, kernels, torch.rand(13, 256), torch.zeros(13)).shape
         torch.Size([2, 13, 16, 16])

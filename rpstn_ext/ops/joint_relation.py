@@ -45,6 +45,7 @@ def joint_relation(
     needs `use_backend("reference")`.
 
     Example:
+        >>> import torch
         >>> heatmaps = torch.rand(2, 13, 64, 64)
         >>> identity, zero = torch.eye(13), torch.zeros(13)
         >>> joint_relation(heatmaps, identity, zero, identity, zero).shape

@@ -42,6 +42,7 @@ def joint_relation_norm(
     result depends on its batch, by definition.
 
     Example:
+        >>> import torch
         >>> heatmaps, identity, zero, one = torch.rand(2, 13, 8, 8), torch.eye(13), torch.zeros(13), torch.ones(13)
         >>> out = joint_relation_norm(heatmaps, identity, zero, identity, zero, one, zero, zero.clone(), one.clone(),
         ...                           training=True)

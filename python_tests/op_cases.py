@@ -1,0 +1,289 @@
+"""Inputs of the operations' tests in one table each, bad inputs with their errors, and the comparison with truth."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import rpstn_ext as rx
+
+DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op:
+    """One operation: how it is called compiled and plain, and the table of its inputs."""
+
+    name: str
+    cases: dict[str, dict[str, Any]]
+    inputs: Callable[..., list[Tensor]]
+
+    def call(self, case: dict[str, Any], tensors: Sequence[Tensor]) -> Tensor:
+        return getattr(rx, self.name)(*tensors, **case["options"])
+
+    def call_reference(self, case: dict[str, Any], tensors: Sequence[Tensor]) -> Tensor:
+        return getattr(rx.reference, self.name)(*tensors, **case["options"])
+
+
+def _relation(samples: int, joints: int, height: int, width: int, scale: float = 1.0) -> dict[str, Any]:
+    return {"sizes": (samples, joints, height, width), "options": {"scale": scale}}
+
+
+def _relation_inputs(case: dict[str, Any]) -> list[Tensor]:
+    """In float64, for the caller to round. Maps of a size that leaves the softmax neither flat nor one-hot."""
+    samples, joints, height, width = case["sizes"]
+    heatmaps = torch.randn(samples, joints, height, width, dtype=torch.float64) * (height * width) ** -0.25
+    weights = torch.randn(2, joints, joints, dtype=torch.float64) * max(joints, 1) ** -0.5
+    biases = torch.randn(2, joints, dtype=torch.float64)
+    return [heatmaps, weights[0], biases[0], weights[1], biases[1]]
+
+
+RELATION = Op(
+    name="joint_relation",
+    inputs=_relation_inputs,
+    cases={
+        "no samples": _relation(0, 13, 8, 8),
+        "one of each": _relation(1, 1, 1, 1),
+        "heat maps of a clip": _relation(5, 13, 64, 64),
+        "more than one tile of joints": _relation(2, 27, 11, 13),
+        "many joints": _relation(1, 70, 9, 7),
+        "a block of columns less one": _relation(2, 7, 1, 63),
+        "a block of columns": _relation(2, 7, 1, 64),
+        "a block of columns and one": _relation(2, 7, 1, 65),
+        "a chunk of columns less one": _relation(1, 14, 1, 1023),
+        "a chunk of columns and one": _relation(3, 13, 25, 41),
+        "portrait": _relation(2, 17, 64, 48),
+        "scaled": _relation(2, 15, 12, 9, scale=-0.3),
+        "one-hot weights": _relation(2, 13, 16, 16, scale=500.0),
+        "uniform weights": _relation(2, 13, 16, 16, scale=0.0),
+    },
+)
+
+
+def _conv(
+    samples: int, channels: int, height: int, width: int, kernel: tuple[int, int], padding: Any = "same"
+) -> dict[str, Any]:
+    sizes = (samples, channels, height, width)
+    return {"sizes": sizes, "kernel": kernel, "options": {"padding": padding}}
+
+
+def _conv_inputs(case: dict[str, Any]) -> list[Tensor]:
+    features = torch.randn(case["sizes"], dtype=torch.float64)
+    kernels = torch.randn(*case["sizes"][:2], *case["kernel"], dtype=torch.float64)
+    return [features, kernels]
+
+
+CONV = Op(
+    name="dynamic_conv2d",
+    inputs=_conv_inputs,
+    cases={
+        "no samples": _conv(0, 4, 8, 8, (3, 3)),
+        "no channels": _conv(2, 0, 8, 8, (3, 3)),
+        "one of each": _conv(1, 1, 1, 1, (1, 1)),
+        "the paper's": _conv(2, 6, 64, 64, (7, 7)),
+        "portrait": _conv(2, 3, 64, 48, (7, 7)),
+        "3 x 3": _conv(2, 5, 17, 19, (3, 3)),
+        "5 x 5 valid": _conv(2, 5, 29, 29, (5, 5), "valid"),
+        "9 x 9": _conv(1, 3, 23, 31, (9, 9)),
+        "even": _conv(2, 3, 9, 11, (4, 6)),
+        "tall": _conv(2, 3, 13, 8, (7, 2)),
+        "wide": _conv(2, 3, 8, 40, (1, 15)),
+        "more padding than kernel": _conv(1, 2, 5, 6, (3, 3), 5),
+        "padding of its own": _conv(2, 2, 12, 10, (5, 3), (0, 2)),
+        "kernel larger than features": _conv(1, 3, 4, 5, (7, 7)),
+        "kernel as large as features": _conv(2, 3, 6, 7, (6, 7), "valid"),
+        "a vector of columns less one": _conv(1, 2, 5, 15, (7, 7)),
+        "a vector of columns": _conv(1, 2, 5, 16, (7, 7)),
+        "a vector of columns and one": _conv(1, 2, 5, 17, (7, 7)),
+        "31 x 31": _conv(1, 2, 37, 41, (31, 31)),
+    },
+)
+
+OPS = {op.name: op for op in (RELATION, CONV)}
+CASES = [(op, name) for op in OPS.values() for name in op.cases]
+
+
+# Ways for the same values to lie in memory.
+def _strided(tensor: Tensor) -> Tensor:
+    wide = tensor.new_full([2 * size for size in tensor.shape], torch.nan)
+    view = wide[tuple(slice(1, None, 2) for _ in tensor.shape)]
+    return view.copy_(tensor)
+
+
+LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "contiguous": lambda tensor: tensor.contiguous(),
+    "strided": _strided,
+    "transposed": lambda tensor: tensor.mT.contiguous().mT if tensor.dim() > 1 else tensor.flip(0).flip(0),
+    "channels_last": lambda tensor: (
+        tensor.contiguous(memory_format=torch.channels_last) if tensor.dim() == 4 else tensor
+    ),
+    "samples last": lambda tensor: tensor.movedim(0, -1).contiguous().movedim(-1, 0),
+}
+
+
+def results(op: Op, case: dict[str, Any], tensors: Sequence[Tensor], grad: Tensor, call: Any) -> list[Tensor]:
+    """The result and the gradients of all inputs, for the incoming gradient `grad`."""
+    leaves = [tensor.detach().requires_grad_() for tensor in tensors]
+    out = call(case, leaves)
+    return [out.detach(), *torch.autograd.grad(out, leaves, grad.to(out.dtype))]
+
+
+def assert_as_exact(name: str, actual: Tensor, plain: Tensor, truth: Tensor, *, factor: float) -> None:
+    """`actual` may err `factor` times as much as `plain`, which has its dtype, plus a few roundings of the largest.
+
+    Raises:
+        AssertionError: another shape or dtype, something not finite, or too large an error.
+    """
+    assert actual.shape == truth.shape, f"{name}: shape {list(actual.shape)}, expected {list(truth.shape)}"
+    assert actual.dtype == plain.dtype, f"{name}: {actual.dtype}, expected {plain.dtype}"
+    if truth.numel() == 0:
+        return
+    assert actual.isfinite().all(), f"{name}: not finite"
+    error = (actual.double() - truth).abs().max().item()
+    plain_error = (plain.double() - truth).abs().max().item()
+    # In float64 plain PyTorch is the truth itself: the floor stands for its rounding, too.
+    roundings = 400 if actual.dtype == torch.float64 else 4
+    floor = roundings * torch.finfo(actual.dtype).eps * truth.abs().max().item()
+    allowed = factor * plain_error + floor
+    assert error <= allowed, (
+        f"{name}: error {error:.2e}, allowed {allowed:.2e} (plain PyTorch: {plain_error:.2e})"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class BadInput:
+    op: Op
+    error: type[Exception]
+    message: str
+    change: Callable[[list[Tensor]], list[Tensor]]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def _with(index: int, change: Callable[[Tensor], Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
+    return lambda tensors: [change(t) if i == index else t for i, t in enumerate(tensors)]
+
+
+RELATION_SIZES = (2, 3, 4, 5)  # what the bad inputs are made of
+CONV_SIZES, CONV_KERNEL = (2, 3, 6, 5), (3, 3)
+
+BAD_INPUTS = [
+    BadInput(
+        op=RELATION,
+        error=ValueError,
+        message="joint_relation: expected heatmaps to have 4 dimensions [B, K, H, W], got shape [3, 4, 5]",
+        change=_with(0, lambda t: t[0]),
+    ),
+    BadInput(
+        op=RELATION,
+        error=ValueError,
+        message="joint_relation: expected weight_g to have shape [3, 3], got [3, 3, 1, 1]",
+        change=_with(1, lambda t: t[:, :, None, None]),
+    ),
+    BadInput(
+        op=RELATION,
+        error=ValueError,
+        message="joint_relation: expected bias_g to have shape [3], got [2]",
+        change=_with(2, lambda t: t[:2]),
+    ),
+    BadInput(
+        op=RELATION,
+        error=ValueError,
+        message="joint_relation: expected weight_o to have shape [3, 3], got [3, 2]",
+        change=_with(3, lambda t: t[:, :2]),
+    ),
+    BadInput(
+        op=RELATION,
+        error=ValueError,
+        message="joint_relation: expected bias_o to have shape [3], got [1, 3]",
+        change=_with(4, lambda t: t[None]),
+    ),
+    BadInput(
+        op=RELATION,
+        error=TypeError,
+        message="joint_relation: expected heatmaps to be float64, float32, float16 or bfloat16, got int64",
+        change=_with(0, lambda t: t.long()),
+    ),
+    BadInput(
+        op=RELATION,
+        error=TypeError,
+        message="joint_relation: expected bias_o to be float64, float32, float16 or bfloat16, got complex64",
+        change=_with(4, lambda t: t.to(torch.complex64)),
+    ),
+    BadInput(
+        op=RELATION,
+        error=ValueError,
+        message="joint_relation: expected scale to be finite, got inf",
+        change=lambda tensors: tensors,
+        options={"scale": float("inf")},
+    ),
+    BadInput(
+        op=CONV,
+        error=ValueError,
+        message="dynamic_conv2d: expected features to have 4 dimensions [B, C, H, W], got shape [3, 6, 5]",
+        change=_with(0, lambda t: t[0]),
+    ),
+    BadInput(
+        op=CONV,
+        error=ValueError,
+        message="dynamic_conv2d: expected kernels to have 4 dimensions [B, C, kh, kw], got shape [3, 3, 3]",
+        change=_with(1, lambda t: t[0]),
+    ),
+    BadInput(
+        op=CONV,
+        error=ValueError,
+        message="dynamic_conv2d: expected kernels to have the samples and channels [2, 3] of features, "
+        "got shape [1, 3, 3, 3]",
+        change=_with(1, lambda t: t[:1]),
+    ),
+    BadInput(
+        op=CONV,
+        error=TypeError,
+        message="dynamic_conv2d: expected kernels to be float64, float32, float16 or bfloat16, got uint8",
+        change=_with(1, lambda t: t.to(torch.uint8)),
+    ),
+    BadInput(
+        op=CONV,
+        error=ValueError,
+        message="dynamic_conv2d: expected kernels of at least 1 x 1 that fit into the padded features [6, 5], "
+        "got [3, 6]",
+        change=_with(1, lambda t: t.repeat(1, 1, 1, 2)),
+        options={"padding": "valid"},
+    ),
+    BadInput(
+        op=CONV,
+        error=ValueError,
+        message="dynamic_conv2d: expected kernels of at least 1 x 1 that fit into the padded features [6, 5], "
+        "got [0, 3]",
+        change=_with(1, lambda t: t[:, :, :0]),
+        options={"padding": 0},
+    ),
+    BadInput(
+        op=CONV,
+        error=ValueError,
+        message="dynamic_conv2d: expected padding of at least 0, got [1, -1, 1, -1]",
+        change=lambda tensors: tensors,
+        options={"padding": (1, -1)},
+    ),
+    BadInput(
+        op=CONV,
+        error=ValueError,
+        message='dynamic_conv2d: expected padding to be "same", "valid", an int or two ints, got \'full\'',
+        change=lambda tensors: tensors,
+        options={"padding": "full"},
+    ),
+    BadInput(
+        op=CONV,
+        error=ValueError,
+        message='dynamic_conv2d: expected padding to be "same", "valid", an int or two ints, got (1, 2, 3)',
+        change=lambda tensors: tensors,
+        options={"padding": (1, 2, 3)},
+    ),
+]
+
+
+def good_inputs(op: Op) -> list[Tensor]:
+    """What each bad input is a change of, in float32."""
+    case = _relation(*RELATION_SIZES) if op is RELATION else _conv(*CONV_SIZES, CONV_KERNEL)
+    return [tensor.float() for tensor in op.inputs(case)]

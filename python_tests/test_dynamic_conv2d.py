@@ -1,0 +1,64 @@
+"""Cases of dynamic_conv2d small enough to work out by hand; everything else is in test_ops.py."""
+
+import pytest
+import torch
+
+import rpstn_ext as rx
+
+BACKENDS = [
+    pytest.param(rx.dynamic_conv2d, id="public"),
+    pytest.param(rx.reference.dynamic_conv2d, id="reference"),
+]
+COUNT = torch.arange(1.0, 10.0).reshape(1, 1, 3, 3)
+
+
+@pytest.mark.parametrize("dynamic_conv2d", BACKENDS)
+def test_is_a_correlation_not_a_convolution(dynamic_conv2d):
+    """A kernel that is 1 at its top left reads the pixel up and to the left: the features move down and right."""
+    kernel = torch.zeros(1, 1, 3, 3)
+    kernel[..., 0, 0] = 1
+    assert dynamic_conv2d(COUNT, kernel).squeeze().tolist() == [[0, 0, 0], [0, 1, 2], [0, 4, 5]]
+
+
+@pytest.mark.parametrize("dynamic_conv2d", BACKENDS)
+def test_even_kernels_have_the_extra_padding_at_the_bottom_and_right(dynamic_conv2d):
+    out = dynamic_conv2d(COUNT, torch.ones(1, 1, 2, 2))
+    assert out.squeeze().tolist() == [[12, 16, 9], [24, 28, 15], [15, 17, 9]]
+
+
+@pytest.mark.parametrize("dynamic_conv2d", BACKENDS)
+@pytest.mark.parametrize(
+    "padding, expected",
+    [("valid", [[45.0]]), (0, [[45.0]]), ((0, 1), [[27.0, 45.0, 33.0]]), ((1, 0), [[21.0], [45.0], [39.0]])],
+)
+def test_padding(dynamic_conv2d, padding, expected):
+    """Sums of 3 x 3 windows; of (rows, columns) the first counts rows of zeros above and below."""
+    assert dynamic_conv2d(COUNT, torch.ones(1, 1, 3, 3), padding=padding).squeeze(1)[0].tolist() == expected
+
+
+@pytest.mark.parametrize("dynamic_conv2d", BACKENDS)
+def test_every_sample_and_channel_has_its_own_kernel(dynamic_conv2d):
+    factors = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+    out = dynamic_conv2d(torch.ones(2, 2, 2, 2), factors[:, :, None, None])
+    assert torch.equal(out, factors[:, :, None, None].expand(2, 2, 2, 2))
+
+
+def test_match_is_the_composition():
+    features, kernels = torch.randn(2, 6, 9, 8), torch.randn(2, 6, 3, 3)
+    weight, bias = torch.randn(4, 6), torch.randn(4)
+    expected = (
+        torch.einsum("kc,bchw->bkhw", weight, rx.dynamic_conv2d(features, kernels)) + bias[:, None, None]
+    )
+    torch.testing.assert_close(rx.dynamic_match(features, kernels, weight, bias), expected)
+    torch.testing.assert_close(rx.reference.dynamic_match(features, kernels, weight, bias), expected)
+
+
+@pytest.mark.parametrize("dynamic_match", [rx.dynamic_match, rx.reference.dynamic_match])
+def test_match_refuses_weights_of_other_channels(dynamic_match):
+    features, kernels = torch.randn(2, 6, 9, 8), torch.randn(2, 6, 3, 3)
+    with pytest.raises(
+        ValueError, match=r"dynamic_match: expected weight to have shape \[K, 6\], got \[4, 5\]"
+    ):
+        dynamic_match(features, kernels, torch.randn(4, 5), torch.randn(4))
+    with pytest.raises(ValueError, match=r"dynamic_match: expected bias to have shape \[4\], got \[3\]"):
+        dynamic_match(features, kernels, torch.randn(4, 6), torch.randn(3))

@@ -1,0 +1,72 @@
+"""Cases of joint_relation small enough to work out by hand; everything else is in test_ops.py."""
+
+import pytest
+import torch
+
+import rpstn_ext as rx
+
+BACKENDS = [
+    pytest.param(rx.joint_relation, id="public"),
+    pytest.param(rx.reference.joint_relation, id="reference"),
+]
+IDENTITY, ZERO = torch.eye(2), torch.zeros(2)
+
+
+@pytest.mark.parametrize("joint_relation", BACKENDS)
+def test_uniform_weights_add_the_mean_of_the_joints(joint_relation):
+    heatmaps = torch.tensor([[[[1.0, 2.0]], [[3.0, 4.0]]]])
+    out = joint_relation(heatmaps, IDENTITY, ZERO, IDENTITY, torch.tensor([10.0, 20.0]), scale=0.0)
+    assert out.tolist() == [[[[13.0, 15.0]], [[25.0, 27.0]]]]
+
+
+@pytest.mark.parametrize("joint_relation", BACKENDS)
+def test_softmax_is_over_the_rows(joint_relation):
+    """S = [[1, 2], [2, 4]] times a large scale: each row's largest is the second joint, so both hear the second.
+
+    Over the columns (the released code) each joint would hear the sum of nothing and of both.
+    """
+    heatmaps = torch.tensor([[[[1.0, 0.0]], [[2.0, 0.0]]]])
+    out = joint_relation(heatmaps, IDENTITY, ZERO, IDENTITY, ZERO, scale=1000.0)
+    assert out.tolist() == [[[[3.0, 0.0]], [[4.0, 0.0]]]]
+
+
+@pytest.mark.parametrize("joint_relation", BACKENDS)
+def test_rows_of_the_weights_are_output_joints(joint_relation):
+    """Messages G = Wg X + bg = [[x2 + 5], [0]]; each joint hears its own at a large scale; Wo swaps the joints."""
+    heatmaps = torch.tensor([[[[2.0, 0.0]], [[0.0, 3.0]]]])
+    weight_g = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    weight_o = torch.tensor([[0.0, 0.0], [1.0, 0.0]])
+    out = joint_relation(heatmaps, weight_g, torch.tensor([5.0, 0.0]), weight_o, ZERO, scale=1000.0)
+    assert out.tolist() == [[[[2.0, 0.0]], [[5.0, 11.0]]]]
+
+
+@pytest.mark.parametrize("joint_relation", BACKENDS)
+def test_half_types_do_not_overflow_in_the_relation(joint_relation):
+    """Self-products of 4096 * 16: beyond float16's 65504, and the softmax stays one-hot on the joint itself."""
+    heatmaps = torch.full((1, 2, 64, 64), 4.0, dtype=torch.float16)
+    heatmaps[0, 1] = -4.0
+    half = [tensor.half() for tensor in (IDENTITY, ZERO, IDENTITY, ZERO)]
+    assert torch.equal(joint_relation(heatmaps, *half), 2 * heatmaps)
+
+
+def test_large_common_offset_keeps_its_digits():
+    """A constant of 1000 on all maps, without mixing: what comes out is what went in, to float32's last digits."""
+    heatmaps = 1000 + torch.rand(2, 13, 32, 32)
+    nothing, zero = torch.zeros(13, 13), torch.zeros(13)
+    assert torch.equal(rx.joint_relation(heatmaps, nothing, zero, nothing, zero), heatmaps)
+
+
+def test_norm_is_the_composition_and_moves_the_running_statistics():
+    joints = 5
+    heatmaps = torch.randn(3, joints, 6, 7)
+    parameters = [torch.randn(size) for size in ((joints, joints), joints, (joints, joints), joints)]
+    norm = torch.nn.BatchNorm2d(joints)
+    mean, var = torch.zeros(joints), torch.ones(joints)
+    out = rx.joint_relation_norm(heatmaps, *parameters, norm.weight, norm.bias, mean, var, training=True)
+    torch.testing.assert_close(out, norm(rx.joint_relation(heatmaps, *parameters)))
+    torch.testing.assert_close((mean, var), (norm.running_mean, norm.running_var))
+    plain = rx.reference.joint_relation_norm(
+        heatmaps, *parameters, norm.weight, norm.bias, mean, var, training=False
+    )
+    out = rx.joint_relation_norm(heatmaps, *parameters, norm.weight, norm.bias, mean, var, training=False)
+    torch.testing.assert_close(out, plain)

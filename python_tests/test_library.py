@@ -1,0 +1,184 @@
+"""How the compiled library is found, chosen and built; each case in a process of its own."""
+
+import doctest
+import importlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import rpstn_ext as rx
+from rpstn_ext import _library
+
+ROOT = Path(__file__).resolve().parents[1]
+compiled = pytest.mark.skipif(rx.backend() == "reference", reason="no compiled library")
+
+CALL_EACH_OP = """
+import warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import rpstn_ext as rx
+    import rpstn_ext.ops
+ours = [str(w.message) for w in caught if "rpstn_ext" in str(w.message)]
+import torch
+x, one, zero = torch.ones(1, 2, 4, 4), torch.eye(2), torch.zeros(2)
+total = rx.joint_relation(x, one, zero, one, zero).sum() + rx.dynamic_conv2d(x, torch.ones(1, 2, 3, 3)).sum()
+print(rx.backend(), len(ours), total.item(), *ours, sep="\\n")
+"""
+
+
+def run_python(code: str, **environment: str) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+@compiled
+def test_the_library_loads_without_a_warning():
+    assert run_python(CALL_EACH_OP) == ["cpu", "0", "264.0"]
+
+
+@pytest.mark.parametrize(
+    "breakage, reason, built_for",
+    [
+        (
+            "import importlib.util as u\nfind = u.find_spec\n"
+            "u.find_spec = lambda name, *a: None if name == 'rpstn_ext._C' else find(name, *a)\n",
+            "no compiled library is installed",
+            "nothing",
+        ),
+        (
+            "import sys, types\ninfo = types.ModuleType('rpstn_ext._build_info')\n"
+            "info.__spec__ = types.SimpleNamespace()\n"
+            "info.TORCH, info.SYSTEM, info.COMPILER = '1.99.0', 'Linux-x86_64', 'GNU 12'\n"
+            "sys.modules['rpstn_ext._build_info'] = info\n",
+            "the compiled library belongs to another torch",
+            "torch 1.99.0, Linux-x86_64, GNU 12",
+        ),
+        (
+            "import torch\n"
+            "def fail(path): raise OSError('undefined symbol: _ZN5torch3newE')\n"
+            "torch.ops.load_library = fail\n",
+            "the compiled library does not load (undefined symbol: _ZN5torch3newE)",
+            f"torch {torch.__version__}, ",
+        ),
+    ],
+    ids=["missing", "another torch", "does not load"],
+)
+@compiled
+def test_one_warning_and_the_reference_serves(breakage, reason, built_for):
+    backend, warnings, total, *messages = run_python(breakage + CALL_EACH_OP)
+    assert (backend, warnings, total) == ("reference", "1", "264.0")
+    assert messages[0].startswith(f"rpstn_ext: {reason}; plain PyTorch serves every call, more slowly. ")
+    assert f"Built for: {built_for}" in messages[0]
+    assert f"Found: torch {torch.__version__}, " in messages[0]
+    assert messages[0].endswith(f"run in the source folder: {_library.MEND}")
+
+
+def test_use_backend_changes_and_restores():
+    before = rx.backend()
+    with rx.use_backend("reference"):
+        assert rx.backend() == "reference"
+        with rx.use_backend(before):
+            assert rx.backend() == before
+    assert rx.backend() == before
+    with (
+        pytest.raises(ValueError, match=r"use_backend: expected one of reference.*, got cuda"),
+        rx.use_backend("cuda"),
+    ):
+        pass
+    with pytest.raises(KeyError), rx.use_backend("reference"):
+        raise KeyError
+    assert rx.backend() == before
+
+
+@compiled
+@pytest.mark.parametrize("capability", ["default", "avx2"])
+def test_values_on_every_instruction_set(capability):
+    """This process runs the best one; the others are asked for by torch's own variable."""
+    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}
+    tests = [str(ROOT / "python_tests" / "test_ops.py"), "-k", "matches_reference or strides or threads"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout
+    assert "passed" in done.stdout
+
+
+@compiled
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux shows them")
+@pytest.mark.parametrize("op", ["joint_relation", "dynamic_conv2d"])
+def test_two_threads_are_used(op):
+    """Without OpenMP at compile time at::parallel_for is serial and says nothing."""
+    arguments = {
+        "joint_relation": "x, torch.eye(13), torch.zeros(13), torch.eye(13), torch.zeros(13)",
+        "dynamic_conv2d": "x, torch.from_numpy(numpy.ones((8, 13, 7, 7), 'f'))",
+    }[op]
+    code = f"""
+import os, numpy, torch, rpstn_ext as rx
+x = torch.from_numpy(numpy.ones((8, 13, 64, 64), 'f'))
+arguments = ({arguments},)
+before = len(os.listdir("/proc/self/task"))
+rx.{op}(*arguments)
+print(len(os.listdir("/proc/self/task")) - before)
+print(len(set(line.split()[-1] for line in open("/proc/self/maps") if "libgomp" in line)))
+"""
+    threads, libraries = run_python(code, OMP_NUM_THREADS="2")
+    assert int(threads) >= 1
+    assert libraries == "1"
+
+
+def test_find_torch_names_the_installed_torch():
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "cmake" / "find_torch.py")], capture_output=True, text=True, check=True
+    )
+    version, _, root, includes, libraries = done.stdout.splitlines()
+    assert version == torch.__version__
+    assert Path(root) == Path(torch.__file__).parent
+    assert all(Path(folder).is_dir() for folder in [*includes.split(";"), libraries])
+
+
+@pytest.mark.skipif(
+    shutil.which("cmake") is None or shutil.which("ninja") is None, reason="no cmake, no ninja"
+)
+@pytest.mark.parametrize(
+    "setting, expected",
+    [
+        ("ON", "RPSTN_CUDA=ON: this version holds no CUDA kernels"),
+        ("maybe", "RPSTN_CUDA: expected AUTO, ON or OFF, got maybe"),
+        ("OFF", "building the operations for the CPU only (RPSTN_CUDA=OFF)"),
+    ],
+)
+def test_the_cuda_setting_is_answered_honestly(setting, expected, tmp_path):
+    options = ["-G", "Ninja", f"-DPython_EXECUTABLE={sys.executable}", f"-DRPSTN_CUDA={setting}"]
+    done = subprocess.run(
+        ["cmake", "-S", str(ROOT), "-B", str(tmp_path), *options], capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode == 0) == (setting == "OFF")
+    assert expected in " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.parametrize("name", ["joint_relation", "joint_relation_norm", "dynamic_conv2d", "dynamic_match"])
+def test_documented_examples_run(name):
+    module = importlib.import_module(f"rpstn_ext.ops.{name}")
+    result = doctest.testmod(module)
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+def test_documented_example_of_use_backend_runs():
+    assert doctest.testmod(_library) == (0, 2)

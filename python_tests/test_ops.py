@@ -1,0 +1,308 @@
+"""What every operation promises, from the tables in op_cases.py."""
+
+import pytest
+import torch
+from op_cases import (
+    BAD_INPUTS,
+    CASES,
+    DTYPES,
+    LAYOUTS,
+    OPS,
+    BadInput,
+    Op,
+    assert_as_exact,
+    good_inputs,
+    results,
+)
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import gradcheck, gradgradcheck
+
+import rpstn_ext as rx
+
+pytestmark = pytest.mark.skipif(rx.backend() == "reference", reason="no compiled library")
+
+SMALL = {
+    "joint_relation": {"sizes": (2, 3, 2, 4), "options": {"scale": 0.7}},
+    "dynamic_conv2d": {"sizes": (2, 2, 4, 5), "kernel": (3, 2), "options": {"padding": "same"}},
+}
+MIDDLE = {
+    "joint_relation": "a chunk of columns and one",
+    "dynamic_conv2d": "the paper's",
+}
+
+every_op = pytest.mark.parametrize("op", OPS.values(), ids=OPS)
+
+
+def _case_id(value: object) -> str | None:
+    return value.name if isinstance(value, Op) else None
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+# --- values ---
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("op, name", CASES, ids=_case_id)
+def test_matches_reference(op, name, dtype):
+    """Error budget of HOUSE_STYLE: twice that of plain PyTorch, three times for gradients, against float64."""
+    case = op.cases[name]
+    tensors = [tensor.to(dtype) for tensor in op.inputs(case)]
+    exact = [tensor.double() for tensor in tensors]
+    grad = torch.randn_like(op.call_reference(case, exact)).to(dtype)
+    actual = results(op, case, tensors, grad, op.call)
+    plain = results(op, case, tensors, grad, op.call_reference)
+    truth = results(op, case, exact, grad.double(), op.call_reference)
+    for index, (a, p, t) in enumerate(zip(actual, plain, truth)):
+        assert_as_exact(f"result {index}", a, p, t, factor=3 if index else 2)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@every_op
+def test_any_strides_of_inputs_and_incoming_gradients(op, layout):
+    case = op.cases["portrait"]
+    tensors = [tensor.float() for tensor in op.inputs(case)]
+    grad = torch.randn_like(op.call(case, tensors))
+    expected = results(op, case, tensors, grad, op.call)
+    change = LAYOUTS[layout]
+    for actual, wanted in zip(
+        results(op, case, [change(t) for t in tensors], change(grad), op.call), expected
+    ):
+        assert torch.equal(actual, wanted)
+        assert actual.is_contiguous()
+
+
+@every_op
+def test_expanded_incoming_gradient(op):
+    case = op.cases["portrait"]
+    leaves = [tensor.float().requires_grad_() for tensor in op.inputs(case)]
+    summed = torch.autograd.grad(op.call(case, leaves).sum(), leaves)  # a gradient of strides 0
+    out = op.call(case, leaves)
+    for actual, wanted in zip(summed, torch.autograd.grad(out, leaves, torch.ones_like(out))):
+        assert torch.equal(actual, wanted)
+
+
+@every_op
+def test_mixed_dtypes_give_the_widest(op):
+    case = op.cases["portrait"]
+    tensors = [tensor.float() for tensor in op.inputs(case)]
+    mixed = [tensors[0].bfloat16(), *tensors[1:]]
+    leaves = [tensor.requires_grad_() for tensor in mixed]
+    out = op.call(case, leaves)
+    assert out.dtype == torch.float32
+    assert torch.equal(out, op.call(case, [tensor.float() for tensor in mixed]))
+    with torch.inference_mode():
+        assert torch.equal(out, op.call(case, mixed))
+    out.sum().backward()
+    assert [leaf.grad.dtype for leaf in leaves] == [leaf.dtype for leaf in leaves]
+
+
+# --- derivatives ---
+
+
+@every_op
+def test_gradcheck_and_gradgradcheck(op):
+    case = SMALL[op.name]
+    leaves = [tensor.requires_grad_() for tensor in op.inputs(case)]
+    assert gradcheck(lambda *tensors: op.call(case, tensors), leaves)
+    assert gradgradcheck(lambda *tensors: op.call(case, tensors), leaves)
+
+
+@every_op
+def test_each_input_alone_has_the_same_first_and_second_derivative(op):
+    """The derivatives do not need the other inputs to require a gradient."""
+    case = SMALL[op.name]
+    tensors = op.inputs(case)
+    weights = [torch.randn_like(tensor) for tensor in tensors]
+    for index, weight in enumerate(weights):
+        seconds = []
+        for call in (op.call, op.call_reference):
+            leaves = [t.detach().requires_grad_(i == index) for i, t in enumerate(tensors)]
+            leaf = leaves[index]
+            (first,) = torch.autograd.grad((call(case, leaves) ** 2).sum(), leaf, create_graph=True)
+            (second,) = torch.autograd.grad((first * weight).sum(), leaf)
+            seconds.append((first.detach(), second))
+        torch.testing.assert_close(seconds[0], seconds[1], rtol=1e-9, atol=1e-9)
+
+
+@every_op
+def test_third_derivative(op):
+    case = SMALL[op.name]
+    tensors = op.inputs(case)
+    thirds = []
+    for call in (op.call, op.call_reference):
+        leaf = tensors[0].detach().requires_grad_()
+        value = (call(case, [leaf, *tensors[1:]]) ** 4).sum()
+        for _ in range(3):
+            (gradient,) = torch.autograd.grad(value, leaf, create_graph=True)
+            value = (gradient**2).sum()
+        thirds.append(gradient.detach())
+    torch.testing.assert_close(thirds[0], thirds[1], rtol=1e-8, atol=1e-8)
+
+
+@every_op
+def test_functional_transforms_are_refused_and_the_reference_serves_them(op):
+    case = SMALL[op.name]
+    tensors = tuple(op.inputs(case))
+    tangents = tuple(torch.ones_like(tensor) for tensor in tensors)
+    with pytest.raises(RuntimeError, match=r"cannot use C\+\+ torch::autograd::Function"):
+        torch.func.jvp(lambda *t: op.call(case, t), tensors, tangents)
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(RuntimeError, match="jvp is not implemented"):
+        op.call(case, [torch.autograd.forward_ad.make_dual(*pair) for pair in zip(tensors, tangents)])
+    with rx.use_backend("reference"):
+        torch.func.jvp(lambda *t: op.call(case, t), tensors, tangents)
+
+
+# --- errors ---
+
+
+@pytest.mark.parametrize("backend", ["compiled", "inference", "reference", "meta", "fake"])
+@pytest.mark.parametrize("bad", BAD_INPUTS, ids=lambda bad: bad.message)
+def test_bad_inputs(bad: BadInput, backend):
+    tensors = bad.change(good_inputs(bad.op))
+    case = {"options": bad.options}
+    call = bad.op.call_reference if backend == "reference" else bad.op.call
+    with pytest.raises(bad.error) as raised:
+        if backend == "meta":
+            call(case, [tensor.to("meta") for tensor in tensors])
+        elif backend == "fake":
+            with FakeTensorMode() as mode:
+                call(case, [mode.from_tensor(tensor) for tensor in tensors])
+        else:
+            with torch.inference_mode(backend == "inference"):
+                call(case, tensors)
+    assert type(raised.value) is bad.error
+    assert str(raised.value) == bad.message
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["compiled", "reference"])
+@every_op
+def test_devices_must_agree(op, plain):
+    tensors = good_inputs(op)
+    tensors[1] = tensors[1].to("meta")
+    names = {"joint_relation": ("weight_g", "heatmaps"), "dynamic_conv2d": ("kernels", "features")}[op.name]
+    with pytest.raises(RuntimeError) as raised:
+        (op.call_reference if plain else op.call)({"options": {}}, tensors)
+    assert str(raised.value) == f"{op.name}: expected {names[0]} on cpu like {names[1]}, got meta"
+
+
+# --- registration, compilers, autocast ---
+
+
+@every_op
+def test_opcheck(op):
+    case = SMALL[op.name]
+    leaves = [tensor.float().requires_grad_() for tensor in op.inputs(case)]
+    out = op.call(case, leaves)
+    grad = torch.randn_like(out).requires_grad_()
+    ops = torch.ops.rpstn_ext
+    if op.name == "joint_relation":
+        torch.library.opcheck(ops.joint_relation.default, (*leaves, 0.5))
+        _, relation = ops.joint_relation_forward(*(leaf.detach() for leaf in leaves), 0.5)
+        torch.library.opcheck(ops.joint_relation_forward.default, (*(leaf.detach() for leaf in leaves), 0.5))
+        torch.library.opcheck(
+            ops.joint_relation_backward.default, (grad, leaves[0], relation, *leaves[1:4], 0.5)
+        )
+    else:
+        torch.library.opcheck(ops.dynamic_conv2d.default, (*leaves, 1, 0, 1, 1))
+        for needs in ((True, True), (True, False), (False, True)):
+            arguments = (grad, *leaves, 1, 0, 1, 1, *needs)
+            torch.library.opcheck(ops.dynamic_conv2d_backward.default, arguments)
+
+
+def _compiled_agrees(op: Op, **options: object) -> None:
+    case = op.cases["3 x 3" if op.name == "dynamic_conv2d" else "scaled"]
+    tensors = [tensor.float() for tensor in op.inputs(case)]
+    compiled = torch.compile(lambda *t: op.call(case, t).sin(), fullgraph=True, **options)
+    for samples in (2, 5, 3):
+        grown = [t.repeat(samples, 1, 1, 1) if t.dim() == 4 else t for t in tensors]
+        grad = torch.randn_like(op.call(case, grown))
+        actual = results(op, case, grown, grad, lambda _, leaves: compiled(*leaves))
+        wanted = results(op, case, grown, grad, lambda c, leaves: op.call(c, leaves).sin())
+        torch.testing.assert_close(actual, wanted)
+
+
+@every_op
+def test_compiles_as_one_graph_with_dynamic_batch(op):
+    _compiled_agrees(op, backend="aot_eager", dynamic=True)
+
+
+@every_op
+def test_compiles_with_inductor(op):
+    _compiled_agrees(op, dynamic=True)
+
+
+@every_op
+def test_exports_with_dynamic_batch(op):
+    case = op.cases["portrait"]
+    tensors = [tensor.float() for tensor in op.inputs(case)]
+
+    class Call(torch.nn.Module):
+        def forward(self, *tensors):
+            return op.call(case, tensors)
+
+    batch = torch.export.Dim("batch")
+    dynamic = (tuple({0: batch} if tensor.dim() == 4 else None for tensor in tensors),)
+    exported = torch.export.export(Call(), tuple(tensors), dynamic_shapes=dynamic)
+    assert any(op.name in str(node.target) for node in exported.graph.nodes)
+    grown = [t.repeat(3, 1, 1, 1) if t.dim() == 4 else t for t in tensors]
+    assert torch.equal(exported.module()(*grown), op.call(case, grown))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@every_op
+def test_autocast_computes_in_its_dtype(op, dtype):
+    case = op.cases["portrait"]
+    tensors = [tensor.float().requires_grad_() for tensor in op.inputs(case)]
+    with torch.autocast("cpu", dtype=dtype):
+        out = op.call(case, tensors)
+        plain = op.call_reference(case, tensors)
+    assert out.dtype == plain.dtype == dtype
+    assert torch.equal(out, op.call(case, [tensor.to(dtype) for tensor in tensors]))
+    torch.testing.assert_close(out, plain)
+    out.sum().backward()
+    assert all(tensor.grad.dtype == torch.float32 for tensor in tensors)
+
+
+# --- repeatability ---
+
+
+@every_op
+def test_repeated_runs_give_the_same_bits(op, two_threads):
+    case = op.cases[MIDDLE[op.name]]
+    tensors = [tensor.float() for tensor in op.inputs(case)]
+    grad = torch.randn_like(op.call(case, tensors))
+    first = results(op, case, tensors, grad, op.call)
+    for _ in range(30):
+        assert all(map(torch.equal, results(op, case, tensors, grad, op.call), first))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@every_op
+def test_a_sample_does_not_depend_on_its_batch_or_on_threads(op, dtype, two_threads):
+    case = op.cases[MIDDLE[op.name]]
+    shared = [tensor.to(dtype) for tensor in op.inputs(case)]
+    large = [t.repeat(4, 1, 1, 1) * torch.rand(1) if t.dim() == 4 else t for t in shared]
+    grad = torch.randn_like(op.call(case, large))
+    samples = grad.shape[0]
+    per_sample = [0] + [i + 1 for i, t in enumerate(large) if t.dim() == 4]  # results that have a sample axis
+
+    def run(which: slice) -> list[torch.Tensor]:
+        part = [t[which] if t.dim() == 4 else t for t in large]
+        return results(op, case, part, grad[which], op.call)
+
+    whole = run(slice(None))
+    torch.set_num_threads(1)
+    assert all(map(torch.equal, run(slice(None)), whole))
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        for first, count in ((0, 1), (samples - 1, 1), (1, 3)):
+            part = run(slice(first, first + count))
+            for index in per_sample:
+                assert torch.equal(part[index], whole[index][first : first + count])
