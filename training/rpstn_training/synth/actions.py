@@ -38,6 +38,7 @@ class Action:
     spread: float = 35.0
     props: tuple[str, ...] = ()
     handed: bool = False  # may be mirrored for a left-hander
+    once: bool = False  # the end does not lead back to the beginning: played once, then held
     outdoor: float = 0.5
 
 

@@ -36,6 +36,7 @@ _OWN["ankle"] = tuple({SHANK[s]} for s in (0, 1))
 # A joint lies this deep under the surface that shows it at most, as a share of the height: more, and the
 # surface is the near side of a trunk that hides its far side.
 _DEEPEST = 0.11
+_END = 0.99  # last key pose of an action that is played once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,7 +207,10 @@ def _move(rng: np.random.Generator, action: Action, body: Proportions, frames: i
         lean=rng.uniform(-2, 4),
         quirk=tuple(rng.random(3)),
     )
-    phase = rng.random() + np.arange(frames) / (RATE * rng.uniform(*action.seconds))
+    begin, passed = rng.random(), np.arange(frames) / (RATE * rng.uniform(*action.seconds))
+    phase = begin + passed
+    if action.once:
+        phase = np.minimum(begin * max(0.0, _END - passed[-1]) + passed, _END)
     motion = action.program(phase, body, style)
     left_handed = action.handed and rng.random() < 0.25
     if left_handed:

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="other people and movements (default: 0)")
     parser.add_argument("--frames", type=int, default=24, help="frames of a clip (default: 24)")
-    parser.add_argument("--size", default="256x192", help="WIDTHxHEIGHT of the pictures (default: 256x192)")
+    parser.add_argument("--size", default="320x240", help="WIDTHxHEIGHT of the pictures (default: 320x240)")
     parser.add_argument(
         "--workers", type=int, default=None, help="processes (default: one per processor core)"
     )
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the clips and say where."""
     match = re.fullmatch(r"(\d+)x(\d+)", args.size)
     if match is None:
-        raise UserError(f"--size: expected WIDTHxHEIGHT such as 256x192, got {args.size}")
+        raise UserError(f"--size: expected WIDTHxHEIGHT such as 320x240, got {args.size}")
     synthesise(
         args.out,
         dataset=args.dataset,
@@ -71,7 +71,7 @@ def synthesise(
     clips: int = 60,
     seed: int = 0,
     frames: int = 24,
-    size: tuple[int, int] = (256, 192),
+    size: tuple[int, int] = (320, 240),
     workers: int | None = None,
 ) -> None:
     """Write `clips` clips of `frames` frames; the folder appears when all are finished, or not at all.

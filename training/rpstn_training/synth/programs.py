@@ -29,6 +29,7 @@ ACTIONS: dict[str, Action] = {
         views=(0.5, 1.5, 2, 2),
         props=("ball",),
         handed=True,
+        once=True,
         outdoor=0.05,
     ),
     "clean_and_jerk": Action(

@@ -1,0 +1,177 @@
+"""Synthetic clips: truthful labels, bodies that stay whole, files a reader takes, nothing half-written."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from rpstn_training.cli import main
+from rpstn_training.datasets import penn_action
+from rpstn_training.errors import UserError
+from rpstn_training.synth import command, synthesise
+from rpstn_training.synth.actions import Style
+from rpstn_training.synth.body import sample_proportions, solve
+from rpstn_training.synth.clip import JOINTS, make_clip, render
+from rpstn_training.synth.draw import rasterise
+from rpstn_training.synth.penn_layout import is_test
+from rpstn_training.synth.programs import ACTIONS
+
+SIZE = (160, 120)
+STYLE = Style(amplitude=1.0, stance=1.0, lean=0.0, quirk=(0.2, 0.5, 0.8))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("name", sorted(ACTIONS))
+def test_every_action_moves_a_body_whose_bones_keep_their_length(name: str) -> None:
+    body = sample_proportions(np.random.default_rng(1))
+    phase = np.linspace(0, 0.99 if ACTIONS[name].once else 2, 61)
+    figure = solve(ACTIONS[name].program(phase, body, STYLE), body)
+    for ends, length in (
+        ((figure.hips, figure.knees), body.thigh),
+        ((figure.knees, figure.ankles), body.shank),
+        ((figure.shoulders, figure.elbows), body.upper_arm),
+        ((figure.elbows, figure.wrists), body.forearm),
+    ):
+        np.testing.assert_allclose(np.linalg.norm(ends[1] - ends[0], axis=-1), length, rtol=1e-9)
+    points = np.concatenate([figure.elbows, figure.wrists, figure.hips, figure.knees, figure.ankles], axis=1)
+    assert np.isfinite(points).all()
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=-1)
+    assert steps.max() < 0.75, "a joint jumps between frames"
+    assert np.ptp(points, axis=0).max() > 0.03, "nobody moves"
+    assert figure.ankles[..., 1].min() > 0, "a foot is under the floor"
+
+
+def test_joints_lie_on_the_person_and_sides_are_the_persons_own() -> None:
+    hits, visible = 0, 0
+    for number, view in enumerate(("front", "back")):
+        clip = make_clip(3, number, frames=4, size=SIZE, action="jumping_jacks", view=view, occluders=0)
+        for frame, (_, seen) in enumerate(clip.frames()):
+            drawing = rasterise(clip.shown, frame, SIZE)
+            large = np.round((clip.joints[frame] - drawing.corner + 0.5) * 2 - 0.5).astype(int)
+            inside = ((large >= 0) & (large < drawing.index.shape[::-1])).all(1) & seen
+            hits += (drawing.index[large[inside, 1], large[inside, 0]] >= 0).sum()
+            visible += seen.sum()
+        left, right = (
+            clip.joints[:, JOINTS.index(f"{side}_shoulder"), 0].mean() for side in ("left", "right")
+        )
+        assert (left > right) == (view == "front")  # who faces us has the left arm on our right
+    assert visible > 60
+    assert hits >= 0.97 * visible
+
+
+def test_visibility_says_what_an_occluder_hides() -> None:
+    """The picture changes about a joint that an occluder hides, and does not about one that it leaves visible."""
+    hidden, kept = [], []
+    for number in range(12):
+        clip = make_clip(5, number, frames=3, size=SIZE, occluders=2)
+        pairs = zip(clip.frames(), replace(clip, occluders=()).frames())
+        for joints, ((covered, seen), (bare, seen_bare)) in zip(clip.joints, pairs):
+            assert not (seen & ~seen_bare).any()
+            difference = cv2.blur(np.abs(covered.astype(float) - bare).max(axis=2), (3, 3))
+            x, y = np.clip(np.round(joints).astype(int), 0, np.array(SIZE) - 1).T
+            hidden.extend(difference[y, x][seen_bare & ~seen])
+            kept.extend(difference[y, x][seen])
+    assert len(hidden) > 10
+    assert len(kept) > 100
+    assert np.mean(np.array(hidden) > 8) > 0.9
+    assert np.mean(np.array(kept) > 8) < 0.1
+
+
+def test_positions_of_hidden_joints_do_not_depend_on_what_hides_them() -> None:
+    covered = make_clip(7, 2, frames=6, size=SIZE, occluders=2)
+    _, truth = render(covered)
+    _, bare = render(replace(covered, occluders=()))
+    np.testing.assert_array_equal(truth.joints, bare.joints)
+    assert truth.visible.sum() < bare.visible.sum()
+
+
+def test_same_arguments_give_the_same_bytes_whatever_the_workers(tmp_path: Path) -> None:
+    for name, workers, seed in (("one", 1, 4), ("two", 2, 4), ("other", 1, 5)):
+        synthesise(tmp_path / name, clips=3, frames=2, size=(96, 64), seed=seed, workers=workers)
+    one, two, other = (files_of(tmp_path / name) for name in ("one", "two", "other"))
+    assert one == two
+    assert one["frames/0001/000001.jpg"] != other["frames/0001/000001.jpg"]
+
+
+def test_reads_as_penn_action(tmp_path: Path) -> None:
+    out = tmp_path / "clips"
+    synthesise(out, clips=8, frames=3, size=SIZE, seed=0, workers=1)
+    tracks = {subset: penn_action.read(out, subset) for subset in ("train", "test")}
+    assert [len(tracks["train"]), len(tracks["test"])] == [6, 2]
+    clip = make_clip(0, 0, frames=3, size=SIZE)
+    _, truth = render(clip)
+    first = tracks["train"][0]
+    assert first.action == truth.action
+    np.testing.assert_allclose(first.joints, truth.joints, atol=1e-9)
+    np.testing.assert_array_equal(first.visible, truth.visible)
+    inside = truth.boxes[:, None, :2] - 1 <= truth.joints
+    inside &= truth.joints <= truth.boxes[:, None, 2:] + 1
+    assert inside.all(-1)[truth.visible].mean() > 0.99
+
+
+def test_every_action_is_trained_on_and_held_out() -> None:
+    numbers = range(4 * len(ACTIONS))
+    names = [make_clip(0, number, frames=1, size=(64, 64)).action for number in numbers[: len(ACTIONS)]]
+    assert sorted(names) == sorted(ACTIONS)
+    held_out = {names[number % len(ACTIONS)] for number in numbers if is_test(number)}
+    trained = {names[number % len(ACTIONS)] for number in numbers if not is_test(number)}
+    assert held_out == trained == set(ACTIONS)
+
+
+def test_a_second_call_keeps_the_clips_and_other_options_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "clips"
+    options = {"clips": 1, "frames": 2, "size": (64, 64), "workers": 1}
+    synthesise(out, **options)
+    stamp = (out / "labels" / "0001.mat").stat().st_mtime_ns
+    synthesise(out, **options)
+    assert "kept" in capsys.readouterr().out
+    assert (out / "labels" / "0001.mat").stat().st_mtime_ns == stamp
+    with pytest.raises(UserError, match=r"other options \(seed\)"):
+        synthesise(out, seed=1, **options)
+    (out / "synth.json").write_text(json.dumps([1]))
+    with pytest.raises(UserError, match=r"other options"):
+        synthesise(out, **options)
+
+
+def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(root: Path, number: int, clip: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setitem(command.LAYOUTS, "penn_action", full)
+    with pytest.raises(UserError, match=r"could not be written \(No space left on device\)"):
+        synthesise(tmp_path / "clips", clips=2, frames=1, size=(64, 64), workers=1)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--size", "320"], "--size: expected WIDTHxHEIGHT"),
+        (["--size", "10x240"], "--size, width: expected 64 to 4096, got 10"),
+        (["--clips", "0"], "--clips: expected 1 to 9999, got 0"),
+        (["--frames", "-3"], "--frames: expected 1 to 9999, got -3"),
+        (["--seed", "-1"], "--seed: expected 0 to"),
+        (["--dataset", "imagenet"], "--dataset: expected one of penn_action, got imagenet"),
+    ],
+)
+def test_bad_arguments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert main(["synth", "--out", str(tmp_path / "clips"), *arguments]) == 1
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_with_other_files_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    assert main(["synth", "--out", str(tmp_path), "--clips", "1"]) == 1
+    assert "expected a new or empty folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
