@@ -15,7 +15,7 @@ from tiny_clips import tiny_config, with_data, with_train, write_penn
 
 from rpstn_training import checkpoint as checkpoints
 from rpstn_training import engine, files
-from rpstn_training.config import HeatmapConfig, ModelConfig, load_config
+from rpstn_training.config import HeatmapConfig, LossConfig, ModelConfig, load_config
 from rpstn_training.errors import UserError
 from rpstn_training.losses import heatmap_loss
 
@@ -315,3 +315,18 @@ def test_the_real_clip_takes_a_few_steps(shared, tmp_path):
     assert best == tmp_path / "run" / "best.pt"
     assert row["step"] == 3
     assert 0 <= row["score"] <= 1
+
+
+@pytest.mark.parametrize("visibility", [True, False])
+def test_occluded_joints_are_trained_on_where_asked(root, tmp_path, monkeypatch, visibility):
+    seen = []
+
+    def patched(heatmaps, targets, weights):
+        seen.append(weights)
+        return heatmap_loss(heatmaps, targets, weights)
+
+    monkeypatch.setattr(engine, "heatmap_loss", patched)
+    config = replace(tiny_config(root, tmp_path / "run", epochs=1), loss=LossConfig(visibility=visibility))
+    engine.train(config)
+    wrists = torch.cat([weights[..., 5:7].flatten() for weights in seen])  # one is hidden in every second frame
+    assert bool((wrists == 0).any()) == visibility

@@ -104,9 +104,13 @@ class HeatmapConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossConfig:
-    """Equation 5 of the paper."""
+    """Equation 5 of the paper.
 
-    visibility: bool = True  # false: every joint weighs 1, also one that was never placed (the literal form)
+    `visibility` true trains on visible joints; false also on occluded ones whose position is known. A placeholder is
+    never trained on.
+    """
+
+    visibility: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

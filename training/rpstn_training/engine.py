@@ -161,8 +161,8 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
                 ):
                     heatmaps = clip_heatmaps(model, batch["frames"].to(device, non_blocking=True))
                 targets = encode(joints, heatmaps.shape[-2:], sigma=config.heatmap.sigma, stride=STRIDE)
-                visible = weights if config.loss.visibility else torch.ones_like(weights)
-                loss = heatmap_loss(heatmaps, targets, visible)
+                counting = weights if config.loss.visibility else batch["labelled"].to(device)
+                loss = heatmap_loss(heatmaps, targets, counting)
                 _require_finite("loss", loss, batch, run, progress)
 
                 optimizer.zero_grad(set_to_none=True)
