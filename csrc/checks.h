@@ -61,8 +61,7 @@ inline void check_joint_relation(
 
 inline void check_dynamic_conv2d(
     const at::Tensor& features, const at::Tensor& kernels, const c10::SymInt& top, const c10::SymInt& left,
-    const c10::SymInt& bottom, const c10::SymInt& right) {
-  const char* op = "dynamic_conv2d";
+    const c10::SymInt& bottom, const c10::SymInt& right, const char* op = "dynamic_conv2d") {
   check_dims(op, {"features", features}, "[B, C, H, W]");
   check_dims(op, {"kernels", kernels}, "[B, C, kh, kw]");
   const auto planes = features.sym_sizes().slice(0, 2);
@@ -78,6 +77,34 @@ inline void check_dynamic_conv2d(
   TORCH_CHECK_VALUE(size[0] >= 1 && size[1] >= 1 && size[0] <= padded[0] && size[1] <= padded[1], op,
                     ": expected kernels of at least 1 x 1 that fit into the padded features ",
                     c10::SymIntArrayRef(padded), ", got ", size);
+}
+
+inline void check_match_weight(const char* op, const at::Tensor& features, const at::Tensor& weight) {
+  TORCH_CHECK_VALUE(weight.dim() == 2 && weight.sym_size(1) == features.sym_size(1), op,
+                    ": expected weight to have shape [K, ", features.sym_size(1), "], got ", weight.sym_sizes());
+}
+
+inline void check_dynamic_match(
+    const at::Tensor& features, const at::Tensor& kernels, const at::Tensor& weight, const at::Tensor& bias,
+    const c10::SymInt& top, const c10::SymInt& left, const c10::SymInt& bottom, const c10::SymInt& right) {
+  const char* op = "dynamic_match";
+  check_dynamic_conv2d(features, kernels, top, left, bottom, right, op);
+  check_match_weight(op, features, weight);
+  check_shape(op, {"bias", bias}, weight.sym_sizes().slice(0, 1));
+  check_tensors(op, {{"features", features}, {"kernels", kernels}, {"weight", weight}, {"bias", bias}});
+}
+
+// The gradient that comes in fits the maps that went out.
+inline void check_dynamic_match_backward(
+    const at::Tensor& grad_out, const at::Tensor& features, const at::Tensor& kernels, const at::Tensor& weight,
+    const c10::SymInt& top, const c10::SymInt& left, const c10::SymInt& bottom, const c10::SymInt& right) {
+  const char* op = "dynamic_match_backward";
+  check_dynamic_conv2d(features, kernels, top, left, bottom, right, op);
+  check_match_weight(op, features, weight);
+  const c10::SymInt sizes[] = {
+      features.sym_size(0), weight.sym_size(0), features.sym_size(2) + top + bottom - kernels.sym_size(2) + 1,
+      features.sym_size(3) + left + right - kernels.sym_size(3) + 1};
+  check_shape(op, {"grad_out", grad_out}, sizes);
 }
 
 }  // namespace rpstn

@@ -1,6 +1,6 @@
 // Every schema of the package. Each operation's backend registers itself: autograd/<op>.cpp (autograd, shape
-// inference, autocast), cpu/<op>.cpp. Only joint_relation and dynamic_conv2d are for users; the others are steps of
-// their derivatives, registered so that compilers can trace them.
+// inference, autocast), cpu/<op>.cpp. Those that end in _forward and _backward
+// are steps of derivatives, registered so that compilers can trace them.
 
 #include <torch/library.h>
 
@@ -20,4 +20,11 @@ TORCH_LIBRARY(rpstn_ext, m) {
   // Gradients of features and kernels; one that is not needed comes back with shape [0].
   m.def("dynamic_conv2d_backward(Tensor grad_out, Tensor features, Tensor kernels, SymInt top, SymInt left, "
         "SymInt bottom, SymInt right, bool need_features, bool need_kernels) -> (Tensor, Tensor)");
+
+  m.def("dynamic_match(Tensor features, Tensor kernels, Tensor weight, Tensor bias, SymInt top, SymInt left, "
+        "SymInt bottom, SymInt right) -> Tensor");
+  // Gradients of features, kernels, weight and bias; one that is not needed comes back with shape [0].
+  m.def("dynamic_match_backward(Tensor grad_out, Tensor features, Tensor kernels, Tensor weight, SymInt top, "
+        "SymInt left, SymInt bottom, SymInt right, bool need_features, bool need_kernels, bool need_weight, "
+        "bool need_bias) -> (Tensor, Tensor, Tensor, Tensor)");
 }

@@ -101,7 +101,47 @@ CONV = Op(
     },
 )
 
-OPS = {op.name: op for op in (RELATION, CONV)}
+
+def _match(
+    samples: int,
+    channels: int,
+    height: int,
+    width: int,
+    kernel: tuple[int, int],
+    joints: int,
+    padding: Any = "same",
+) -> dict[str, Any]:
+    return {**_conv(samples, channels, height, width, kernel, padding), "joints": joints}
+
+
+def _match_inputs(case: dict[str, Any]) -> list[Tensor]:
+    joints, channels = case["joints"], case["sizes"][1]
+    weight = torch.randn(joints, channels, dtype=torch.float64) * max(channels, 1) ** -0.5
+    return [*_conv_inputs(case), weight, torch.randn(joints, dtype=torch.float64)]
+
+
+MATCH = Op(
+    name="dynamic_match",
+    inputs=_match_inputs,
+    cases={
+        "no samples": _match(0, 4, 8, 8, (3, 3), 5),
+        "no channels": _match(2, 0, 8, 8, (3, 3), 3),
+        "no joints": _match(2, 3, 8, 8, (3, 3), 0),
+        "one of each": _match(1, 1, 1, 1, (1, 1), 1),
+        "the paper's": _match(2, 19, 64, 64, (7, 7), 13),
+        "portrait": _match(2, 9, 64, 48, (7, 5), 17),
+        "3 x 3": _match(2, 8, 17, 19, (3, 3), 4),
+        "5 x 5 valid": _match(2, 5, 29, 29, (5, 5), 2, "valid"),
+        "even": _match(2, 3, 9, 11, (4, 6), 6),
+        "more padding than kernel": _match(1, 2, 5, 6, (3, 3), 3, 5),
+        "padding of its own": _match(2, 2, 12, 10, (5, 3), 1, (0, 2)),
+        "kernel larger than features": _match(1, 3, 4, 5, (7, 7), 7),
+        "bands of many columns": _match(1, 4, 6, 530, (3, 5), 14),
+        "a band and one row": _match(1, 9, 9, 64, (5, 5), 8),
+    },
+)
+
+OPS = {op.name: op for op in (RELATION, CONV, MATCH)}
 CASES = [(op, name) for op in OPS.values() for name in op.cases]
 
 
@@ -280,10 +320,54 @@ BAD_INPUTS = [
         change=lambda tensors: tensors,
         options={"padding": (1, 2, 3)},
     ),
+    BadInput(
+        op=MATCH,
+        error=ValueError,
+        message="dynamic_match: expected kernels to have the samples and channels [2, 3] of features, "
+        "got shape [1, 3, 3, 3]",
+        change=_with(1, lambda t: t[:1]),
+    ),
+    BadInput(
+        op=MATCH,
+        error=ValueError,
+        message="dynamic_match: expected weight to have shape [K, 3], got [4, 2]",
+        change=_with(2, lambda t: t[:, :2]),
+    ),
+    BadInput(
+        op=MATCH,
+        error=ValueError,
+        message="dynamic_match: expected weight to have shape [K, 3], got [4, 3, 1, 1]",
+        change=_with(2, lambda t: t[:, :, None, None]),
+    ),
+    BadInput(
+        op=MATCH,
+        error=ValueError,
+        message="dynamic_match: expected bias to have shape [4], got [3]",
+        change=_with(3, lambda t: t[:3]),
+    ),
+    BadInput(
+        op=MATCH,
+        error=TypeError,
+        message="dynamic_match: expected weight to be float64, float32, float16 or bfloat16, got int64",
+        change=_with(2, lambda t: t.long()),
+    ),
+    BadInput(
+        op=MATCH,
+        error=ValueError,
+        message='dynamic_match: expected padding to be "same", "valid", an int or two ints, got \'full\'',
+        change=lambda tensors: tensors,
+        options={"padding": "full"},
+    ),
 ]
+
+
+GOOD_CASES = {
+    "joint_relation": _relation(*RELATION_SIZES),
+    "dynamic_conv2d": _conv(*CONV_SIZES, CONV_KERNEL),
+    "dynamic_match": _match(*CONV_SIZES, CONV_KERNEL, 4),
+}
 
 
 def good_inputs(op: Op) -> list[Tensor]:
     """What each bad input is a change of, in float32."""
-    case = _relation(*RELATION_SIZES) if op is RELATION else _conv(*CONV_SIZES, CONV_KERNEL)
-    return [tensor.float() for tensor in op.inputs(case)]
+    return [tensor.float() for tensor in op.inputs(GOOD_CASES[op.name])]

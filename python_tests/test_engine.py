@@ -328,5 +328,7 @@ def test_occluded_joints_are_trained_on_where_asked(root, tmp_path, monkeypatch,
     monkeypatch.setattr(engine, "heatmap_loss", patched)
     config = replace(tiny_config(root, tmp_path / "run", epochs=1), loss=LossConfig(visibility=visibility))
     engine.train(config)
-    wrists = torch.cat([weights[..., 5:7].flatten() for weights in seen])  # one is hidden in every second frame
+    wrists = torch.cat(
+        [weights[..., 5:7].flatten() for weights in seen]
+    )  # one is hidden in every second frame
     assert bool((wrists == 0).any()) == visibility

@@ -24,10 +24,12 @@ pytestmark = pytest.mark.skipif(rx.backend() == "reference", reason="no compiled
 SMALL = {
     "joint_relation": {"sizes": (2, 3, 2, 4), "options": {"scale": 0.7}},
     "dynamic_conv2d": {"sizes": (2, 2, 4, 5), "kernel": (3, 2), "options": {"padding": "same"}},
+    "dynamic_match": {"sizes": (2, 2, 4, 3), "kernel": (3, 2), "joints": 3, "options": {"padding": "same"}},
 }
 MIDDLE = {
     "joint_relation": "a chunk of columns and one",
     "dynamic_conv2d": "the paper's",
+    "dynamic_match": "the paper's",
 }
 
 every_op = pytest.mark.parametrize("op", OPS.values(), ids=OPS)
@@ -186,7 +188,7 @@ def test_bad_inputs(bad: BadInput, backend):
 def test_devices_must_agree(op, plain):
     tensors = good_inputs(op)
     tensors[1] = tensors[1].to("meta")
-    names = {"joint_relation": ("weight_g", "heatmaps"), "dynamic_conv2d": ("kernels", "features")}[op.name]
+    names = ("weight_g", "heatmaps") if op.name == "joint_relation" else ("kernels", "features")
     with pytest.raises(RuntimeError) as raised:
         (op.call_reference if plain else op.call)({"options": {}}, tensors)
     assert str(raised.value) == f"{op.name}: expected {names[0]} on cpu like {names[1]}, got meta"
@@ -209,6 +211,15 @@ def test_opcheck(op):
         torch.library.opcheck(
             ops.joint_relation_backward.default, (grad, leaves[0], relation, *leaves[1:4], 0.5)
         )
+    elif op.name == "dynamic_match":
+        torch.library.opcheck(ops.dynamic_match.default, (*leaves, 1, 0, 1, 1))
+        for needs in (
+            (True,) * 4,
+            (True, False, False, False),
+            (False, True, False, True),
+            (False, False, True, False),
+        ):
+            torch.library.opcheck(ops.dynamic_match_backward.default, (grad, *leaves[:3], 1, 0, 1, 1, *needs))
     else:
         torch.library.opcheck(ops.dynamic_conv2d.default, (*leaves, 1, 0, 1, 1))
         for needs in ((True, True), (True, False), (False, True)):
@@ -217,7 +228,7 @@ def test_opcheck(op):
 
 
 def _compiled_agrees(op: Op, **options: object) -> None:
-    case = op.cases["3 x 3" if op.name == "dynamic_conv2d" else "scaled"]
+    case = op.cases["scaled" if op.name == "joint_relation" else "3 x 3"]
     tensors = [tensor.float() for tensor in op.inputs(case)]
     compiled = torch.compile(lambda *t: op.call(case, t).sin(), fullgraph=True, **options)
     for samples in (2, 5, 3):

@@ -11,6 +11,7 @@
 #include <torch/library.h>
 
 #include "autograd/derivatives.h"
+#include "autograd/padding.h"
 #include "checks.h"
 #include "dtypes.h"
 
@@ -21,22 +22,6 @@ using at::Tensor;
 using c10::SymInt;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-struct Padding {
-  SymInt top, left, bottom, right;
-
-  void save(AutogradContext* ctx) const {
-    ctx->saved_data["top"] = top;
-    ctx->saved_data["left"] = left;
-    ctx->saved_data["bottom"] = bottom;
-    ctx->saved_data["right"] = right;
-  }
-
-  static Padding saved(AutogradContext* ctx) {
-    return {ctx->saved_data["top"].toSymInt(), ctx->saved_data["left"].toSymInt(),
-            ctx->saved_data["bottom"].toSymInt(), ctx->saved_data["right"].toSymInt()};
-  }
-};
 
 using Gradients = std::tuple<Tensor, Tensor>;
 using ForwardSignature = Tensor(const Tensor&, const Tensor&, SymInt, SymInt, SymInt, SymInt);

@@ -16,31 +16,12 @@
 #include "checks.h"
 #include "cpu/instruction_set.h"
 #include "cpu/joint_relation_simd.h"
-#include "dtypes.h"
+#include "cpu/raw.h"
 
 namespace rpstn {
 namespace {
 
 using at::Tensor;
-
-// The type of the SIMD files with the layout of the tensor's.
-template <typename scalar_t>
-struct Raw {
-  using type = scalar_t;
-};
-template <>
-struct Raw<at::Half> {
-  using type = Half;
-};
-template <>
-struct Raw<at::BFloat16> {
-  using type = BFloat16;
-};
-
-template <typename scalar_t, typename tensor_t>
-const scalar_t* input(const Tensor& tensor) {
-  return reinterpret_cast<const scalar_t*>(tensor.const_data_ptr<tensor_t>());
-}
 
 // How a call is cut: into whole samples, or into chunks of columns where samples are fewer than threads could use.
 struct Division {
@@ -100,8 +81,8 @@ void forward(
   const JointRelationShape shape{d.joints, d.columns};
   const int64_t size = d.matrix(), sample_size = d.joints * d.columns;
   const int64_t scratch_size = scratch_elements(d.joints, d.chunk);
-  const auto* x = input<scalar_t, tensor_t>(heatmaps);
-  auto* z = reinterpret_cast<scalar_t*>(out.mutable_data_ptr<tensor_t>());
+  const auto* x = input<tensor_t>(heatmaps);
+  auto* z = output<tensor_t>(out);
   auto* s = relation.mutable_data_ptr<acc_t>();
   const auto *wg = weight_g.const_data_ptr<acc_t>(), *bg = bias_g.const_data_ptr<acc_t>(),
              *wo = weight_o.const_data_ptr<acc_t>(), *bo = bias_o.const_data_ptr<acc_t>();
@@ -165,8 +146,8 @@ void backward(
   const JointRelationShape shape{d.joints, d.columns};
   const int64_t size = d.matrix(), row = size + d.joints, sample_size = d.joints * d.columns;
   const int64_t scratch_size = scratch_elements(d.joints, d.chunk);
-  const auto *grad = input<scalar_t, tensor_t>(grad_out), *x = input<scalar_t, tensor_t>(heatmaps);
-  auto* grad_x = reinterpret_cast<scalar_t*>(grad_heatmaps.mutable_data_ptr<tensor_t>());
+  const auto *grad = input<tensor_t>(grad_out), *x = input<tensor_t>(heatmaps);
+  auto* grad_x = output<tensor_t>(grad_heatmaps);
   const auto* s = relation.const_data_ptr<acc_t>();
   const auto *wg = weight_g.const_data_ptr<acc_t>(), *bg = bias_g.const_data_ptr<acc_t>(),
              *wo = weight_o.const_data_ptr<acc_t>();
@@ -227,8 +208,6 @@ void backward(
   }
   add_in_order(d.samples, 2 * row, gradients, 1.0, grad_parameters.mutable_data_ptr<acc_t>());
 }
-
-Tensor dense(const Tensor& tensor, at::ScalarType dtype) { return as_dtype(tensor, dtype).contiguous(); }
 
 JointRelationForward joint_relation_forward_cpu(
     const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,

@@ -12,36 +12,16 @@
 
 #include <math.h>
 
-#include "cpu/vectors.h"
+#include "cpu/tiles.h"
 
 namespace rpstn::RPSTN_ISA {
 namespace {
 
-constexpr int kTile = kRegisters == 32 ? 5 : 3;     // kTile^2 + kTile + 1 registers
 constexpr int kRows = kRegisters == 32 ? 7 : 6;     // kRows * kColumns + kColumns + 1 registers
 constexpr int kColumns = 2;
 
 inline float exponential(float x) { return expf(x); }
 inline double exponential(double x) { return exp(x); }
-
-// Calls body.operator()<n>() for a run-time n of 1 to kMax.
-template <int kMax, typename Body>
-inline void with_constant(int n, Body body) {
-  if constexpr (kMax > 1) {
-    if (n < kMax) return with_constant<kMax - 1>(n, body);
-  }
-  body.template operator()<kMax>();
-}
-
-// `total` rows in tiles as equal as can be of at most kMax; calls body(first row, rows).
-template <int kMax, typename Body>
-inline void for_tiles(int64_t total, Body body) {
-  const int64_t tiles = (total + kMax - 1) / kMax;
-  for (int64_t tile = 0; tile < tiles; ++tile) {
-    const int64_t first = tile * total / tiles;
-    body(first, static_cast<int>((tile + 1) * total / tiles - first));
-  }
-}
 
 // Rows of whole vectors: in place or in scratch.
 template <typename acc_t>
@@ -68,29 +48,6 @@ int64_t in_place_end(int64_t begin, int64_t end) {
   using acc_t = typename Accumulate<scalar_t>::type;
   if constexpr (sizeof(scalar_t) != sizeof(acc_t)) return begin;
   return end - (end - begin) % kLanes<acc_t>;
-}
-
-template <int kI, int kJ, typename acc_t>
-void product_tile(
-    const acc_t* left, int64_t left_stride, const acc_t* right, int64_t right_stride, int64_t columns,
-    acc_t* products, int64_t joints) {
-  Vector<acc_t> total[kI][kJ] = {};
-  for (int64_t n = 0; n < columns; n += kLanes<acc_t>) {
-    Vector<acc_t> a[kI];
-#pragma GCC unroll 16
-    for (int i = 0; i < kI; ++i) a[i] = load(left + i * left_stride + n);
-#pragma GCC unroll 16
-    for (int j = 0; j < kJ; ++j) {
-      const Vector<acc_t> b = load(right + j * right_stride + n);
-#pragma GCC unroll 16
-      for (int i = 0; i < kI; ++i) total[i][j] += a[i] * b;
-    }
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < kI; ++i) {
-#pragma GCC unroll 16
-    for (int j = 0; j < kJ; ++j) products[i * joints + j] += sum_lanes<acc_t>(total[i][j]);
-  }
 }
 
 template <typename acc_t>

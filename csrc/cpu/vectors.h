@@ -54,6 +54,12 @@ inline void store(acc_t* target, Vector<acc_t> vector) {
   std::memcpy(target, &vector, sizeof(vector));
 }
 
+// `columns` rounded up to whole vectors.
+template <typename acc_t>
+inline int64_t whole_vectors(int64_t columns) {
+  return (columns + kLanes<acc_t> - 1) / kLanes<acc_t> * kLanes<acc_t>;
+}
+
 // Sum of the lanes, halves first: the same order whenever it is called. By subscripts, as a pointer to a vector would
 // keep it in memory wherever else it is used.
 template <typename acc_t>

@@ -22,9 +22,10 @@ def check_joint_relation(
         raise ValueError(f"{op}: expected scale to be finite, got {scale}")
 
 
-def check_dynamic_conv2d(features: Tensor, kernels: Tensor, padding: Sequence[int]) -> None:
+def check_dynamic_conv2d(
+    features: Tensor, kernels: Tensor, padding: Sequence[int], op: str = "dynamic_conv2d"
+) -> None:
     """`padding`: rows and columns of zeros at the top, left, bottom and right."""
-    op = "dynamic_conv2d"
     check_dims(op, "features", features, "[B, C, H, W]")
     check_dims(op, "kernels", kernels, "[B, C, kh, kw]")
     if kernels.shape[:2] != features.shape[:2]:
@@ -43,6 +44,20 @@ def check_dynamic_conv2d(features: Tensor, kernels: Tensor, padding: Sequence[in
             f"{op}: expected kernels of at least 1 x 1 that fit into the padded features {_text(padded)}, "
             f"got {_text(size)}"
         )
+
+
+def check_dynamic_match(
+    features: Tensor, kernels: Tensor, weight: Tensor, bias: Tensor, padding: Sequence[int]
+) -> None:
+    """`padding`: rows and columns of zeros at the top, left, bottom and right."""
+    op = "dynamic_match"
+    check_dynamic_conv2d(features, kernels, padding, op)
+    if weight.dim() != 2 or weight.shape[1] != features.shape[1]:
+        raise ValueError(
+            f"{op}: expected weight to have shape [K, {features.shape[1]}], got {_text(weight.shape)}"
+        )
+    check_shape(op, "bias", bias, weight.shape[:1])
+    check_tensors(op, {"features": features, "kernels": kernels, "weight": weight, "bias": bias})
 
 
 def check_dims(op: str, name: str, tensor: Tensor, layout: str) -> None:
@@ -74,7 +89,7 @@ def check_tensors(op: str, tensors: dict[str, Tensor]) -> None:
 
 
 def resolve_padding(
-    padding: str | int | tuple[int, int], kernel_size: Sequence[int]
+    op: str, padding: str | int | tuple[int, int], kernel_size: Sequence[int]
 ) -> tuple[int, int, int, int]:
     """`padding` as rows and columns of zeros (top, left, bottom, right).
 
@@ -90,9 +105,7 @@ def resolve_padding(
     if isinstance(padding, tuple | list) and len(padding) == 2 and all(isinstance(p, int) for p in padding):
         rows, columns = padding
         return rows, columns, rows, columns
-    raise ValueError(
-        f'dynamic_conv2d: expected padding to be "same", "valid", an int or two ints, got {padding!r}'
-    )
+    raise ValueError(f'{op}: expected padding to be "same", "valid", an int or two ints, got {padding!r}')
 
 
 def _text(shape: Sequence[int]) -> str:

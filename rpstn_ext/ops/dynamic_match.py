@@ -1,8 +1,9 @@
-import torch.nn.functional as F
+import torch
 from torch import Tensor
 
-from rpstn_ext.ops.dynamic_conv2d import dynamic_conv2d
-from rpstn_ext.ops.reference import check_match
+from rpstn_ext import _library
+from rpstn_ext.ops import reference
+from rpstn_ext.ops.checks import resolve_padding
 
 
 def dynamic_match(
@@ -25,13 +26,17 @@ def dynamic_match(
         bias (Tensor[K]): its bias.
 
     Returns:
-        Tensor[B, K, H', W']
+        Tensor[B, K, H', W']: contiguous, in the widest dtype among the arguments; under autocast in autocast's.
 
     Raises:
         ValueError: a shape or the padding does not fit.
-        Otherwise as `dynamic_conv2d` and `torch.nn.functional.conv2d`.
+        TypeError: a dtype is not one of the four.
+        RuntimeError: an argument is on another device than `features`.
 
-    Precision, repeatability and derivatives are those of the two operations it consists of.
+    Nothing of the size [B, C, H', W'] is made or kept: features are read once and K maps written; the gradients
+    compute the correlation again. Sums are float32 at least and float64 for float64, also between the two steps.
+    Results are the same bits on every run and for a sample alone or in any batch. Differentiable any number of times.
+    `torch.func.grad` needs `use_backend("reference")`.
 
     Example:
         >>> import torch
@@ -39,6 +44,9 @@ def dynamic_match(
         >>> dynamic_match(features, kernels, torch.rand(13, 256), torch.zeros(13)).shape
         torch.Size([2, 13, 16, 16])
     """
-    matched = dynamic_conv2d(features, kernels, padding=padding)
-    check_match(matched, weight, bias)
-    return F.conv2d(matched, weight[:, :, None, None], bias)
+    if _library.compiled(features.device.type):
+        top, left, bottom, right = resolve_padding("dynamic_match", padding, kernels.shape[-2:])
+        return torch.ops.rpstn_ext.dynamic_match.default(
+            features, kernels, weight, bias, top, left, bottom, right
+        )
+    return reference.dynamic_match(features, kernels, weight, bias, padding=padding)

@@ -10,7 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rpstn_ext.ops.checks import check_dynamic_conv2d, check_joint_relation, check_shape, resolve_padding
+from rpstn_ext.ops.checks import (
+    check_dynamic_conv2d,
+    check_dynamic_match,
+    check_joint_relation,
+    resolve_padding,
+)
 
 
 def joint_relation(
@@ -56,19 +61,11 @@ def joint_relation_norm(
 def dynamic_conv2d(
     features: Tensor, kernels: Tensor, *, padding: str | int | tuple[int, int] = "same"
 ) -> Tensor:
-    top, left, bottom, right = resolve_padding(padding, kernels.shape[-2:])
-    check_dynamic_conv2d(features, kernels, (top, left, bottom, right))
+    sides = resolve_padding("dynamic_conv2d", padding, kernels.shape[-2:])
+    check_dynamic_conv2d(features, kernels, sides)
     features, kernels = _one_dtype(features, kernels)
-    padded = F.pad(features, (left, right, top, bottom))
-    samples, channels, height, width = padded.shape
-    kernel_height, kernel_width = kernels.shape[2:]
-    out_size = (samples, channels, height - kernel_height + 1, width - kernel_width + 1)
-    if samples * channels == 0:  # conv2d wants at least one group
-        return features.new_zeros(out_size) + 0 * (features.sum() + kernels.sum())
     with _without_autocast(features):
-        planes = padded.reshape(1, samples * channels, height, width)
-        filters = kernels.reshape(samples * channels, 1, kernel_height, kernel_width)
-        return F.conv2d(planes, filters, groups=samples * channels).reshape(out_size)
+        return _correlate(features, kernels, sides)
 
 
 def dynamic_match(
@@ -79,18 +76,27 @@ def dynamic_match(
     *,
     padding: str | int | tuple[int, int] = "same",
 ) -> Tensor:
-    matched = dynamic_conv2d(features, kernels, padding=padding)
-    check_match(matched, weight, bias)
-    return F.conv2d(matched, weight[:, :, None, None], bias)
+    sides = resolve_padding("dynamic_match", padding, kernels.shape[-2:])
+    check_dynamic_match(features, kernels, weight, bias, sides)
+    tensors = _one_dtype(features, kernels, weight, bias)
+    with _without_autocast(features):
+        features, kernels, weight, bias = (_accumulated(tensor) for tensor in tensors)
+        matched = _correlate(features, kernels, sides)
+        maps = weight @ matched.flatten(2) + bias[:, None]  # a 1x1 convolution, also of no channels
+        return maps.unflatten(2, matched.shape[2:]).to(tensors[0].dtype)
 
 
-def check_match(matched: Tensor, weight: Tensor, bias: Tensor) -> None:
-    """`weight` [K, C] fits the C channels of `matched`, `bias` [K] fits `weight`."""
-    if weight.dim() != 2 or weight.shape[1] != matched.shape[1]:
-        raise ValueError(
-            f"dynamic_match: expected weight to have shape [K, {matched.shape[1]}], got {list(weight.shape)}"
-        )
-    check_shape("dynamic_match", "bias", bias, weight.shape[:1])
+def _correlate(features: Tensor, kernels: Tensor, sides: tuple[int, int, int, int]) -> Tensor:
+    top, left, bottom, right = sides
+    padded = F.pad(features, (left, right, top, bottom))
+    samples, channels, height, width = padded.shape
+    kernel_height, kernel_width = kernels.shape[2:]
+    out_size = (samples, channels, height - kernel_height + 1, width - kernel_width + 1)
+    if samples * channels == 0:  # conv2d wants at least one group
+        return features.new_zeros(out_size) + 0 * (features.sum() + kernels.sum())
+    planes = padded.reshape(1, samples * channels, height, width)
+    filters = kernels.reshape(samples * channels, 1, kernel_height, kernel_width)
+    return F.conv2d(planes, filters, groups=samples * channels).reshape(out_size)
 
 
 def _one_dtype(*tensors: Tensor) -> list[Tensor]:

@@ -14,7 +14,7 @@ from .config import (
     TrainConfig,
 )
 
-CLIPS = 160
+CLIPS = 240
 FRAMES_PER_CLIP = 20
 
 
@@ -31,7 +31,7 @@ def demo_config(out: Path, *, seed: int = 0) -> Config:
         model=ModelConfig(name="rpstn", options=small),
         heatmap=HeatmapConfig(sigma=1.5),
         train=TrainConfig(
-            epochs=10, batch_size=4, learning_rate=1e-3, milestones=(7, 9), eval_every=10, device="cpu"
+            epochs=28, batch_size=4, learning_rate=1e-3, milestones=(20, 26), eval_every=7, device="cpu"
         ),
         eval=EvalConfig(protocol="streaming"),
     )

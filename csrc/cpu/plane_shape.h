@@ -1,0 +1,31 @@
+#pragma once
+
+// How calls on planes are described and divided.
+
+#include <algorithm>
+
+#include <ATen/core/Tensor.h>
+
+#include "dynamic_conv2d.h"
+
+namespace rpstn {
+
+// Padding at the bottom and right is what the size of the output says.
+inline DynamicConv2dShape plane_shape(
+    const at::Tensor& features, const at::Tensor& kernels, int64_t top, int64_t left, int64_t bottom,
+    int64_t right) {
+  return {features.size(0) * features.size(1),
+          features.size(2),
+          features.size(3),
+          kernels.size(2),
+          kernels.size(3),
+          top,
+          left,
+          features.size(2) + top + bottom - kernels.size(2) + 1,
+          features.size(3) + left + right - kernels.size(3) + 1};
+}
+
+// Pieces of `work` multiply-adds that are worth a thread: about 20 microseconds.
+inline int64_t worth_a_thread(int64_t work) { return std::max<int64_t>(1, 300'000 / std::max<int64_t>(1, work)); }
+
+}  // namespace rpstn

@@ -1,0 +1,332 @@
+#pragma once
+
+// What dynamic_conv2d and dynamic_match do to one plane, output[y,x] = sum_ij kernel[i,j] * plane[y + i - pad_top,
+// x + j - pad_left] and its gradients. A plane is copied once into a buffer with the zeros around it that its taps
+// reach, so that no tap asks where it is; 64x64 with 7x7 stays in the first cache. The gradient of the features is the
+// same sum over the gradient of the output with the kernel turned by 180 degrees. Loops are written for registers: see
+// correlate_tile and correlate_taps. Everything has internal linkage, see rows.h.
+
+#include <cstdlib>
+#include <type_traits>
+
+#include "cpu/rows.h"
+#include "cpu/vectors.h"
+#include "dynamic_conv2d.h"
+
+namespace rpstn::RPSTN_ISA {
+namespace {
+
+// Rows and vectors of output that one pass keeps in registers; with 16 registers two vectors across leave room.
+constexpr int kRows = 4;
+constexpr int kAcross = kRegisters == 32 ? 4 : 2;
+
+inline int64_t at_least_zero(int64_t value) { return value > 0 ? value : 0; }
+
+inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+// Where one plane lies in a buffer with zeros around it.
+template <typename scalar_t>
+struct Padded {
+  int64_t height, width, top, left, bottom, right;
+
+  int64_t stride() const { return whole_vectors<scalar_t>(left + width + right); }
+  // Tiles may read whole vectors beyond the last row, for outputs that are then not stored.
+  int64_t elements() const { return (top + height + bottom) * stride() + kAcross * kLanes<scalar_t>; }
+  scalar_t* origin(scalar_t* buffer) const { return buffer + top * stride() + left; }
+
+  // Copies the plane in, in the type of the sums; the margins were zeroed with the buffer and stay so.
+  template <typename source_t>
+  void fill(scalar_t* buffer, const source_t* plane) const {
+    scalar_t* to = origin(buffer);
+    for (int64_t y = 0; y < height; ++y) load_row(plane + y * width, to + y * stride(), width);
+  }
+};
+
+// The margins that the taps of out_height x out_width outputs reach, when the first output's first tap lies before_y
+// rows and before_x columns before the plane's first element (after it where negative).
+template <typename scalar_t>
+Padded<scalar_t> padded_for_taps(
+    int64_t height, int64_t width, int64_t before_y, int64_t before_x, int64_t out_height, int64_t out_width,
+    int64_t kernel_h, int64_t kernel_w) {
+  return {height,
+          width,
+          at_least_zero(before_y),
+          at_least_zero(before_x),
+          at_least_zero(out_height + kernel_h - 1 - before_y - height),
+          at_least_zero(whole_vectors<scalar_t>(out_width) + kernel_w - 1 - before_x - width)};
+}
+
+// Zeroed scratch for one call; freed on every way out.
+template <typename scalar_t>
+struct Scratch {
+  scalar_t* data;
+  explicit Scratch(int64_t elements)
+      : data(static_cast<scalar_t*>(std::calloc(elements > 0 ? elements : 1, sizeof(scalar_t)))) {
+    if (data == nullptr) std::abort();  // a few kilobytes were refused: nothing sensible can follow
+  }
+  ~Scratch() { std::free(data); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+};
+
+// Adds kTaps rows of the kernel to kOutRows x kVectors vectors of output: every vector of input is loaded once per
+// column of the kernel and serves all output rows that reach it.
+template <typename scalar_t, int kTaps, int kOutRows, int kVectors>
+inline __attribute__((always_inline)) void add_tap_rows(
+    Vector<scalar_t> (&total)[kOutRows][kVectors], const scalar_t* input, int64_t stride,
+    const scalar_t* kernel,  // [kTaps, kernel_w]
+    int64_t kernel_w) {
+  for (int64_t j = 0; j < kernel_w; ++j) {
+#pragma GCC unroll 16
+    for (int row = 0; row < kOutRows + kTaps - 1; ++row) {
+      Vector<scalar_t> values[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) values[v] = load(input + row * stride + j + v * kLanes<scalar_t>);
+#pragma GCC unroll 4
+      for (int out = 0; out < kOutRows; ++out) {
+        const int tap = row - out;
+        if (tap < 0 || tap >= kTaps) continue;
+        const scalar_t weight = kernel[tap * kernel_w + j];
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) total[out][v] += weight * values[v];
+      }
+    }
+  }
+}
+
+// kOutRows rows and kVectors vectors of output. Rows of the kernel go in groups whose size the compiler knows.
+template <typename scalar_t, int kOutRows, int kVectors>
+void correlate_tile(
+    const scalar_t* input,  // first tap of the tile's first output
+    int64_t stride, const scalar_t* kernel, int64_t kernel_h, int64_t kernel_w, scalar_t* output, int64_t out_width,
+    int64_t columns) {  // at most kVectors vectors wide
+  Vector<scalar_t> total[kOutRows][kVectors] = {};
+  int64_t i = 0;
+  for (; i + 7 <= kernel_h; i += 7)
+    add_tap_rows<scalar_t, 7>(total, input + i * stride, stride, kernel + i * kernel_w, kernel_w);
+  for (; i + 3 <= kernel_h; i += 3)
+    add_tap_rows<scalar_t, 3>(total, input + i * stride, stride, kernel + i * kernel_w, kernel_w);
+  for (; i < kernel_h; ++i)
+    add_tap_rows<scalar_t, 1>(total, input + i * stride, stride, kernel + i * kernel_w, kernel_w);
+#pragma GCC unroll 4
+  for (int out = 0; out < kOutRows; ++out) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) {
+      scalar_t* target = output + out * out_width + v * kLanes<scalar_t>;
+      const int64_t left = columns - v * kLanes<scalar_t>;
+      if (left >= kLanes<scalar_t>) {
+        store(target, total[out][v]);
+      } else if (left > 0) {
+        scalar_t tail[kLanes<scalar_t>];
+        store(tail, total[out][v]);
+        std::memcpy(target, tail, left * sizeof(scalar_t));
+      }
+    }
+  }
+}
+
+template <typename scalar_t, int kOutRows>
+inline void correlate_rows(
+    const scalar_t* input, int64_t stride, const scalar_t* kernel, int64_t kernel_h, int64_t kernel_w,
+    scalar_t* output, int64_t out_width) {
+  constexpr int64_t kLane = kLanes<scalar_t>;
+  const auto tile = [&](auto vectors, int64_t x) {
+    correlate_tile<scalar_t, kOutRows, vectors>(
+        input + x, stride, kernel, kernel_h, kernel_w, output + x, out_width, out_width - x);
+    return x + vectors * kLane;
+  };
+  int64_t x = 0;
+  while (out_width - x > (kAcross - 1) * kLane) x = tile(std::integral_constant<int, kAcross>{}, x);
+  const int64_t left = out_width - x;  // fewer vectors than a whole tile: one narrower tile, chosen once
+  if (kAcross > 3 && left > 2 * kLane)
+    tile(std::integral_constant<int, 3>{}, x);
+  else if (kAcross > 2 && left > kLane)
+    tile(std::integral_constant<int, 2>{}, x);
+  else if (left > 0)
+    tile(std::integral_constant<int, 1>{}, x);
+}
+
+// A whole plane of output [out_height, out_width].
+template <typename scalar_t>
+void correlate(
+    const scalar_t* input,  // first tap of the first output, in a padded buffer
+    int64_t stride, const scalar_t* kernel, int64_t kernel_h, int64_t kernel_w, scalar_t* output, int64_t out_height,
+    int64_t out_width) {
+  int64_t y = 0;
+  for (; y + kRows <= out_height; y += kRows)
+    correlate_rows<scalar_t, kRows>(
+        input + y * stride, stride, kernel, kernel_h, kernel_w, output + y * out_width, out_width);
+  for (; y < out_height; ++y)
+    correlate_rows<scalar_t, 1>(
+        input + y * stride, stride, kernel, kernel_h, kernel_w, output + y * out_width, out_width);
+}
+
+// kTapRows x kTapColumns taps of the kernel's gradient, grad_kernel[i,j] = sum_yx grad[y,x] * input[y + i, x + j]: one
+// vector total per tap, a vector of input serves all tap rows. Columns of `grad` beyond its width are zeros. Totals
+// are added up in fixed order, in blocks of rows so that rounding grows with the block, not with the plane.
+template <typename scalar_t, int kTapRows, int kTapColumns>
+void correlate_taps(
+    const scalar_t* grad, int64_t grad_stride, const scalar_t* input, int64_t stride, int64_t height, int64_t width,
+    scalar_t* grad_kernel, int64_t kernel_w) {
+  constexpr int64_t kBlock = 32;
+  double sums[kTapRows][kTapColumns] = {};
+  for (int64_t first = 0; first < height + kTapRows - 1; first += kBlock) {
+    const int64_t end = first + kBlock < height + kTapRows - 1 ? first + kBlock : height + kTapRows - 1;
+    Vector<scalar_t> total[kTapRows][kTapColumns] = {};
+    for (int64_t row = first; row < end; ++row) {  // of the input; tap row i meets row - i of grad
+      for (int64_t x = 0; x < width; x += kLanes<scalar_t>) {
+        Vector<scalar_t> outer[kTapRows];
+#pragma GCC unroll 4
+        for (int i = 0; i < kTapRows; ++i) outer[i] = load(grad + (row - i) * grad_stride + x);
+#pragma GCC unroll 8
+        for (int j = 0; j < kTapColumns; ++j) {
+          const Vector<scalar_t> values = load(input + row * stride + x + j);
+#pragma GCC unroll 4
+          for (int i = 0; i < kTapRows; ++i) total[i][j] += outer[i] * values;
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < kTapRows; ++i) {
+#pragma GCC unroll 8
+      for (int j = 0; j < kTapColumns; ++j) sums[i][j] += sum_lanes<scalar_t>(total[i][j]);
+    }
+  }
+  for (int i = 0; i < kTapRows; ++i) {
+    for (int j = 0; j < kTapColumns; ++j) grad_kernel[i * kernel_w + j] = static_cast<scalar_t>(sums[i][j]);
+  }
+}
+
+constexpr int kMostTapRows = kRegisters == 32 ? 3 : 1;
+
+template <typename scalar_t, int kTapRows>
+inline void correlate_tap_rows(
+    const scalar_t* grad, int64_t grad_stride, const scalar_t* input, int64_t stride, int64_t height, int64_t width,
+    scalar_t* grad_kernel, int64_t kernel_w) {
+  int64_t j = 0;
+  for (; j + 7 <= kernel_w; j += 7)
+    correlate_taps<scalar_t, kTapRows, 7>(
+        grad, grad_stride, input + j, stride, height, width, grad_kernel + j, kernel_w);
+  for (; j + 3 <= kernel_w; j += 3)
+    correlate_taps<scalar_t, kTapRows, 3>(
+        grad, grad_stride, input + j, stride, height, width, grad_kernel + j, kernel_w);
+  for (; j < kernel_w; ++j)
+    correlate_taps<scalar_t, kTapRows, 1>(
+        grad, grad_stride, input + j, stride, height, width, grad_kernel + j, kernel_w);
+}
+
+// Every tap; four rows go as two and two, because a single row loads a vector for each product.
+template <typename scalar_t>
+void correlate_all_taps(
+    const scalar_t* grad, int64_t grad_stride, const scalar_t* input, int64_t stride, int64_t height, int64_t width,
+    scalar_t* grad_kernel, int64_t kernel_h, int64_t kernel_w) {
+  for (int64_t i = 0; i < kernel_h;) {
+    const int64_t left = kernel_h - i;
+    const int64_t rows = left == 4 ? 2 : left;
+    const scalar_t* from = input + i * stride;
+    scalar_t* to = grad_kernel + i * kernel_w;
+    if (kMostTapRows >= 3 && rows >= 3) {
+      correlate_tap_rows<scalar_t, 3>(grad, grad_stride, from, stride, height, width, to, kernel_w);
+      i += 3;
+    } else if (kMostTapRows >= 2 && rows >= 2) {
+      correlate_tap_rows<scalar_t, 2>(grad, grad_stride, from, stride, height, width, to, kernel_w);
+      i += 2;
+    } else {
+      correlate_tap_rows<scalar_t, 1>(grad, grad_stride, from, stride, height, width, to, kernel_w);
+      i += 1;
+    }
+  }
+}
+
+// Calls body with memory for `count` results in the type of the sums: `target` itself, or `plane`, which is then
+// rounded into `target`.
+template <typename scalar_t, typename acc_t, typename Body>
+inline void rounded_into(scalar_t* target, int64_t count, acc_t* plane, Body body) {
+  if constexpr (std::is_same_v<scalar_t, acc_t>) {
+    body(target);
+  } else {
+    body(plane);
+    store_row(plane, target, count);
+  }
+}
+
+// One plane at a time: its output and both gradients, with the buffers they share.
+template <typename acc_t>
+struct Plane {
+  DynamicConv2dShape s;
+  Padded<acc_t> inner;
+  Scratch<acc_t> inner_buffer, taps;
+
+  explicit Plane(const DynamicConv2dShape& shape)
+      : s(shape),
+        inner(padded_for_taps<acc_t>(
+            s.height, s.width, s.pad_top, s.pad_left, s.out_height, s.out_width, s.kernel_h, s.kernel_w)),
+        inner_buffer(inner.elements()),
+        taps(s.kernel_h * s.kernel_w) {}
+
+  const acc_t* first_tap() const {
+    return inner.origin(inner_buffer.data) - s.pad_top * inner.stride() - s.pad_left;
+  }
+
+  template <typename scalar_t>
+  void set_features(const scalar_t* features) {
+    inner.fill(inner_buffer.data, features);
+  }
+
+  template <typename scalar_t>
+  void output(const scalar_t* kernel, acc_t* out) {
+    load_row(kernel, taps.data, s.kernel_h * s.kernel_w);
+    correlate(first_tap(), inner.stride(), taps.data, s.kernel_h, s.kernel_w, out, s.out_height, s.out_width);
+  }
+};
+
+template <typename acc_t>
+struct PlaneGradients : Plane<acc_t> {
+  using Plane<acc_t>::s;
+  int64_t before_y, before_x;  // rows and columns before the first tap of features' gradient; may be negative
+  Padded<acc_t> outer;
+  Scratch<acc_t> outer_buffer;
+
+  explicit PlaneGradients(const DynamicConv2dShape& shape)
+      : Plane<acc_t>(shape),
+        before_y(s.kernel_h - 1 - s.pad_top),
+        before_x(s.kernel_w - 1 - s.pad_left),
+        outer(outer_of(s, before_y, before_x)),
+        outer_buffer(outer.elements()) {}
+
+  // The kernel's gradient reads the gradient in whole vectors, and rows of zeros above and below it.
+  static Padded<acc_t> outer_of(const DynamicConv2dShape& s, int64_t before_y, int64_t before_x) {
+    auto padded = padded_for_taps<acc_t>(
+        s.out_height, s.out_width, before_y, before_x, s.height, s.width, s.kernel_h, s.kernel_w);
+    padded.top = larger(padded.top, kMostTapRows - 1);
+    padded.bottom = larger(padded.bottom, kMostTapRows - 1);
+    padded.right = larger(padded.right, whole_vectors<acc_t>(s.out_width) - s.out_width);
+    return padded;
+  }
+
+  template <typename scalar_t>
+  void set_gradient(const scalar_t* grad_output) {
+    outer.fill(outer_buffer.data, grad_output);
+  }
+
+  template <typename scalar_t>
+  void features_gradient(const scalar_t* kernel, acc_t* grad_features) {
+    const int64_t count = s.kernel_h * s.kernel_w;
+    load_row(kernel, this->taps.data, count);
+    for (int64_t i = 0; i < count / 2; ++i) {
+      const acc_t other = this->taps.data[i];
+      this->taps.data[i] = this->taps.data[count - 1 - i];
+      this->taps.data[count - 1 - i] = other;
+    }
+    correlate(outer.origin(outer_buffer.data) - before_y * outer.stride() - before_x, outer.stride(),
+              this->taps.data, s.kernel_h, s.kernel_w, grad_features, s.height, s.width);
+  }
+
+  void kernel_gradient(acc_t* grad_kernel) {
+    correlate_all_taps(outer.origin(outer_buffer.data), outer.stride(), this->first_tap(), this->inner.stride(),
+                       s.out_height, s.out_width, grad_kernel, s.kernel_h, s.kernel_w);
+  }
+};
+
+}  // namespace
+}  // namespace rpstn::RPSTN_ISA

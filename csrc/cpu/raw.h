@@ -1,0 +1,38 @@
+#pragma once
+
+// Tensors' memory as the SIMD files take it, which know no torch types.
+
+#include <ATen/core/Tensor.h>
+
+#include "cpu/rows.h"
+#include "dtypes.h"
+
+namespace rpstn {
+
+// The type of the SIMD files with the layout of the tensor's.
+template <typename tensor_t>
+struct Raw {
+  using type = tensor_t;
+};
+template <>
+struct Raw<at::Half> {
+  using type = Half;
+};
+template <>
+struct Raw<at::BFloat16> {
+  using type = BFloat16;
+};
+
+template <typename tensor_t>
+const typename Raw<tensor_t>::type* input(const at::Tensor& tensor) {
+  return reinterpret_cast<const typename Raw<tensor_t>::type*>(tensor.const_data_ptr<tensor_t>());
+}
+
+template <typename tensor_t>
+typename Raw<tensor_t>::type* output(const at::Tensor& tensor) {
+  return reinterpret_cast<typename Raw<tensor_t>::type*>(tensor.mutable_data_ptr<tensor_t>());
+}
+
+inline at::Tensor dense(const at::Tensor& tensor, at::ScalarType dtype) { return as_dtype(tensor, dtype).contiguous(); }
+
+}  // namespace rpstn

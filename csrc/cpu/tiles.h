@@ -1,0 +1,56 @@
+#pragma once
+
+// Matrix products cut into tiles that stay in registers. Everything has internal linkage, see rows.h.
+
+#include "cpu/vectors.h"
+
+namespace rpstn::RPSTN_ISA {
+namespace {
+
+constexpr int kTile = kRegisters == 32 ? 5 : 3;  // kTile^2 + kTile + 1 registers
+
+// Calls body.operator()<n>() for a run-time n of 1 to kMax.
+template <int kMax, typename Body>
+inline void with_constant(int n, Body body) {
+  if constexpr (kMax > 1) {
+    if (n < kMax) return with_constant<kMax - 1>(n, body);
+  }
+  body.template operator()<kMax>();
+}
+
+// `total` rows in tiles as equal as can be of at most kMax; calls body(first row, rows).
+template <int kMax, typename Body>
+inline void for_tiles(int64_t total, Body body) {
+  const int64_t tiles = (total + kMax - 1) / kMax;
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    const int64_t first = tile * total / tiles;
+    body(first, static_cast<int>((tile + 1) * total / tiles - first));
+  }
+}
+
+// products[i,j] += sum_n left[i,n] * right[j,n], all of it in registers while the columns, whole vectors, pass by.
+template <int kI, int kJ, typename acc_t>
+void product_tile(
+    const acc_t* left, int64_t left_stride, const acc_t* right, int64_t right_stride, int64_t columns,
+    acc_t* products, int64_t products_stride) {
+  Vector<acc_t> total[kI][kJ] = {};
+  for (int64_t n = 0; n < columns; n += kLanes<acc_t>) {
+    Vector<acc_t> a[kI];
+#pragma GCC unroll 16
+    for (int i = 0; i < kI; ++i) a[i] = load(left + i * left_stride + n);
+#pragma GCC unroll 16
+    for (int j = 0; j < kJ; ++j) {
+      const Vector<acc_t> b = load(right + j * right_stride + n);
+#pragma GCC unroll 16
+      for (int i = 0; i < kI; ++i) total[i][j] += a[i] * b;
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kI; ++i) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kJ; ++j) products[i * products_stride + j] += sum_lanes<acc_t>(total[i][j]);
+  }
+}
+
+}  // namespace
+}  // namespace rpstn::RPSTN_ISA
