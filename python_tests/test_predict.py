@@ -18,7 +18,7 @@ from rpstn_ext import models
 from rpstn_training import checkpoint as checkpoints
 from rpstn_training import cli
 from rpstn_training.config import to_dict
-from rpstn_training.datasets import load_tracks, penn_action
+from rpstn_training.datasets import load_tracks, penn_action, sub_jhmdb
 from rpstn_training.datasets.frames import read_image
 from rpstn_training.datasets.transforms import apply, crop_matrix, invert, warp
 from rpstn_training.errors import UserError
@@ -60,17 +60,14 @@ def write_weights(path: Path, name: str = "rpstn", **options: object) -> Path:
     model = models.build(name, num_joints=13, **options).train()
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
-        norm.momentum = None  # the mean over all batches
+        norm.momentum = 1.0
     clip = torch.stack([torch.from_numpy(picture(number, (64, 64)).copy()) for number in range(12)])
-    clip = normalise(clip.permute(0, 3, 1, 2))[None]
+    clip = normalise(clip.permute(0, 3, 1, 2)).unflatten(0, (4, 3))
     with torch.no_grad():
         if name == "rpstn":
             model.matcher.conv_d.weight.normal_(std=0.3)
             model.relation.norm.weight.fill_(1.0)
-        for _ in range(3):
-            for norm in norms:
-                norm.reset_running_stats()
-            model(clip if name == "rpstn" else clip[0])
+        model(clip if name == "rpstn" else clip[0])
     config = tiny_config(path.parent / "none", path.parent / "run")
     checkpoints.save(
         path,
@@ -198,22 +195,17 @@ def test_every_person_has_a_state_of_its_own_and_keeps_it_while_away(made, tmp_p
     # By hand: the frames without a box are left out, nothing else happens.
     checkpoint = checkpoints.load(made.weights)
     model, state, scores = checkpoint.build_model(), None, []
-    around = [np.array(moving[1]), np.array(moving[2]), np.array(moving[5]), np.array(moving[6])]
-    clips = {
-        0: around[:3],
-        1: around[:3],
-        2: around[:3],
-        3: around[1:],
-    }  # clips of three, the last moved back
-    for place, number in enumerate(moving):
-        box = np.concatenate([np.min(clips[place], axis=0)[:2], np.max(clips[place], axis=0)[2:]])
+    around = {1: (1, 2), 2: (1, 2), 5: (5, 6), 6: (5, 6)}  # frames without a gap are cut out by one box
+    for number in moving:
+        first, last = (moving[n] for n in around[number])
+        box = np.array([*first[:2], *last[2:]])
         crop = warp(picture(number), crop_matrix(box, (64, 64)), (64, 64))
         image = normalise(torch.from_numpy(crop).permute(2, 0, 1)[None])
         with torch.no_grad():
             heatmaps, state = model.start(image) if state is None else model.step(image, state)
         scores.append(decode(heatmaps)[1][0].numpy())
     found = [pose.scores for pose in result.poses if pose.person == 2]
-    np.testing.assert_allclose(found, scores, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(found, scores, rtol=2e-3, atol=2e-3)
 
 
 def test_a_person_can_be_forgotten(made):
@@ -268,6 +260,7 @@ def test_the_command_writes_json_table_and_video(made, tmp_path, capsys):
     content = json.loads((out / "predictions.json").read_text())
     assert [image["time"] for image in content["images"]] == [number / 12.5 for number in range(FRAMES)]
     assert {(image["width"], image["height"]) for image in content["images"]} == {SIZE}
+    assert content["annotations"][0]["bbox"] == [0, 0, *SIZE]
     with open(out / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["frame", "time", "person", "joint", "x", "y", "score"]
@@ -339,7 +332,7 @@ def as_coco(rows: list, name: str) -> dict:
         {
             "image_id": 100 + row[0],
             "track_id": row[1],
-            "bbox": [row[2], row[3], row[4] - row[2], row[5] - row[3]],
+            "bbox": [row[2], row[3], row[4] - row[2] + 1, row[5] - row[3] + 1],
         }
         for row in rows
     ]
@@ -390,11 +383,18 @@ def bad_rows(field: int, value: object) -> list:
 @pytest.mark.parametrize(
     "content, sentence",
     [
-        (bad_rows(2, "nan"), r"b\.csv, line 4: x1: expected a finite number, got 'nan'"),
-        (bad_rows(3, "inf"), r"b\.csv, line 4: y1: expected a finite number, got 'inf'"),
-        (bad_rows(4, ""), r"b\.csv, line 4: x2: expected a finite number, got ''"),
-        (bad_rows(4, 7), r"b\.csv, line 4: expected a box with a width and a height above 0, got 0 x 56\.5"),
-        (bad_rows(5, 1), r"b\.csv, line 4: expected a box with a width and a height above 0, got 45 x -3"),
+        (bad_rows(2, "nan"), r"b\.csv, line 4: x1: expected a number of pixels, got 'nan'"),
+        (bad_rows(3, "inf"), r"b\.csv, line 4: y1: expected a number of pixels, got 'inf'"),
+        (bad_rows(5, "1e300"), r"b\.csv, line 4: y2: expected a number of pixels, got '1e300'"),
+        (bad_rows(4, ""), r"b\.csv, line 4: x2: expected a number of pixels, got ''"),
+        (
+            bad_rows(4, 7),
+            r"b\.csv, line 4: expected a box with x1 < x2 and y1 < y2, got x1,y1,x2,y2 = 7,4,7,60\.5",
+        ),
+        (
+            bad_rows(5, 1),
+            r"b\.csv, line 4: expected a box with x1 < x2 and y1 < y2, got x1,y1,x2,y2 = 7,4,52,1",
+        ),
         (
             bad_rows(2, -9) and [[2, 3, 90, 4, 99, 60]],
             r"b\.csv, line 2: expected a box in the 80x64 picture.*outside",
@@ -423,11 +423,11 @@ def test_a_bad_row_of_a_table_is_named(content, sentence, made, tmp_path):
     [
         (
             '[{"frame": 0, "bbox": [1, 2, NaN, 4]}]',
-            r"b\.json, entry 0: bbox\[2\]: expected a finite number, got nan",
+            r"b\.json, entry 0: bbox\[2\]: expected a number of pixels, got nan",
         ),
         (
             '[{"frame": 0, "bbox": [1, 2, 0, 4]}]',
-            r"entry 0: expected a box with a width and a height above 0",
+            r"entry 0: bbox: expected a width and a height above 1 pixel, got 0 x 4",
         ),
         (
             '[{"frame": 0, "bbox": [1, 2, 3]}]',
@@ -435,7 +435,7 @@ def test_a_bad_row_of_a_table_is_named(content, sentence, made, tmp_path):
         ),
         (
             '[{"frame": 0, "bbox": [1, 2, 3, true]}]',
-            r"entry 0: bbox\[3\]: expected a finite number, got True",
+            r"entry 0: bbox\[3\]: expected a number of pixels, got True",
         ),
         ('[{"bbox": [1, 2, 3, 4]}]', r"entry 0: frame: expected a whole number from 0 on, got nothing"),
         (
@@ -592,7 +592,7 @@ def test_a_bad_source_gets_one_sentence_and_leaves_nothing(name, made, tmp_path,
     "options, sentence",
     [
         ({"device": "tpu"}, "--device: expected auto, cpu, cuda or cuda:N, got tpu"),
-        ({"device": "cuda:99"}, "--device: expected one of .* GPUs, got cuda:99"),
+        ({"device": "cuda:99"}, "--device: expected a GPU for cuda:99, PyTorch finds \\d+ here"),
         ({"overlay": "gif"}, "--overlay: expected one of mp4, webm, both, none, got gif"),
         ({"fps": 0.0}, "--fps: expected between 0.1 and 1000"),
         ({"fps": float("nan")}, "--fps: expected between 0.1 and 1000"),
@@ -705,6 +705,12 @@ def test_a_video_of_odd_size_is_whole(suffix, tmp_path):
     assert abs(inner - picture(2, (81, 63))).mean() < 12
 
 
+@pytest.mark.parametrize("fps", [0.1, 29.97, 123.4567, 1000])
+def test_any_rate_can_be_written(fps, tmp_path):
+    path = write_video(tmp_path / "rate.mp4", 3, fps=fps)
+    assert cv2.VideoCapture(str(path)).get(cv2.CAP_PROP_FPS) == pytest.approx(fps, rel=1e-4)
+
+
 def pose_at_corners() -> tuple[np.ndarray, np.ndarray]:
     """A person whose joints are far apart on 300 x 300 pixels."""
     sides = [(80, 60), (40, 110), (40, 160), (80, 190), (80, 230), (80, 270)]
@@ -727,6 +733,16 @@ def test_sides_have_their_colours_on_any_ground(ground):
     assert (image[280:, :35] == ground).all()
 
 
+def test_sides_come_from_the_names_else_from_the_pairs():
+    """Sub-JHMDB's pairs are right and left, the others' left and right."""
+    for skeleton in (SKELETON, sub_jhmdb.SKELETON):
+        for name, color in zip(skeleton.joints, drawing.side_colors(skeleton)):
+            side = {"left": drawing.LEFT, "right": drawing.RIGHT}
+            assert color == side.get(name.split("_")[0], drawing.MIDDLE)
+    nameless = replace(SKELETON, joints=tuple("abcdefghijklm"))
+    assert drawing.side_colors(nameless) == drawing.side_colors(SKELETON)
+
+
 def test_unsure_joints_are_hollow_and_their_limbs_thin():
     joints, scores = pose_at_corners()
     scores[5] = 0.1  # left wrist
@@ -735,12 +751,12 @@ def test_unsure_joints_are_hollow_and_their_limbs_thin():
     drawing.draw_pose(unsure, joints, scores, SKELETON, line_width=4, min_score=0.2)
 
     def width(image, row):
-        return int((image[row, 20:60] == drawing.LEFT).all(axis=1).sum())
+        return int((abs(image[row, 20:60].astype(int) - drawing.LEFT) < 60).all(axis=1).sum())
 
     assert width(sure, 135) > 2 * width(unsure, 135) > 0  # between elbow and wrist
     assert width(sure, 112) == width(unsure, 112) > 4  # the elbow
     ring = unsure[160, 36:45]
-    assert (ring == drawing.LEFT).all(axis=1).any()
+    assert (abs(ring.astype(int) - drawing.LEFT) < 80).all(axis=1).any()
     assert not (unsure[162, 40] == drawing.LEFT).all()  # the inside
     assert (sure[162, 40] == drawing.LEFT).all()
 

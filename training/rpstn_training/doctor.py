@@ -1,0 +1,268 @@
+"""Say what is installed, what the compiled library was built for and what runs, and try every operation once.
+
+Every operation runs forward and backward on each device, in float64 and float32, and is compared with the plain
+PyTorch version in float64. Ends with exit status 1 if one of them disagrees.
+"""
+
+import argparse
+import importlib
+import json
+import math
+import platform
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_INSTRUCTION_SETS = {
+    "AVX512": "avx512",
+    "AVX2": "avx2",
+}  # torch's word: ours, see csrc/cpu/instruction_set.cpp
+_FLOOR = {torch.float64: 1e-12, torch.float32: 1e-5}
+_FORWARD, _BACKWARD = 2, 3  # times plain PyTorch's own error in the same dtype
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One operation on one device in one dtype; errors are relative to the largest value of the truth, None where
+    `failure` says what came instead of values.
+    """
+
+    op: str
+    device: str
+    dtype: str
+    served_by: str
+    forward_error: float | None
+    backward_error: float | None
+    agrees: bool
+    failure: str | None = None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print all of it as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    report = examine()
+    print(json.dumps(report, indent=2) if args.json else format_report(report))
+    return 0 if report["healthy"] else 1
+
+
+def examine() -> dict[str, Any]:
+    """Everything the command prints, in plain types. `healthy` is False if an operation disagrees."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        rx = importlib.import_module("rpstn_ext")
+    library = importlib.import_module("rpstn_ext._library")
+    problem = next((str(warning.message) for warning in caught if "rpstn_ext" in str(warning.message)), None)
+    if rx.backend() == "reference" and problem is None:
+        problem = (
+            "no compiled library is in use; plain PyTorch serves every call, more slowly. "
+            f"To mend it, run in the source folder: {library.MEND}"
+        )
+    checks = [check for device in _devices() for check in _check_device(rx, library, device)]
+    wrong = [check for check in checks if not check.agrees]
+    advice = None
+    if wrong:
+        names = ", ".join(sorted({f"{check.op} on {check.device}" for check in wrong}))
+        advice = (
+            f"{names}: expected the values of plain PyTorch, got others; build the library again for the installed "
+            f'torch ({library.MEND}), and until then compute with rpstn_ext.use_backend("reference")'
+        )
+    return {
+        "healthy": not wrong,
+        "advice": advice,
+        "problem": problem,
+        "versions": _versions(rx),
+        "backend": rx.backend(),
+        "built": _built(library.build_info()),
+        "running": _running(library.build_info()),
+        "gpus": _gpus(),
+        "checks": [asdict(check) for check in checks],
+    }
+
+
+def format_report(report: dict[str, Any]) -> str:
+    """`examine`'s report for people."""
+    built, running = report["built"], report["running"]
+    lines = [f"{name:<10}{value}" for name, value in report["versions"].items()]
+    lines += ["", f"backend   {report['backend']}"]
+    if report["problem"]:
+        lines += [f"          {report['problem']}"]
+    if built is None:
+        lines += ["built for nothing (no compiled library)"]
+    else:
+        cuda = f"CUDA {built['cuda']}, architectures {built['cuda_architectures']}"
+        lines += [
+            f"built for torch {built['torch']}, {built['system']}, {built['compiler']}",
+            f"          instruction sets {built['instruction_sets']}",
+            f"          {cuda if built['cuda'] else 'CPU only: ' + built['without_cuda_because']}",
+        ]
+    lines += [
+        f"running   torch {running['torch']}, {running['system']}, {running['threads']} threads",
+        f"          instruction set {running['instruction_set']}",
+        f"          torch's CUDA {running['torch_cuda'] or 'none (a CPU build)'}",
+    ]
+    for gpu in report["gpus"]:
+        lines += [
+            f"GPU       {gpu['name']}, compute capability {gpu['capability']}, {gpu['memory_gib']:.0f} GiB"
+        ]
+    if not report["gpus"]:
+        lines += ["GPU       none found"]
+    lines += [
+        "",
+        f"{'operation':<21}{'device':<8}{'dtype':<9}{'served by':<11}{'forward':>9}{'backward':>10}",
+    ]
+    for check in report["checks"]:
+        row = f"{check['op']:<21}{check['device']:<8}{check['dtype']:<9}{check['served_by']:<11}"
+        if check["failure"]:
+            lines += [f"{row}  FAILED: {check['failure']}"]
+            continue
+        row += f"{check['forward_error']:>9.1e}{check['backward_error']:>10.1e}"
+        lines += [f"{row}  {'ok' if check['agrees'] else 'DISAGREES'}"]
+    lines += ["          errors relative to the largest value; truth is plain PyTorch in float64"]
+    if report["advice"]:
+        lines += ["", report["advice"]]
+    return "\n".join(lines)
+
+
+def _versions(rx: Any) -> dict[str, str]:
+    import cv2
+    import numpy
+
+    return {
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": numpy.__version__,
+        "opencv": cv2.__version__,
+        "rpstn_ext": rx.__version__,
+    }
+
+
+def _built(info: Any) -> dict[str, str] | None:
+    if info is None:
+        return None
+    names = (
+        "TORCH",
+        "SYSTEM",
+        "COMPILER",
+        "INSTRUCTION_SETS",
+        "CUDA",
+        "CUDA_ARCHITECTURES",
+        "WITHOUT_CUDA_BECAUSE",
+    )
+    return {name.lower(): getattr(info, name) for name in names}
+
+
+def _running(info: Any) -> dict[str, Any]:
+    chosen = _INSTRUCTION_SETS.get(torch.backends.cpu.get_cpu_capability(), "baseline")
+    return {
+        "torch": str(torch.__version__),
+        "system": f"{platform.system()}-{platform.machine()}",
+        "threads": torch.get_num_threads(),
+        "instruction_set": chosen
+        if info is not None and chosen in info.INSTRUCTION_SETS.split()
+        else "baseline",
+        "torch_cuda": torch.version.cuda,
+    }
+
+
+def _gpus() -> list[dict[str, Any]]:
+    if not torch.cuda.is_available():
+        return []
+    properties = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    return [
+        {"name": p.name, "capability": f"{p.major}.{p.minor}", "memory_gib": p.total_memory / 2**30}
+        for p in properties
+    ]
+
+
+def _devices() -> list[str]:
+    return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+
+
+def _cases() -> dict[str, tuple[list[Tensor], Callable[..., Tensor]]]:
+    """Per operation float64 inputs, and how it is called with them; `ops` is rpstn_ext or its reference."""
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    maps, parameters = (
+        random(2, 13, 24, 17) * 0.2,
+        [random(13, 13) * 0.3, random(13), random(13, 13) * 0.3, random(13)],
+    )
+    norm = [random(13), random(13)]
+    features, kernels = random(2, 19, 24, 17), random(2, 19, 7, 5)
+    mean, var = random(13), random(13) ** 2 + 0.5
+
+    def relation_norm(ops: Any, *tensors: Tensor) -> Tensor:
+        # With the batch's statistics the gradient of bias_o would be zero but for rounding.
+        running = mean.to(tensors[0]), var.to(tensors[0])
+        return ops.joint_relation_norm(*tensors, *running, training=False)
+
+    return {
+        "joint_relation": ([maps, *parameters], lambda ops, *tensors: ops.joint_relation(*tensors)),
+        "joint_relation_norm": ([maps, *parameters, *norm], relation_norm),
+        "dynamic_conv2d": ([features, kernels], lambda ops, *tensors: ops.dynamic_conv2d(*tensors)),
+        "dynamic_match": (
+            [features, kernels, random(13, 19), random(13)],
+            lambda ops, *tensors: ops.dynamic_match(*tensors),
+        ),
+    }
+
+
+def _check_device(rx: Any, library: Any, device: str) -> list[Check]:
+    served_by = "compiled" if library.compiled(device) else "reference"
+    checks = []
+    for op, (inputs, call) in _cases().items():
+        for dtype in (torch.float64, torch.float32):
+            exact = [tensor.to(dtype).to(device, torch.float64) for tensor in inputs]
+            rounded = [tensor.to(device, dtype) for tensor in inputs]
+            truth = _outcome(call, rx.reference, exact)
+            plain = _errors(_outcome(call, rx.reference, rounded), truth)
+            label = {
+                "op": op,
+                "device": device,
+                "dtype": str(dtype).removeprefix("torch."),
+                "served_by": served_by,
+            }
+            failure = None
+            try:
+                forward, backward = _errors(_outcome(call, rx, rounded), truth)
+                if not (math.isfinite(forward) and math.isfinite(backward)):
+                    failure = "values or gradients that are not finite or of another shape"
+            except Exception as error:  # whatever a call does wrong is printed
+                failure = f"{type(error).__name__}: {error}".splitlines()[0]
+            if failure is not None:
+                empty = {"forward_error": None, "backward_error": None}
+                checks.append(Check(**label, **empty, agrees=False, failure=failure))
+                continue
+            floor = _FLOOR[dtype]
+            agrees = forward <= _FORWARD * plain[0] + floor and backward <= _BACKWARD * plain[1] + floor
+            checks.append(Check(**label, forward_error=forward, backward_error=backward, agrees=agrees))
+    return checks
+
+
+def _outcome(call: Callable[..., Tensor], ops: Any, inputs: list[Tensor]) -> list[Tensor]:
+    """The result and the gradients of all inputs, for an upstream gradient that differs everywhere."""
+    leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+    out = call(ops, *leaves)
+    upstream = torch.randn(out.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    grads = torch.autograd.grad(out, leaves, upstream.to(out))
+    return [out.detach(), *grads]
+
+
+def _errors(found: list[Tensor], truth: list[Tensor]) -> tuple[float, float]:
+    """Largest error of the result and of any gradient, relative to the largest value of that tensor."""
+    errors = []
+    for got, right in zip(found, truth):
+        if got.shape != right.shape:
+            return math.inf, math.inf
+        scale = right.abs().max().clamp_min(torch.finfo(torch.float64).tiny)
+        error = ((got.double() - right).abs().max() / scale).item()
+        errors.append(math.inf if math.isnan(error) else error)
+    return errors[0], max(errors[1:])
