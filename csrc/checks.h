@@ -45,8 +45,7 @@ inline void check_tensors(const char* op, std::initializer_list<NamedTensor> ten
 
 inline void check_joint_relation(
     const at::Tensor& heatmaps, const at::Tensor& weight_g, const at::Tensor& bias_g, const at::Tensor& weight_o,
-    const at::Tensor& bias_o, double scale) {
-  const char* op = "joint_relation";
+    const at::Tensor& bias_o, double scale, const char* op = "joint_relation") {
   check_dims(op, {"heatmaps", heatmaps}, "[B, K, H, W]");
   const c10::SymInt matrix[] = {heatmaps.sym_size(1), heatmaps.sym_size(1)};
   const c10::SymIntArrayRef row(matrix, 1);
@@ -57,6 +56,25 @@ inline void check_joint_relation(
   check_tensors(op, {{"heatmaps", heatmaps}, {"weight_g", weight_g}, {"bias_g", bias_g},
                      {"weight_o", weight_o}, {"bias_o", bias_o}});
   TORCH_CHECK_VALUE(std::isfinite(scale), op, ": expected scale to be finite, got ", scale);
+}
+
+inline void check_joint_relation_norm(
+    const at::Tensor& heatmaps, const at::Tensor& weight_g, const at::Tensor& bias_g, const at::Tensor& weight_o,
+    const at::Tensor& bias_o, const at::Tensor& norm_weight, const at::Tensor& norm_bias,
+    const at::Tensor& running_mean, const at::Tensor& running_var, bool training, double eps, double scale) {
+  const char* op = "joint_relation_norm";
+  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, op);
+  const c10::SymInt row[] = {heatmaps.sym_size(1)};
+  check_shape(op, {"norm_weight", norm_weight}, row);
+  check_shape(op, {"norm_bias", norm_bias}, row);
+  check_shape(op, {"running_mean", running_mean}, row);
+  check_shape(op, {"running_var", running_var}, row);
+  check_tensors(op, {{"heatmaps", heatmaps}, {"norm_weight", norm_weight}, {"norm_bias", norm_bias},
+                     {"running_mean", running_mean}, {"running_var", running_var}});
+  TORCH_CHECK_VALUE(std::isfinite(eps) && eps >= 0, op, ": expected eps to be finite and at least 0, got ", eps);
+  TORCH_CHECK_VALUE(!training || heatmaps.sym_size(0) * heatmaps.sym_size(2) * heatmaps.sym_size(3) != 1, op,
+                    ": expected more than one value per joint in training, got heatmaps of shape ",
+                    heatmaps.sym_sizes());
 }
 
 inline void check_dynamic_conv2d(

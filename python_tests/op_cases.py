@@ -19,12 +19,18 @@ class Op:
     name: str
     cases: dict[str, dict[str, Any]]
     inputs: Callable[..., list[Tensor]]
+    # Arguments without derivatives.
+    constants: Callable[[Sequence[Tensor]], list[Tensor]] = lambda tensors: []
+    autocast: int | None = None  # inputs that autocast casts, None for all
+    # Results whose exact value is a sum of terms that cancel, and the result as large as the terms.
+    cancelling: dict[int, int] = field(default_factory=dict)
+    exact_to: int = 400  # roundings of the largest value that float64 may err, plain PyTorch's own included
 
     def call(self, case: dict[str, Any], tensors: Sequence[Tensor]) -> Tensor:
-        return getattr(rx, self.name)(*tensors, **case["options"])
+        return getattr(rx, self.name)(*tensors, *self.constants(tensors), **case["options"])
 
     def call_reference(self, case: dict[str, Any], tensors: Sequence[Tensor]) -> Tensor:
-        return getattr(rx.reference, self.name)(*tensors, **case["options"])
+        return getattr(rx.reference, self.name)(*tensors, *self.constants(tensors), **case["options"])
 
 
 def _relation(samples: int, joints: int, height: int, width: int, scale: float = 1.0) -> dict[str, Any]:
@@ -58,6 +64,64 @@ RELATION = Op(
         "scaled": _relation(2, 15, 12, 9, scale=-0.3),
         "one-hot weights": _relation(2, 13, 16, 16, scale=500.0),
         "uniform weights": _relation(2, 13, 16, 16, scale=0.0),
+    },
+)
+
+
+def _norm(
+    samples: int,
+    joints: int,
+    height: int,
+    width: int,
+    *,
+    training: bool = True,
+    offset: float = 0.0,
+    **options: Any,
+) -> dict[str, Any]:
+    sizes = (samples, joints, height, width)
+    return {"sizes": sizes, "offset": offset, "options": {"training": training, **options}}
+
+
+def _norm_inputs(case: dict[str, Any]) -> list[Tensor]:
+    heatmaps, *parameters = _relation_inputs(case)
+    joints = case["sizes"][1]
+    offset = case["offset"] * torch.randn(joints, 1, 1, dtype=torch.float64)
+    norm = torch.randn(2, joints, dtype=torch.float64)
+    return [heatmaps + offset, *parameters, norm[0], norm[1]]
+
+
+def _running_statistics(tensors: Sequence[Tensor]) -> list[Tensor]:
+    if len(tensors) == 9:  # a bad input brings its own
+        return []
+    joints = tensors[-1].shape[:1]
+    dtype = torch.promote_types(tensors[-1].dtype, torch.float32) if tensors[-1].is_floating_point() else None
+    steps = torch.linspace(0, 1, *joints, dtype=dtype, device=tensors[-1].device)
+    return [steps - 0.3, steps + 0.2]
+
+
+NORM = Op(
+    name="joint_relation_norm",
+    inputs=_norm_inputs,
+    constants=_running_statistics,
+    autocast=5,
+    cancelling={1: 2, 3: 2, 5: 4},  # a constant added to a map before it is normalised changes nothing
+    exact_to=4000,
+    cases={
+        "no samples": _norm(0, 13, 8, 8),
+        "no samples, evaluation": _norm(0, 13, 8, 8, training=False),
+        "few values": _norm(2, 3, 1, 3),
+        "one of each, evaluation": _norm(1, 1, 1, 1, training=False),
+        "heat maps of a clip": _norm(5, 13, 64, 64),
+        "one sample": _norm(1, 13, 64, 64),
+        "one sample, evaluation": _norm(1, 13, 64, 64, training=False),
+        "many samples, evaluation": _norm(9, 14, 25, 41, training=False),
+        "more than one tile of joints": _norm(2, 27, 11, 13),
+        "many joints": _norm(2, 70, 9, 7),
+        "a chunk of columns and one": _norm(3, 13, 25, 41),
+        "portrait": _norm(2, 17, 64, 48),
+        "large offset": _norm(3, 13, 16, 16, offset=10.0, scale=1e-3),
+        "scaled": _norm(2, 15, 12, 9, scale=-0.3, eps=0.1),
+        "uniform weights": _norm(4, 13, 16, 16, scale=0.0),
     },
 )
 
@@ -141,7 +205,7 @@ MATCH = Op(
     },
 )
 
-OPS = {op.name: op for op in (RELATION, CONV, MATCH)}
+OPS = {op.name: op for op in (RELATION, NORM, CONV, MATCH)}
 CASES = [(op, name) for op in OPS.values() for name in op.cases]
 
 
@@ -170,8 +234,19 @@ def results(op: Op, case: dict[str, Any], tensors: Sequence[Tensor], grad: Tenso
     return [out.detach(), *torch.autograd.grad(out, leaves, grad.to(out.dtype))]
 
 
-def assert_as_exact(name: str, actual: Tensor, plain: Tensor, truth: Tensor, *, factor: float) -> None:
+def assert_as_exact(
+    name: str,
+    actual: Tensor,
+    plain: Tensor,
+    truth: Tensor,
+    *,
+    factor: float,
+    terms: Tensor | None = None,
+    exact_to: int = 400,
+) -> None:
     """`actual` may err `factor` times as much as `plain`, which has its dtype, plus a few roundings of the largest.
+
+    The largest of `truth`, and of `terms` where the truth is a sum in which such terms cancel.
 
     Raises:
         AssertionError: another shape or dtype, something not finite, or too large an error.
@@ -184,8 +259,9 @@ def assert_as_exact(name: str, actual: Tensor, plain: Tensor, truth: Tensor, *, 
     error = (actual.double() - truth).abs().max().item()
     plain_error = (plain.double() - truth).abs().max().item()
     # In float64 plain PyTorch is the truth itself: the floor stands for its rounding, too.
-    roundings = 400 if actual.dtype == torch.float64 else 4
-    floor = roundings * torch.finfo(actual.dtype).eps * truth.abs().max().item()
+    roundings = exact_to if actual.dtype == torch.float64 else 4
+    largest = max(tensor.abs().max().item() for tensor in (truth, terms) if tensor is not None)
+    floor = roundings * torch.finfo(actual.dtype).eps * largest
     allowed = factor * plain_error + floor
     assert error <= allowed, (
         f"{name}: error {error:.2e}, allowed {allowed:.2e} (plain PyTorch: {plain_error:.2e})"
@@ -257,6 +333,56 @@ BAD_INPUTS = [
         message="joint_relation: expected scale to be finite, got inf",
         change=lambda tensors: tensors,
         options={"scale": float("inf")},
+    ),
+    BadInput(
+        op=NORM,
+        error=ValueError,
+        message="joint_relation_norm: expected weight_o to have shape [3, 3], got [3, 2]",
+        change=_with(3, lambda t: t[:, :2]),
+        options={"training": True},
+    ),
+    BadInput(
+        op=NORM,
+        error=ValueError,
+        message="joint_relation_norm: expected norm_weight to have shape [3], got [2]",
+        change=_with(5, lambda t: t[:2]),
+        options={"training": True},
+    ),
+    BadInput(
+        op=NORM,
+        error=ValueError,
+        message="joint_relation_norm: expected running_mean to have shape [3], got [4]",
+        change=lambda tensors: [*tensors, torch.zeros(4), torch.ones(3)],
+        options={"training": True},
+    ),
+    BadInput(
+        op=NORM,
+        error=TypeError,
+        message="joint_relation_norm: expected norm_bias to be float64, float32, float16 or bfloat16, got int64",
+        change=_with(6, lambda t: t.long()),
+        options={"training": True},
+    ),
+    BadInput(
+        op=NORM,
+        error=ValueError,
+        message="joint_relation_norm: expected eps to be finite and at least 0, got -1",
+        change=lambda tensors: tensors,
+        options={"training": True, "eps": -1.0},
+    ),
+    BadInput(
+        op=NORM,
+        error=ValueError,
+        message="joint_relation_norm: expected scale to be finite, got nan",
+        change=lambda tensors: tensors,
+        options={"training": False, "scale": float("nan")},
+    ),
+    BadInput(
+        op=NORM,
+        error=ValueError,
+        message="joint_relation_norm: expected more than one value per joint in training, "
+        "got heatmaps of shape [1, 3, 1, 1]",
+        change=_with(0, lambda t: t[:1, :, :1, :1]),
+        options={"training": True},
     ),
     BadInput(
         op=CONV,
@@ -363,6 +489,7 @@ BAD_INPUTS = [
 
 GOOD_CASES = {
     "joint_relation": _relation(*RELATION_SIZES),
+    "joint_relation_norm": _norm(*RELATION_SIZES),
     "dynamic_conv2d": _conv(*CONV_SIZES, CONV_KERNEL),
     "dynamic_match": _match(*CONV_SIZES, CONV_KERNEL, 4),
 }

@@ -4,14 +4,13 @@
 
 #include <ATen/autocast_mode.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/matmul.h>
-#include <ATen/ops/softmax.h>
 #include <ATen/ops/zeros_like.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
 #include "autograd/derivatives.h"
+#include "autograd/relation_form.h"
 #include "checks.h"
 #include "dtypes.h"
 
@@ -43,17 +42,13 @@ JointRelationBackward call_backward(
   return op.call(grad_out, heatmaps, relation, weight_g, bias_g, weight_o, scale);
 }
 
-// The operation from differentiable ATen operations: second and higher derivatives are taken of this form.
+// Second and higher derivatives are taken of this form.
 Tensor differentiable_form(
     const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
     const Tensor& bias_o, double scale) {
   const auto acc = accumulate_dtype(heatmaps.scalar_type());
-  const auto values = as_dtype(heatmaps, acc).flatten(2);
-  const auto weights = at::softmax(at::matmul(values * scale, values.transpose(1, 2)), 2);
-  const auto messages = at::matmul(as_dtype(weight_g, acc), values) + as_dtype(bias_g, acc).unsqueeze(1);
-  const auto mixed = at::matmul(at::matmul(as_dtype(weight_o, acc), weights), messages);
-  const auto out = mixed + as_dtype(bias_o, acc).unsqueeze(1) + values;
-  return as_dtype(out.view_as(heatmaps), heatmaps.scalar_type());
+  const auto out = relation_form(as_dtype(heatmaps, acc), weight_g, bias_g, weight_o, bias_o, scale);
+  return as_dtype(out, heatmaps.scalar_type());
 }
 
 struct JointRelationBackwardFunction : torch::autograd::Function<JointRelationBackwardFunction> {

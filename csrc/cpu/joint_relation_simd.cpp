@@ -10,8 +10,7 @@
 
 #include "cpu/joint_relation_simd.h"
 
-#include <math.h>
-
+#include "cpu/matrices.h"
 #include "cpu/tiles.h"
 
 namespace rpstn::RPSTN_ISA {
@@ -20,9 +19,6 @@ namespace {
 constexpr int kRows = kRegisters == 32 ? 7 : 6;     // kRows * kColumns + kColumns + 1 registers
 constexpr int kColumns = 2;
 
-inline float exponential(float x) { return expf(x); }
-inline double exponential(double x) { return exp(x); }
-
 // Rows of whole vectors: in place or in scratch.
 template <typename acc_t>
 struct Panel {
@@ -30,16 +26,23 @@ struct Panel {
   int64_t stride, columns;
 };
 
-// The chunk's columns [begin, end) of `rows` rows in scratch, padded with zeros to whole vectors.
+// The chunk's columns [begin, end) of `rows` rows in scratch, less `shift`, padded with zeros to whole vectors. Rows
+// lie kScratchPadding further apart than they are long, or a power of two would bring them into the same places of
+// the nearest cache.
 template <typename scalar_t, typename acc_t>
-Panel<acc_t> copied(const scalar_t* x, int64_t rows, int64_t stride, int64_t begin, int64_t end, acc_t* scratch) {
-  constexpr int kWidth = kLanes<acc_t>;
-  const int64_t columns = (end - begin + kWidth - 1) / kWidth * kWidth;
+Panel<acc_t> copied(
+    const scalar_t* x, int64_t rows, int64_t stride, int64_t begin, int64_t end, const acc_t* shift,
+    acc_t* scratch) {
+  const int64_t columns = whole_vectors<acc_t>(end - begin), row_stride = columns + kScratchPadding;
   for (int64_t row = 0; row < rows; ++row) {
-    load_row(x + row * stride + begin, scratch + row * columns, end - begin);
-    for (int64_t n = end - begin; n < columns; ++n) scratch[row * columns + n] = 0;
+    acc_t* target = scratch + row * row_stride;
+    load_row(x + row * stride + begin, target, end - begin);
+    if (shift != nullptr) {
+      for (int64_t n = 0; n < end - begin; ++n) target[n] -= shift[row];
+    }
+    for (int64_t n = end - begin; n < columns; ++n) target[n] = 0;
   }
-  return {scratch, columns, columns};
+  return {scratch, row_stride, columns};
 }
 
 // Where whole vectors end and the columns that pass through scratch begin.
@@ -79,11 +82,11 @@ void add_sums(Panel<acc_t> panel, int64_t joints, acc_t* sums) {
 template <typename scalar_t, typename acc_t>
 void product(
     JointRelationShape shape, int64_t begin, int64_t end, const scalar_t* left, const scalar_t* right,
-    acc_t* scratch, acc_t* products, acc_t* sums) {
+    const acc_t* shift, acc_t* scratch, acc_t* products, acc_t* sums) {
   const auto [joints, columns] = shape;
   for (int64_t i = 0; i < joints * joints; ++i) products[i] = 0;
   for (int64_t i = 0; sums != nullptr && i < joints; ++i) sums[i] = 0;
-  const int64_t middle = in_place_end<scalar_t>(begin, end);
+  const int64_t middle = shift != nullptr ? begin : in_place_end<scalar_t>(begin, end);
   const auto add = [&](Panel<acc_t> left_panel, Panel<acc_t> right_panel) {
     add_products(left_panel, right_panel, joints, products);
     if (sums != nullptr) add_sums(left_panel, joints, sums);
@@ -92,10 +95,11 @@ void product(
     if (middle > begin) add({left + begin, columns, middle - begin}, {right + begin, columns, middle - begin});
   }
   if (end > middle) {
-    const auto left_panel = copied(left, joints, columns, middle, end, scratch);
+    const acc_t* left_shift = left == right ? shift : nullptr;
+    const auto left_panel = copied(left, joints, columns, middle, end, left_shift, scratch);
     const auto right_panel =
         left == right ? left_panel
-                      : copied(right, joints, columns, middle, end, scratch + joints * left_panel.columns);
+                      : copied(right, joints, columns, middle, end, shift, scratch + joints * left_panel.stride);
     add(left_panel, right_panel);
   }
   for (int64_t i = 0; left == right && i < joints; ++i) {
@@ -103,9 +107,28 @@ void product(
   }
 }
 
+// Sums of the rows over columns [begin, end).
+template <typename scalar_t, typename acc_t>
+void sum_rows(JointRelationShape shape, int64_t begin, int64_t end, const scalar_t* x, acc_t* scratch, acc_t* sums) {
+  const auto [joints, columns] = shape;
+  for (int64_t k = 0; k < joints; ++k) {
+    const scalar_t* row = x + k * columns;
+    const int64_t middle = in_place_end<scalar_t>(begin, end);
+    Vector<acc_t> total = {};
+    if constexpr (sizeof(scalar_t) == sizeof(acc_t)) {
+      for (int64_t n = begin; n < middle; n += kLanes<acc_t>) total += load(row + n);
+    }
+    if (end > middle) {
+      const auto rest = copied<scalar_t, acc_t>(row, 1, columns, middle, end, nullptr, scratch);
+      for (int64_t n = 0; n < rest.columns; n += kLanes<acc_t>) total += load(rest.data + n);
+    }
+    sums[k] = sum_lanes<acc_t>(total);
+  }
+}
+
 template <int kR, int kV, typename acc_t>
 void mix_tile(
-    const acc_t* first, const acc_t* x, const acc_t* second, const acc_t* y, const acc_t* offset,
+    const acc_t* gain, const acc_t* first, const acc_t* x, const acc_t* second, const acc_t* y, const acc_t* offset,
     const acc_t* x_rows, int64_t joints, acc_t* out, int64_t out_stride) {
   constexpr int kWidth = kLanes<acc_t>;
   Vector<acc_t> total[kR][kV] = {};
@@ -126,11 +149,11 @@ void mix_tile(
   if (second != nullptr) add(second, y);
 #pragma GCC unroll 16
   for (int r = 0; r < kR; ++r) {
-    const acc_t shift = offset != nullptr ? offset[r] : acc_t(0);
+    const acc_t factor = gain != nullptr ? gain[r] : acc_t(1), shift = offset != nullptr ? offset[r] : acc_t(0);
 #pragma GCC unroll 16
     for (int v = 0; v < kV; ++v) {
       store(out + r * out_stride + v * kWidth,
-            load(x_rows + r * kPackedColumns + v * kWidth) + (total[r][v] + shift));
+            factor * load(x_rows + r * kPackedColumns + v * kWidth) + (total[r][v] + shift));
     }
   }
 }
@@ -155,7 +178,7 @@ void pack(const scalar_t* x, int64_t joints, int64_t stride, int64_t n, int64_t 
 
 template <typename scalar_t, typename acc_t>
 void mix(
-    JointRelationShape shape, int64_t begin, int64_t end, const acc_t* first, const scalar_t* x,
+    JointRelationShape shape, int64_t begin, int64_t end, const acc_t* gain, const acc_t* first, const scalar_t* x,
     const acc_t* second, const scalar_t* y, const acc_t* offset, acc_t* scratch, scalar_t* out) {
   constexpr int64_t kWidth = kLanes<acc_t>;
   const auto [joints, stride] = shape;
@@ -181,7 +204,7 @@ void mix(
         with_constant<kColumns>(vectors, [&]<int kV>() {
           with_constant<kRows>(rows, [&]<int kR>() {
             mix_tile<kR, kV>(
-                first + row * joints, packed_x + n, second != nullptr ? second + row * joints : nullptr,
+                gain != nullptr ? gain + row : nullptr, first + row * joints, packed_x + n, second != nullptr ? second + row * joints : nullptr,
                 packed_y + n, offset != nullptr ? offset + row : nullptr, packed_x + row * kPackedColumns + n,
                 joints, result + row * result_stride + n, result_stride);
           });
@@ -195,111 +218,12 @@ void mix(
   }
 }
 
-// --- K x K algebra ---
-
-// out = a b, or a^T b.
-template <bool kTransposed = false, typename acc_t>
-void multiply(int64_t joints, const acc_t* a, const acc_t* b, acc_t* __restrict__ out) {
-  for (int64_t i = 0; i < joints; ++i) {
-    acc_t* __restrict__ row = out + i * joints;
-    for (int64_t j = 0; j < joints; ++j) row[j] = 0;
-    for (int64_t k = 0; k < joints; ++k) {
-      const acc_t factor = kTransposed ? a[k * joints + i] : a[i * joints + k];
-      for (int64_t j = 0; j < joints; ++j) row[j] += factor * b[k * joints + j];
-    }
-  }
-}
-
-template <typename acc_t>
-void transpose(int64_t joints, const acc_t* a, acc_t* __restrict__ out) {
-  for (int64_t i = 0; i < joints; ++i) {
-    for (int64_t j = 0; j < joints; ++j) out[j * joints + i] = a[i * joints + j];
-  }
-}
-
-// out = a v + shift, or a v.
-template <typename acc_t>
-void apply(int64_t joints, const acc_t* a, const acc_t* v, const acc_t* shift, acc_t* __restrict__ out) {
-  for (int64_t i = 0; i < joints; ++i) {
-    double total = shift != nullptr ? shift[i] : acc_t(0);
-    for (int64_t j = 0; j < joints; ++j) total += double(a[i * joints + j]) * v[j];
-    out[i] = static_cast<acc_t>(total);
-  }
-}
-
-template <typename acc_t>
-void softmax_rows(int64_t joints, const acc_t* relation, acc_t* __restrict__ weights) {
-  for (int64_t i = 0; i < joints; ++i) {
-    const acc_t* row = relation + i * joints;
-    acc_t* __restrict__ out = weights + i * joints;
-    acc_t largest = row[0];
-    for (int64_t j = 1; j < joints; ++j) largest = row[j] > largest ? row[j] : largest;
-    double total = 0;
-    for (int64_t j = 0; j < joints; ++j) total += out[j] = exponential(row[j] - largest);
-    for (int64_t j = 0; j < joints; ++j) out[j] = static_cast<acc_t>(out[j] / total);
-  }
-}
-
-template <typename acc_t>
-void fold(
-    int64_t joints, const acc_t* relation, const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o,
-    const acc_t* bias_o, acc_t* scratch, acc_t* mixing, acc_t* offset) {
-  acc_t* weights = scratch;
-  acc_t* product = scratch + joints * joints;
-  softmax_rows(joints, relation, weights);
-  multiply(joints, weight_o, weights, product);
-  multiply(joints, product, weight_g, mixing);
-  apply(joints, product, bias_g, bias_o, offset);
-}
-
-template <typename acc_t>
-void fold_backward(
-    int64_t joints, acc_t scale, const acc_t* relation, const acc_t* products, const acc_t* sums,
-    const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o, acc_t* scratch, acc_t* mixing_t,
-    acc_t* through_relation, acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o) {
-  const int64_t size = joints * joints;
-  acc_t *weights = scratch, *turned = scratch + size, *e = scratch + 2 * size, *dp = scratch + 3 * size;
-  softmax_rows(joints, relation, weights);
-
-  // turned = P^T Wo^T; A^T - I = Wg^T turned
-  transpose(joints, weight_o, e);
-  multiply<true>(joints, weights, e, turned);
-  multiply<true>(joints, weight_g, turned, mixing_t);
-  multiply(joints, turned, products, grad_weight_g);
-  apply<acc_t>(joints, turned, sums, nullptr, grad_bias_g);
-
-  // E = C Wg^T + r bg^T; dWo = E P^T
-  transpose(joints, weight_g, dp);
-  multiply(joints, products, dp, e);
-  for (int64_t i = 0; i < joints; ++i) {
-    for (int64_t j = 0; j < joints; ++j) e[i * joints + j] += sums[i] * bias_g[j];
-    grad_bias_o[i] = sums[i];
-  }
-  transpose(joints, weights, dp);
-  multiply(joints, e, dp, grad_weight_o);
-
-  // dS = P * (dP - rowsum(dP * P)) in the place of P; Q = scale * (dS + dS^T)
-  multiply<true>(joints, weight_o, e, dp);
-  for (int64_t i = 0; i < joints; ++i) {
-    acc_t* row = weights + i * joints;
-    const acc_t* grad = dp + i * joints;
-    acc_t total = 0;
-    for (int64_t j = 0; j < joints; ++j) total += grad[j] * row[j];
-    for (int64_t j = 0; j < joints; ++j) row[j] *= grad[j] - total;
-  }
-  for (int64_t i = 0; i < joints; ++i) {
-    for (int64_t j = 0; j < joints; ++j) {
-      through_relation[i * joints + j] = scale * (weights[i * joints + j] + weights[j * joints + i]);
-    }
-  }
-}
-
 }  // namespace
 
 template <typename scalar_t>
 JointRelationSimd<scalar_t> joint_relation_simd() {
   using acc_t = typename Accumulate<scalar_t>::type;
-  return {&product<scalar_t, acc_t>, &mix<scalar_t, acc_t>, &fold<acc_t>, &fold_backward<acc_t>};
+  return {&product<scalar_t, acc_t>, &sum_rows<scalar_t, acc_t>, &mix<scalar_t, acc_t>, &fold<acc_t>, &fold_backward<acc_t>};
 }
 
 template JointRelationSimd<double> joint_relation_simd<double>();

@@ -12,31 +12,38 @@ struct JointRelationShape {
 };
 
 constexpr int64_t kPackedColumns = 64;
+constexpr int64_t kScratchPadding = 16;
 
 // Elements of scratch that product and mix need: a chunk of two inputs rounded up to whole vectors, or blocks of two
 // inputs and a result.
 constexpr int64_t scratch_elements(int64_t joints, int64_t chunk) {
-  return joints * (2 * (chunk + 16) + 3 * kPackedColumns);
+  return joints * (2 * (chunk + 16 + kScratchPadding) + 3 * kPackedColumns);
 }
 
 template <typename scalar_t>
 struct JointRelationSimd {
   using acc_t = typename Accumulate<scalar_t>::type;
 
-  // products[i,j] = sum over the chunk of left[i,n] * right[j,n]; left == right is allowed and takes half the work.
-  // sums[i] = sum over the chunk of left[i,n], unless null.
+  // products[i,j] = sum over the chunk of left[i,n] * (right[j,n] - shift[j]); left == right is allowed, is then
+  // shifted on both sides, and takes half the work. sums[i] = sum over the chunk of left[i,n], unless null.
   void (*product)(
       JointRelationShape shape, int64_t begin, int64_t end,
       const scalar_t* left,   // [K, N]
       const scalar_t* right,  // [K, N]
+      const acc_t* shift,     // [K] or null
       acc_t* scratch,         // [scratch_elements]
       acc_t* products,        // [K, K]
       acc_t* sums);           // [K] or null
 
-  // out[k,n] = x[k,n] + offset[k] + sum_j first[k,j] * x[j,n] + sum_j second[k,j] * y[j,n] over the chunk.
-  // That x is added by itself, not by a 1 on the diagonal of first, keeps the digits of first.
+  // sums[k] = sum over the chunk of x[k,n].
+  void (*sum_rows)(
+      JointRelationShape shape, int64_t begin, int64_t end, const scalar_t* x, acc_t* scratch, acc_t* sums);
+
+  // out[k,n] = gain[k] * x[k,n] + offset[k] + sum_j first[k,j] * x[j,n] + sum_j second[k,j] * y[j,n] over the chunk.
+  // That x is added by itself, not through the diagonal of first, keeps the digits of first.
   void (*mix)(
       JointRelationShape shape, int64_t begin, int64_t end,
+      const acc_t* gain,      // [K] or null for 1
       const acc_t* first,     // [K, K]
       const scalar_t* x,      // [K, N]
       const acc_t* second,    // [K, K] or null

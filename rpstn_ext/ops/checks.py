@@ -9,9 +9,14 @@ FLOATING = (float64, float32, float16, bfloat16)
 
 
 def check_joint_relation(
-    heatmaps: Tensor, weight_g: Tensor, bias_g: Tensor, weight_o: Tensor, bias_o: Tensor, scale: float
+    heatmaps: Tensor,
+    weight_g: Tensor,
+    bias_g: Tensor,
+    weight_o: Tensor,
+    bias_o: Tensor,
+    scale: float,
+    op: str = "joint_relation",
 ) -> None:
-    op = "joint_relation"
     check_dims(op, "heatmaps", heatmaps, "[B, K, H, W]")
     joints = heatmaps.shape[1]
     parameters = {"weight_g": weight_g, "bias_g": bias_g, "weight_o": weight_o, "bias_o": bias_o}
@@ -20,6 +25,40 @@ def check_joint_relation(
     check_tensors(op, {"heatmaps": heatmaps, **parameters})
     if not math.isfinite(scale):
         raise ValueError(f"{op}: expected scale to be finite, got {scale}")
+
+
+def check_joint_relation_norm(
+    heatmaps: Tensor,
+    weight_g: Tensor,
+    bias_g: Tensor,
+    weight_o: Tensor,
+    bias_o: Tensor,
+    norm_weight: Tensor,
+    norm_bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
+    training: bool,
+    eps: float,
+    scale: float,
+) -> None:
+    op = "joint_relation_norm"
+    check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, op)
+    norm = {
+        "norm_weight": norm_weight,
+        "norm_bias": norm_bias,
+        "running_mean": running_mean,
+        "running_var": running_var,
+    }
+    for name, parameter in norm.items():
+        check_shape(op, name, parameter, heatmaps.shape[1:2])
+    check_tensors(op, {"heatmaps": heatmaps, **norm})
+    if not (math.isfinite(eps) and eps >= 0):
+        raise ValueError(f"{op}: expected eps to be finite and at least 0, got {eps:g}")
+    samples, _, height, width = heatmaps.shape
+    if training and samples * height * width == 1:
+        raise ValueError(
+            f"{op}: expected more than one value per joint in training, got heatmaps of shape {_text(heatmaps.shape)}"
+        )
 
 
 def check_dynamic_conv2d(

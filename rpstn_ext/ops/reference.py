@@ -14,6 +14,7 @@ from rpstn_ext.ops.checks import (
     check_dynamic_conv2d,
     check_dynamic_match,
     check_joint_relation,
+    check_joint_relation_norm,
     resolve_padding,
 )
 
@@ -28,14 +29,9 @@ def joint_relation(
     scale: float = 1.0,
 ) -> Tensor:
     check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale)
-    heatmaps, *parameters = _one_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o)
+    tensors = _one_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o)
     with _without_autocast(heatmaps):
-        weight_g, bias_g, weight_o, bias_o = (_accumulated(parameter) for parameter in parameters)
-        values = _accumulated(heatmaps).flatten(2)
-        weights = torch.softmax(scale * values @ values.mT, dim=2)
-        messages = weights @ (weight_g @ values + bias_g[:, None])
-        out = weight_o @ messages + bias_o[:, None] + values
-        return out.to(heatmaps.dtype).reshape(heatmaps.shape)
+        return _relate(*tensors, scale).to(tensors[0].dtype)
 
 
 def joint_relation_norm(
@@ -54,8 +50,42 @@ def joint_relation_norm(
     eps: float = 1e-5,
     scale: float = 1.0,
 ) -> Tensor:
-    related = joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale=scale)
-    return F.batch_norm(related, running_mean, running_var, norm_weight, norm_bias, training, momentum, eps)
+    norm = (norm_weight, norm_bias, running_mean, running_var)
+    check_joint_relation_norm(
+        heatmaps, weight_g, bias_g, weight_o, bias_o, *norm, training=training, eps=eps, scale=scale
+    )
+    tensors = _one_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o)
+    with _without_autocast(heatmaps):
+        related = _relate(*tensors, scale)
+        weight, bias, mean, var = (tensor.to(related.dtype) for tensor in norm)
+        if training and related.numel() > 0:
+            var, mean = torch.var_mean(related, dim=(0, 2, 3), correction=0)
+            move_statistics(running_mean, running_var, mean, var, related, momentum)
+        # Spelled out: the third derivative of F.batch_norm is wrong.
+        factor = weight * torch.rsqrt(var + eps)
+        out = (related - mean[:, None, None]) * factor[:, None, None] + bias[:, None, None]
+        return out.to(tensors[0].dtype)
+
+
+@torch.no_grad()
+def move_statistics(
+    running_mean: Tensor, running_var: Tensor, mean: Tensor, var: Tensor, heatmaps: Tensor, momentum: float
+) -> None:
+    """Moves the running statistics by `momentum` towards the batch's, the variance with Bessel's correction."""
+    count = heatmaps.shape[0] * heatmaps.shape[2] * heatmaps.shape[3]
+    running_mean.lerp_(mean.detach().to(running_mean.dtype), momentum)
+    running_var.lerp_((var.detach() * (count / (count - 1))).to(running_var.dtype), momentum)
+
+
+def _relate(
+    heatmaps: Tensor, weight_g: Tensor, bias_g: Tensor, weight_o: Tensor, bias_o: Tensor, scale: float
+) -> Tensor:
+    """`joint_relation` of tensors of one dtype, not yet rounded to it."""
+    weight_g, bias_g, weight_o, bias_o = (_accumulated(t) for t in (weight_g, bias_g, weight_o, bias_o))
+    values = _accumulated(heatmaps).flatten(2)
+    weights = torch.softmax(scale * values @ values.mT, dim=2)
+    messages = weights @ (weight_g @ values + bias_g[:, None])
+    return (weight_o @ messages + bias_o[:, None] + values).reshape(heatmaps.shape)
 
 
 def dynamic_conv2d(

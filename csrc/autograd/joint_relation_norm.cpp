@@ -1,0 +1,259 @@
+// Derivatives of any order, shape inference and the autocast rule of joint_relation_norm; see joint_relation_norm.h.
+
+#include "joint_relation_norm.h"
+
+#include <ATen/autocast_mode.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros_like.h>
+#include <torch/csrc/autograd/autograd.h>
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/library.h>
+
+#include "autograd/derivatives.h"
+#include "autograd/relation_form.h"
+#include "checks.h"
+#include "dtypes.h"
+
+namespace rpstn {
+namespace {
+
+using at::Tensor;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+using Normalised = std::tuple<Tensor, Tensor, Tensor>;  // Y, mu, var
+
+using Signature = Normalised(
+    const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+    const Tensor&, const Tensor&, bool, double, double);
+using ForwardSignature = JointRelationNormForward(
+    const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+    const Tensor&, const Tensor&, bool, double, double);
+using BackwardSignature = JointRelationNormBackward(
+    const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+    const Tensor&, const Tensor&, const Tensor&, bool, double, double);
+
+template <typename... Arguments>
+JointRelationNormForward call_forward(const Arguments&... arguments) {
+  static const auto op = find_op<ForwardSignature>("rpstn_ext::joint_relation_norm_forward");
+  return op.call(arguments...);
+}
+
+template <typename... Arguments>
+JointRelationNormBackward call_backward(const Arguments&... arguments) {
+  static const auto op = find_op<BackwardSignature>("rpstn_ext::joint_relation_norm_backward");
+  return op.call(arguments...);
+}
+
+// The operation from differentiable ATen operations: second and higher derivatives are taken of this form. In
+// evaluation mean and var are given.
+Tensor differentiable_form(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
+    const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& mean, const Tensor& var,
+    bool training, double eps, double scale) {
+  const auto acc = accumulate_dtype(heatmaps.scalar_type());
+  const auto related = relation_form(as_dtype(heatmaps, acc), weight_g, bias_g, weight_o, bias_o, scale).flatten(2);
+  const auto column = [acc](const Tensor& of_joints) { return as_dtype(of_joints, acc).unsqueeze(1); };
+  const auto mu = training ? related.mean({0, 2}, /*keepdim=*/true) : column(mean);
+  const auto centred = related - mu;
+  const auto variance = training ? centred.square().mean({0, 2}, /*keepdim=*/true) : column(var);
+  const auto out = centred * (variance + eps).rsqrt() * column(norm_weight) + column(norm_bias);
+  return as_dtype(out.view_as(heatmaps), heatmaps.scalar_type());
+}
+
+struct JointRelationNormBackwardFunction : torch::autograd::Function<JointRelationNormBackwardFunction> {
+  static variable_list forward(
+      AutogradContext* ctx, const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments,
+      const Tensor& mean, const Tensor& var, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
+      const Tensor& bias_o, const Tensor& norm_weight, bool training, double eps, double scale) {
+    ctx->save_for_backward(
+        {grad_out, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, mean, var});
+    ctx->saved_data["training"] = training;
+    ctx->saved_data["eps"] = eps;
+    ctx->saved_data["scale"] = scale;
+    at::AutoDispatchBelowADInplaceOrView below;
+    auto [of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias] = call_backward(
+        grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight, training, eps,
+        scale);
+    return {of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias};
+  }
+
+  // Differentiates the first derivative as a function of grad_out, heat maps and parameters. Moments and statistics
+  // are functions of the heat maps and get no gradients of their own; no derivative depends on norm_bias.
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    constexpr size_t kInputs = 7;  // grad_out, heat maps, four parameters, norm_weight
+    const bool create_graph = at::GradMode::is_enabled();
+    at::AutoGradMode with_grad(true);
+    const auto saved = ctx->get_saved_variables();
+    // Aliases: where grad_out itself comes from the heat maps, that path is not followed here a second time.
+    variable_list inputs;
+    for (size_t i = 0; i < kInputs; ++i) {
+      const bool in_graph = create_graph && saved[i].requires_grad();
+      inputs.push_back(in_graph ? saved[i].view_as(saved[i]) : saved[i].detach().requires_grad_());
+    }
+    const auto norm_bias = at::zeros_like(inputs[6].detach()).requires_grad_();
+    const auto out = differentiable_form(
+        inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], inputs[6], norm_bias, saved[7], saved[8],
+        ctx->saved_data["training"].toBool(), ctx->saved_data["eps"].toDouble(),
+        ctx->saved_data["scale"].toDouble());
+    variable_list differentiated(inputs.begin() + 1, inputs.end());
+    differentiated.push_back(norm_bias);
+    const auto first = torch::autograd::grad(
+        {out}, differentiated, {inputs[0]}, /*retain_graph=*/true, /*create_graph=*/true);
+    variable_list outputs, weights;
+    for (size_t i = 0; i < grads.size(); ++i) {
+      if (grads[i].defined()) {
+        outputs.push_back(first[i]);
+        weights.push_back(grads[i]);
+      }
+    }
+    const auto second = torch::autograd::grad(
+        outputs, inputs, weights, /*retain_graph=*/create_graph, create_graph, /*allow_unused=*/true);
+    return {second[0], second[1], Tensor(), Tensor(), Tensor(), second[2], second[3],
+            second[4], second[5], second[6], Tensor(), Tensor(), Tensor()};
+  }
+};
+
+struct JointRelationNormFunction : torch::autograd::Function<JointRelationNormFunction> {
+  static variable_list forward(
+      AutogradContext* ctx, const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g,
+      const Tensor& weight_o, const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias,
+      const Tensor& running_mean, const Tensor& running_var, bool training, double eps, double scale) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    auto [out, moments, mean, var] = call_forward(
+        heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, training,
+        eps, scale);
+    ctx->mark_non_differentiable({mean, var});
+    ctx->save_for_backward({heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight});
+    ctx->saved_data["training"] = training;
+    ctx->saved_data["eps"] = eps;
+    ctx->saved_data["scale"] = scale;
+    return {out, mean, var};
+  }
+
+  static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
+    if (!grads[0].defined()) return variable_list(12);
+    const auto saved = ctx->get_saved_variables();
+    auto [of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias] = call_backward(
+        grads[0], saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7], saved[8],
+        ctx->saved_data["training"].toBool(), ctx->saved_data["eps"].toDouble(),
+        ctx->saved_data["scale"].toDouble());
+    return {of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight,
+            of_norm_bias, Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
+  }
+};
+
+// --- Autograd ---
+
+Normalised joint_relation_norm_autograd(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
+    const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
+    const Tensor& running_var, bool training, double eps, double scale) {
+  if (!needs_autograd(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias)) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    static const auto op = find_op<Signature>("rpstn_ext::joint_relation_norm");
+    return op.call(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var,
+                   training, eps, scale);
+  }
+  check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean,
+                            running_var, training, eps, scale);
+  const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
+  const auto acc = accumulate_dtype(dtype);
+  auto results = JointRelationNormFunction::apply(
+      as_dtype(heatmaps, dtype), as_dtype(weight_g, dtype), as_dtype(bias_g, dtype), as_dtype(weight_o, dtype),
+      as_dtype(bias_o, dtype), as_dtype(norm_weight, acc), as_dtype(norm_bias, acc), running_mean, running_var,
+      training, eps, scale);
+  return {results[0], results[1], results[2]};
+}
+
+JointRelationNormBackward joint_relation_norm_backward_autograd(
+    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
+    const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
+    const Tensor& norm_weight, bool training, double eps, double scale) {
+  if (!needs_autograd(grad_out, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight)) {
+    at::AutoDispatchBelowADInplaceOrView below;
+    return call_backward(grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight,
+                         training, eps, scale);
+  }
+  auto grads = JointRelationNormBackwardFunction::apply(
+      grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight, training, eps, scale);
+  return {grads[0], grads[1], grads[2], grads[3], grads[4], grads[5], grads[6]};
+}
+
+// --- All backends: the result without what only the derivative needs ---
+
+Normalised joint_relation_norm_plain(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
+    const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
+    const Tensor& running_var, bool training, double eps, double scale) {
+  auto [out, moments, mean, var] = call_forward(
+      heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, training, eps,
+      scale);
+  return {out, mean, var};
+}
+
+// --- Shape inference ---
+
+JointRelationNormForward joint_relation_norm_forward_meta(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
+    const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
+    const Tensor& running_var, bool training, double eps, double scale) {
+  check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean,
+                            running_var, training, eps, scale);
+  const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
+  const auto options = heatmaps.options().dtype(dtype), sums = options.dtype(accumulate_dtype(dtype));
+  const auto joints = heatmaps.sym_size(1);
+  return {at::empty_symint(heatmaps.sym_sizes(), options),
+          at::empty_symint({heatmaps.sym_size(0), joints, joints + 2}, sums), at::empty_symint({joints}, sums),
+          at::empty_symint({joints}, sums)};
+}
+
+JointRelationNormBackward joint_relation_norm_backward_meta(
+    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
+    const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
+    const Tensor& norm_weight, bool training, double eps, double scale) {
+  const auto empty = [](const Tensor& like) { return at::empty_symint(like.sym_sizes(), like.options()); };
+  return {empty(heatmaps), empty(weight_g),    empty(bias_g),     empty(weight_o),
+          empty(bias_o),   empty(norm_weight), empty(norm_weight)};
+}
+
+// --- Autocast: the heat maps and convolutions in autocast's dtype; sums and the normalisation stay in float32 ---
+
+template <c10::DeviceType kDevice, c10::DispatchKey kKey>
+Normalised joint_relation_norm_autocast(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
+    const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
+    const Tensor& running_var, bool training, double eps, double scale) {
+  const c10::impl::ExcludeDispatchKeyGuard without_autocast(kKey);
+  const auto dtype = at::autocast::get_autocast_dtype(kDevice);
+  const auto cast = [dtype](const Tensor& tensor) { return at::autocast::cached_cast(dtype, tensor, kDevice); };
+  static const auto op = find_op<Signature>("rpstn_ext::joint_relation_norm");
+  return op.call(cast(heatmaps), cast(weight_g), cast(bias_g), cast(weight_o), cast(bias_o), norm_weight, norm_bias,
+                 running_mean, running_var, training, eps, scale);
+}
+
+TORCH_LIBRARY_IMPL(rpstn_ext, Autograd, m) {
+  m.impl("joint_relation_norm", &joint_relation_norm_autograd);
+  m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_autograd);
+}
+
+TORCH_LIBRARY_IMPL(rpstn_ext, CompositeExplicitAutograd, m) {
+  m.impl("joint_relation_norm", &joint_relation_norm_plain);
+}
+
+TORCH_LIBRARY_IMPL(rpstn_ext, Meta, m) {
+  m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_meta);
+  m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_meta);
+}
+
+TORCH_LIBRARY_IMPL(rpstn_ext, AutocastCPU, m) {
+  m.impl("joint_relation_norm",
+         &joint_relation_norm_autocast<c10::DeviceType::CPU, c10::DispatchKey::AutocastCPU>);
+}
+
+TORCH_LIBRARY_IMPL(rpstn_ext, AutocastCUDA, m) {
+  m.impl("joint_relation_norm",
+         &joint_relation_norm_autocast<c10::DeviceType::CUDA, c10::DispatchKey::AutocastCUDA>);
+}
+
+}  // namespace
+}  // namespace rpstn

@@ -1,0 +1,137 @@
+// Compiled once per instruction set, RPSTN_ISA naming its namespace; see joint_relation_norm.h for the equations.
+
+#include "cpu/joint_relation_norm_simd.h"
+
+#include "cpu/matrices.h"
+
+namespace rpstn::RPSTN_ISA {
+namespace {
+
+// S from the moments.
+template <typename acc_t>
+void relation_of(int64_t joints, int64_t columns, double scale, const acc_t* moments, acc_t* relation) {
+  const int64_t row = moments_row(joints);
+  for (int64_t i = 0; i < joints; ++i) {
+    const acc_t* g = moments + i * row;
+    const double sum = g[joints], mean = g[joints + 1];
+    for (int64_t j = 0; j < joints; ++j) {
+      const acc_t* other = moments + j * row + joints;
+      const double product = g[j] + sum * other[1] + mean * (other[0] + static_cast<double>(columns) * other[1]);
+      relation[i * joints + j] = static_cast<acc_t>(scale * product);
+    }
+  }
+}
+
+// out = v + (A - I) v' for v' = column `which` of the moments behind G, that is A v.
+template <typename acc_t>
+double mixed(int64_t joints, const acc_t* mixing_row, const acc_t* moments, int64_t which, int64_t k) {
+  const int64_t row = moments_row(joints);
+  double total = moments[k * row + joints + which];
+  for (int64_t j = 0; j < joints; ++j) total += double(mixing_row[j]) * moments[j * row + joints + which];
+  return total;
+}
+
+// out = A G = G + (A - I) G.
+template <typename acc_t>
+void mix_gram(int64_t joints, const acc_t* mixing, const acc_t* moments, acc_t* __restrict__ out) {
+  const int64_t row = moments_row(joints);
+  for (int64_t i = 0; i < joints; ++i) {
+    acc_t* __restrict__ target = out + i * joints;
+    for (int64_t j = 0; j < joints; ++j) target[j] = moments[i * row + j];
+    for (int64_t k = 0; k < joints; ++k) {
+      const acc_t factor = mixing[i * joints + k];
+      for (int64_t j = 0; j < joints; ++j) target[j] += factor * moments[k * row + j];
+    }
+  }
+}
+
+template <typename acc_t>
+void fold(
+    int64_t joints, int64_t columns, double scale, const acc_t* moments, const acc_t* weight_g, const acc_t* bias_g,
+    const acc_t* weight_o, const acc_t* bias_o, acc_t* scratch, acc_t* mixing, acc_t* offset, NormSums sums) {
+  acc_t* relation = scratch + 2 * joints * joints;
+  relation_of(joints, columns, scale, moments, relation);
+  fold(joints, relation, weight_g, bias_g, weight_o, bias_o, scratch, mixing, offset);
+  acc_t* mixed_gram = scratch;
+  mix_gram(joints, mixing, moments, mixed_gram);
+  for (int64_t k = 0; k < joints; ++k) {
+    const acc_t *row = mixing + k * joints, *gram_row = mixed_gram + k * joints;
+    sums.mixed_sums[k] = mixed(joints, row, moments, 0, k);
+    sums.centre[k] = mixed(joints, row, moments, 1, k) + offset[k];
+    double spread = gram_row[k];
+    for (int64_t j = 0; j < joints; ++j) spread += double(gram_row[j]) * row[j];
+    sums.spread[k] = spread;
+  }
+}
+
+template <typename acc_t>
+void gradient_sums(
+    int64_t joints, const acc_t* products, const double* sums, const acc_t* mixing, NormSums of_sample,
+    const double* mean, double* t) {
+  for (int64_t k = 0; k < joints; ++k) {
+    double total = products[k * joints + k] + sums[k] * (of_sample.centre[k] - mean[k]);
+    for (int64_t j = 0; j < joints; ++j) total += double(products[k * joints + j]) * mixing[k * joints + j];
+    t[k] = total;
+  }
+}
+
+template <typename acc_t>
+void fold_backward(
+    int64_t joints, int64_t columns, double scale, const acc_t* moments, const acc_t* products, const double* sums,
+    const acc_t* mixing, const acc_t* constant, NormSums of_sample, const double* mean, const double* a,
+    const double* b, const double* d, const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o,
+    acc_t* scratch, acc_t* first, acc_t* second, acc_t* offset, acc_t* grad_weight_g, acc_t* grad_bias_g,
+    acc_t* grad_weight_o, acc_t* grad_bias_o) {
+  const int64_t size = joints * joints, row = moments_row(joints);
+  acc_t *relation = scratch + 4 * size, *through = scratch + 5 * size, *total_sums = scratch + 6 * size;
+  relation_of(joints, columns, scale, moments, relation);
+
+  // C' in `second`, r' in `total_sums`.
+  mix_gram(joints, mixing, moments, second);
+  for (int64_t k = 0; k < joints; ++k) {
+    const double e = of_sample.centre[k] - mean[k];
+    const double total =
+        a[k] * sums[k] + b[k] * (of_sample.mixed_sums[k] + double(columns) * e) + d[k] * double(columns);
+    total_sums[k] = static_cast<acc_t>(total);
+    for (int64_t j = 0; j < joints; ++j) {
+      const acc_t* of_j = moments + j * row + joints;
+      acc_t& entry = second[k * joints + j];
+      entry = static_cast<acc_t>(
+          a[k] * products[k * joints + j] + b[k] * entry + (b[k] * e + d[k]) * of_j[0] + total * of_j[1]);
+    }
+  }
+  // `first` is A^T - I until its columns are multiplied by a, `through` is Q.
+  fold_backward(joints, static_cast<acc_t>(scale), relation, second, total_sums, weight_g, bias_g, weight_o, scratch,
+                first, through, grad_weight_g, grad_bias_g, grad_weight_o, grad_bias_o);
+  for (int64_t k = 0; k < joints; ++k) {
+    double total = 0;
+    for (int64_t j = 0; j < joints; ++j) {
+      const double mixed_t = first[k * joints + j] + (j == k ? 1.0 : 0.0);
+      total += mixed_t * (b[j] * (constant[j] - mean[j]) + d[j]);
+    }
+    offset[k] = static_cast<acc_t>(total);
+    // Row k of A^T diag(b) A + Q.
+    acc_t* target = second + k * joints;
+    for (int64_t j = 0; j < joints; ++j) target[j] = through[k * joints + j];
+    for (int64_t i = 0; i < joints; ++i) {
+      const acc_t factor = static_cast<acc_t>((first[k * joints + i] + (i == k ? 1.0 : 0.0)) * b[i]);
+      for (int64_t j = 0; j < joints; ++j) target[j] += factor * mixing[i * joints + j];
+      target[i] += factor;
+    }
+  }
+  for (int64_t k = 0; k < joints; ++k) {
+    for (int64_t j = 0; j < joints; ++j) first[k * joints + j] *= static_cast<acc_t>(a[j]);
+  }
+}
+
+}  // namespace
+
+template <typename acc_t>
+JointRelationNormSimd<acc_t> joint_relation_norm_simd() {
+  return {&fold<acc_t>, &gradient_sums<acc_t>, &fold_backward<acc_t>};
+}
+
+template JointRelationNormSimd<double> joint_relation_norm_simd<double>();
+template JointRelationNormSimd<float> joint_relation_norm_simd<float>();
+
+}  // namespace rpstn::RPSTN_ISA

@@ -1,0 +1,115 @@
+#pragma once
+
+// Algebra of K x K matrices, row-major and dense. Everything has internal linkage, see rows.h.
+
+#include <math.h>
+
+#include <cstdint>
+
+namespace rpstn::RPSTN_ISA {
+namespace {
+
+inline float exponential(float x) { return expf(x); }
+inline double exponential(double x) { return exp(x); }
+
+// out = a b, or a^T b.
+template <bool kTransposed = false, typename acc_t>
+void multiply(int64_t joints, const acc_t* a, const acc_t* b, acc_t* __restrict__ out) {
+  for (int64_t i = 0; i < joints; ++i) {
+    acc_t* __restrict__ row = out + i * joints;
+    for (int64_t j = 0; j < joints; ++j) row[j] = 0;
+    for (int64_t k = 0; k < joints; ++k) {
+      const acc_t factor = kTransposed ? a[k * joints + i] : a[i * joints + k];
+      for (int64_t j = 0; j < joints; ++j) row[j] += factor * b[k * joints + j];
+    }
+  }
+}
+
+template <typename acc_t>
+void transpose(int64_t joints, const acc_t* a, acc_t* __restrict__ out) {
+  for (int64_t i = 0; i < joints; ++i) {
+    for (int64_t j = 0; j < joints; ++j) out[j * joints + i] = a[i * joints + j];
+  }
+}
+
+// out = a v + shift, or a v.
+template <typename acc_t>
+void apply(int64_t joints, const acc_t* a, const acc_t* v, const acc_t* shift, acc_t* __restrict__ out) {
+  for (int64_t i = 0; i < joints; ++i) {
+    double total = shift != nullptr ? shift[i] : acc_t(0);
+    for (int64_t j = 0; j < joints; ++j) total += double(a[i * joints + j]) * v[j];
+    out[i] = static_cast<acc_t>(total);
+  }
+}
+
+template <typename acc_t>
+void softmax_rows(int64_t joints, const acc_t* relation, acc_t* __restrict__ weights) {
+  for (int64_t i = 0; i < joints; ++i) {
+    const acc_t* row = relation + i * joints;
+    acc_t* __restrict__ out = weights + i * joints;
+    acc_t largest = row[0];
+    for (int64_t j = 1; j < joints; ++j) largest = row[j] > largest ? row[j] : largest;
+    double total = 0;
+    for (int64_t j = 0; j < joints; ++j) total += out[j] = exponential(row[j] - largest);
+    for (int64_t j = 0; j < joints; ++j) out[j] = static_cast<acc_t>(out[j] / total);
+  }
+}
+
+// --- joint_relation.h's folding of a sample into K x K ---
+
+template <typename acc_t>
+void fold(
+    int64_t joints, const acc_t* relation, const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o,
+    const acc_t* bias_o, acc_t* scratch, acc_t* mixing, acc_t* offset) {
+  acc_t* weights = scratch;
+  acc_t* product = scratch + joints * joints;
+  softmax_rows(joints, relation, weights);
+  multiply(joints, weight_o, weights, product);
+  multiply(joints, product, weight_g, mixing);
+  apply(joints, product, bias_g, bias_o, offset);
+}
+
+template <typename acc_t>
+void fold_backward(
+    int64_t joints, acc_t scale, const acc_t* relation, const acc_t* products, const acc_t* sums,
+    const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o, acc_t* scratch, acc_t* mixing_t,
+    acc_t* through_relation, acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o) {
+  const int64_t size = joints * joints;
+  acc_t *weights = scratch, *turned = scratch + size, *e = scratch + 2 * size, *dp = scratch + 3 * size;
+  softmax_rows(joints, relation, weights);
+
+  // turned = P^T Wo^T; A^T - I = Wg^T turned
+  transpose(joints, weight_o, e);
+  multiply<true>(joints, weights, e, turned);
+  multiply<true>(joints, weight_g, turned, mixing_t);
+  multiply(joints, turned, products, grad_weight_g);
+  apply<acc_t>(joints, turned, sums, nullptr, grad_bias_g);
+
+  // E = C Wg^T + r bg^T; dWo = E P^T
+  transpose(joints, weight_g, dp);
+  multiply(joints, products, dp, e);
+  for (int64_t i = 0; i < joints; ++i) {
+    for (int64_t j = 0; j < joints; ++j) e[i * joints + j] += sums[i] * bias_g[j];
+    grad_bias_o[i] = sums[i];
+  }
+  transpose(joints, weights, dp);
+  multiply(joints, e, dp, grad_weight_o);
+
+  // dS = P * (dP - rowsum(dP * P)) in the place of P; Q = scale * (dS + dS^T)
+  multiply<true>(joints, weight_o, e, dp);
+  for (int64_t i = 0; i < joints; ++i) {
+    acc_t* row = weights + i * joints;
+    const acc_t* grad = dp + i * joints;
+    acc_t total = 0;
+    for (int64_t j = 0; j < joints; ++j) total += grad[j] * row[j];
+    for (int64_t j = 0; j < joints; ++j) row[j] *= grad[j] - total;
+  }
+  for (int64_t i = 0; i < joints; ++i) {
+    for (int64_t j = 0; j < joints; ++j) {
+      through_relation[i * joints + j] = scale * (weights[i * joints + j] + weights[j * joints + i]);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace rpstn::RPSTN_ISA
