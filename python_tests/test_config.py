@@ -43,7 +43,7 @@ def test_shipped_files_are_complete_and_say_what_to_expect(path):
 
 
 def test_there_are_shipped_files():
-    assert {"penn_action", "sub_jhmdb_r50", "sub_jhmdb_one_clip", "demo"} <= {path.stem for path in CONFIGS}
+    assert {"penn_action", "sub_jhmdb_r50", "sub_jhmdb_one_clip"} <= {path.stem for path in CONFIGS}
 
 
 def test_round_trip(written):

@@ -18,6 +18,10 @@ COMMANDS = {
         "everything once on synthetic clips: train, score, draw, and a page that shows it",
     ),
     "synth": ("rpstn_training.synth.command", "write synthetic clips in a data set's own layout"),
+    "check-data": (
+        "rpstn_training.commands.check_data",
+        "read a data set once: counts, defects, samples as the network sees them",
+    ),
     "train": ("rpstn_training.commands.train", "train a model from one YAML file, or continue a run"),
     "eval": (
         "rpstn_training.commands.evaluate",

@@ -33,15 +33,16 @@ def _require(condition: bool, key: str, expected: str, value: object) -> None:
 class DataConfig:
     """Which clips, and how a person is cut out of them."""
 
-    name: Literal["penn_action", "sub_jhmdb"]
+    name: str  # a module of rpstn_training.datasets
     root: str  # the data set as its owner ships it; relative to the working directory
-    split: int = 1  # Sub-JHMDB: 1, 2 or 3; Penn Action has one split and ignores this
+    split: int = 1  # Sub-JHMDB: 1, 2 or 3; the other sets have one split and ignore this
     clip_length: int = 5  # T
     input_size: tuple[int, int] = (256, 256)  # width, height of the crop
     box: Literal["clip", "frame"] = "clip"  # one box for all frames of a clip, or each frame its own
     box_scale: float = 1.25
     workers: int = 2
     clips_per_epoch: int | None = None  # null: one clip of each video
+    options: dict[str, Any] = field(default_factory=dict)  # what this data set's reader takes beside these
 
     def __post_init__(self) -> None:
         _require(self.split in (1, 2, 3), "split", "1, 2 or 3", self.split)
@@ -293,7 +294,7 @@ def _build(kind: type, tree: Any, prefix: str, source: str, origins: Mapping[str
             values[name] = _build(hints[name], value, f"{key}.", source, origins)
             continue
         try:
-            values[name] = _convert(value, hints[name])
+            values[name] = convert(value, hints[name])
         except TypeError as error:
             raise UserError(f"{where}: {key}: expected {error}, got {_describe(value)}") from error
     for name, f in fields.items():
@@ -311,15 +312,15 @@ def _deeper_origin(key: str, origins: Mapping[str, str]) -> str | None:
     return next((text for name, text in origins.items() if name.startswith(f"{key}.")), None)
 
 
-def _convert(value: Any, hint: Any) -> Any:
-    """`value` as the annotated type; `TypeError` whose text says what was expected."""
+def convert(value: Any, hint: Any) -> Any:
+    """`value` out of YAML as the annotated type; `TypeError` whose text says what was expected."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         if value is None:
             return None
         inner = next(arg for arg in args if arg is not types.NoneType)
         try:
-            return _convert(value, inner)
+            return convert(value, inner)
         except TypeError as error:
             raise TypeError(f"{error} or null") from error
     if origin is Literal:
@@ -342,13 +343,13 @@ def _convert(value: Any, hint: Any) -> Any:
 
 def _convert_tuple(value: Any, args: tuple) -> tuple:
     inner = args[0]
-    noun = "whole numbers" if inner is int else "numbers"
+    noun = {int: "whole numbers", str: "names"}.get(inner, "numbers")
     open_ended = len(args) == 2 and args[1] is Ellipsis
     expected = f"a list of {noun}" if open_ended else f"a list of {len(args)} {noun}"
     if not isinstance(value, (list, tuple)) or (not open_ended and len(value) != len(args)):
         raise TypeError(expected)
     try:
-        return tuple(_convert(item, inner) for item in value)
+        return tuple(convert(item, inner) for item in value)
     except TypeError as error:
         raise TypeError(expected) from error
 

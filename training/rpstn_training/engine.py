@@ -31,7 +31,7 @@ from rpstn_ext import models
 from . import checkpoint as checkpoints
 from .checkpoint import Checkpoint
 from .config import STRIDE, Config, differences, from_dict, to_dict, to_yaml
-from .datasets import DATASETS, load_tracks
+from .datasets import load_skeleton, load_tracks
 from .datasets.clips import TrainClips
 from .datasets.records import Skeleton
 from .errors import UserError
@@ -95,7 +95,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
     if start is None:
         _require_empty(run)
     device = select_device(config.train.device)
-    skeleton = DATASETS[config.data.name].SKELETON
+    skeleton = load_skeleton(config.data)
     clips = TrainClips(
         load_tracks(config.data, "train"), skeleton, config.data, config.augmentation, config.seed
     )

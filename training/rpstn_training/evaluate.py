@@ -1,11 +1,11 @@
-"""Scores of a model on tracks with known joints, in pixels of the original image, with the protocol that made
-them.
+"""Scores of a model on tracks with known joints, in pixels of the original image, with the protocol behind them.
 
 Three ways to go through a video, the option `eval.protocol`:
 
-tiled       clips of T frames side by side, the last one moved back to end on the last frame; each frame
-scored once streaming   every frame of the video in order through `start` and `step`; nothing is reset at a
-clip's border released    one clip per video, as the released code samples its tests
+    tiled       clips of T frames side by side, the last one moved back to end on the last frame; each frame is
+                scored once
+    streaming   every frame of the video in order through `start` and `step`; nothing is reset at a clip's border
+    released    one clip per video, as the released code samples its tests
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from rpstn_ext.models import SimpleBaseline
 
 from .checkpoint import versions
 from .config import STRIDE, Config, to_dict
-from .datasets import DATASETS
+from .datasets import load_skeleton
 from .datasets.clips import EvalClips
 from .datasets.records import Skeleton, Track
 from .datasets.transforms import apply
@@ -98,7 +98,7 @@ def evaluate(
 
     The model's device is used, and its training mode is put back.
     """
-    skeleton = DATASETS[config.data.name].SKELETON
+    skeleton = load_skeleton(config.data)
     was_training = model.training
     model.eval()
     try:
@@ -162,7 +162,7 @@ def predict_tracks(
     streaming = config.eval.protocol == "streaming"
     clips = EvalClips(
         list(tracks),
-        DATASETS[config.data.name].SKELETON,
+        load_skeleton(config.data),
         config.data,
         protocol="tiled" if streaming else config.eval.protocol,
     )

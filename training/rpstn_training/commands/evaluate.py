@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .. import checkpoint as checkpoints
 from ..config import Config, from_dict, load_config
-from ..datasets import DATASETS, load_tracks
+from ..datasets import load_skeleton, load_tracks
 from ..engine import select_device
 from ..errors import UserError
 from ..evaluate import evaluate
@@ -65,7 +65,7 @@ def require_same_model(config: Config, checkpoint: checkpoints.Checkpoint) -> No
     """Raise `UserError` where the weights are of another model, skeleton or input than the
     configuration's.
     """
-    skeleton = DATASETS[config.data.name].SKELETON
+    skeleton = load_skeleton(config.data)
     trained = from_dict(checkpoint.config, checkpoint.path)
     pairs = [
         ("model.name", config.model.name, checkpoint.model_name),

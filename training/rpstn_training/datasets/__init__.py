@@ -1,42 +1,56 @@
 """Readers of data sets as their owners ship them.
 
-A reader module has `SKELETON` and `read(root, subset, **options) -> list[Track]`; its options are those of
-`DataConfig` that concern it.
+A data set is a module of this package with `SKELETON` and `read(root, subset, **options) -> list[Track]`; there
+is no list to enter it in. Its options are `report` (what was found, `report.Report`), the fields of `DataConfig`
+that it names among its arguments, and those that the configuration gives under `data.options`. Where the joints
+depend on the options, `skeleton(root, **options)` stands in place of `SKELETON`. `OFFICIAL` may hold the counts
+that its owners publish, by subset.
 """
 
+import importlib
+import inspect
+import pkgutil
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from . import penn_action, sub_jhmdb
 from .records import Skeleton, Track
+from .report import Report
 
 if TYPE_CHECKING:
     from ..config import DataConfig
 
-DATASETS: dict[str, ModuleType] = {"penn_action": penn_action, "sub_jhmdb": sub_jhmdb}
+
+def _find() -> dict[str, ModuleType]:
+    modules = (importlib.import_module(f"{__name__}.{info.name}") for info in pkgutil.iter_modules(__path__))
+    found = {module.__name__.rpartition(".")[2]: module for module in modules if hasattr(module, "read")}
+    return dict(sorted(found.items()))
 
 
-def skeleton(name: str) -> Skeleton:
-    """The skeleton of the data set called `name`."""
-    return _module(name).SKELETON
+DATASETS: dict[str, ModuleType] = _find()
 
 
-def load_tracks(data: "DataConfig", subset: str) -> list[Track]:
+def load_skeleton(data: "DataConfig") -> Skeleton:
+    """The skeleton of the data set that `data` names."""
+    module = _module(data.name)
+    if hasattr(module, "SKELETON"):
+        return module.SKELETON
+    return module.skeleton(_root(data), **_options(data, module))
+
+
+def load_tracks(data: "DataConfig", subset: str, report: Report | None = None) -> list[Track]:
     """All tracks of `subset` ("train" or "test") of the data set that `data` names.
 
-    Raises UserError: unknown name, missing folder, defective file (which it names), or not one clip in the
-    subset.
+    What is defective in a known way goes to `report`, or without one to the log. Raises UserError: unknown name,
+    missing folder, defective file (which it names), or not one clip in the subset.
     """
     module = _module(data.name)
-    root = Path(data.root).expanduser()
-    if not root.is_dir():
-        raise UserError(f"data.root: expected the folder of the data set {data.name}, found no folder {root}")
-    options = {"split": data.split} if module is sub_jhmdb else {}
-    tracks = module.read(root, subset, **options)
-    if not tracks:
-        which = f"split {data.split}, " if module is sub_jhmdb else ""
+    root = _root(data)
+    options = _options(data, module)
+    tracks = module.read(root, subset, **options, report=report)
+    if not tracks and (report is None or not report.errors):
+        which = f"split {data.split}, " if "split" in options else ""
         raise UserError(f"{root}: expected clips of {data.name} ({which}subset {subset}), found none")
     return tracks
 
@@ -47,4 +61,33 @@ def _module(name: str) -> ModuleType:
     return DATASETS[name]
 
 
-__all__ = ["DATASETS", "Skeleton", "Track", "load_tracks", "skeleton"]
+def _root(data: "DataConfig") -> Path:
+    root = Path(data.root).expanduser()
+    if not root.is_dir():
+        raise UserError(f"data.root: expected the folder of the data set {data.name}, found no folder {root}")
+    return root
+
+
+def _options(data: "DataConfig", module: ModuleType) -> dict[str, Any]:
+    """The keyword arguments of the module's `read`, of the types of their annotations."""
+    from ..config import convert
+
+    parameters = {
+        name: parameter
+        for name, parameter in inspect.signature(module.read).parameters.items()
+        if parameter.kind is parameter.KEYWORD_ONLY and name != "report"
+    }
+    shared = {name: getattr(data, name) for name in parameters if hasattr(data, name)}
+    own = [name for name in parameters if name not in shared]
+    for name, value in data.options.items():
+        if name not in own:
+            known = f"it has {', '.join(own)}" if own else "it has none"
+            raise UserError(f"data.options.{name}: expected an option of {data.name}, {known}")
+        try:
+            shared[name] = convert(value, parameters[name].annotation)
+        except TypeError as error:
+            raise UserError(f"data.options.{name}: expected {error}, got {value!r}") from error
+    return shared
+
+
+__all__ = ["DATASETS", "Report", "Skeleton", "Track", "load_skeleton", "load_tracks"]

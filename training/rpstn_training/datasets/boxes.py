@@ -10,6 +10,22 @@ def usable(boxes: np.ndarray) -> np.ndarray:
     return np.isfinite(boxes).all(axis=1) & (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
 
 
+def from_corner(box: np.ndarray) -> np.ndarray:
+    """x, y, width, height [..., 4] as x1, y1, x2, y2 of its first and last pixel, as SimpleBaselines has it."""
+    return np.concatenate([box[..., :2], box[..., :2] + box[..., 2:] - 1], axis=-1)
+
+
+def around(joints: np.ndarray, labelled: np.ndarray) -> np.ndarray:
+    """The box [F, 4] about the labelled joints [F, K, 2] of each frame, not finite where there are none."""
+    return np.concatenate(
+        [
+            np.where(labelled[..., None], joints, np.inf).min(axis=1),
+            np.where(labelled[..., None], joints, -np.inf).max(axis=1),
+        ],
+        axis=1,
+    )
+
+
 def mend(
     boxes: np.ndarray, joints: np.ndarray, visible: np.ndarray, image_size: Callable[[], tuple[int, int]]
 ) -> np.ndarray:
@@ -24,18 +40,12 @@ def mend(
     frames = np.arange(len(boxes))
     before = np.maximum.accumulate(np.where(good, frames, -1))
     after = np.minimum.accumulate(np.where(good, frames, len(boxes))[::-1])[::-1]
-    around = np.concatenate(
-        [
-            np.where(visible[..., None], joints, np.inf).min(axis=1),
-            np.where(visible[..., None], joints, -np.inf).max(axis=1),
-        ],
-        axis=1,
-    )
-    from_joints = usable(around) & (before < 0)
+    about_joints = around(joints, visible)
+    from_joints = usable(about_joints) & (before < 0)
     from_after = ~from_joints & (before < 0) & (after < len(boxes))
     nothing = ~from_joints & (before < 0) & (after == len(boxes))
     mended = boxes[np.maximum(before, 0)]
-    mended[from_joints] = around[from_joints]
+    mended[from_joints] = about_joints[from_joints]
     mended[from_after] = boxes[after[from_after]]
     if nothing.any():
         width, height = image_size()

@@ -8,7 +8,7 @@ A sample is a dict:
     labelled    float32 [T, K]        1 for a joint inside the crop at a known position, occluded or not
     to_image    float64 [T, 2, 3]     crop -> pixels of the original image
     frame_ids   int64   [T]           positions in `Track.frames`
-    scored      bool    [T]           this frame counts in the evaluation
+    scored      bool    [T]           this frame counts in the evaluation: it is labelled, and not seen before
     index       int                   position of the track in the list given
     name        str                   name of the track
 
@@ -43,6 +43,18 @@ def clip_boxes(track: Track, frame_ids: np.ndarray, mode: str) -> np.ndarray:
     """Crop boxes [T, 4] of the frames: by mode "frame" each its own, by "clip" all the box around them."""
     boxes = track.boxes[frame_ids]
     return boxes if mode == "frame" else np.broadcast_to(box_rules.union(boxes), boxes.shape)
+
+
+def read_frame(track: Track, index: int) -> np.ndarray:
+    """Frame `index` of a track as `read_image` gives it, of the size that the labels were made for."""
+    image = read_image(track.frames[index])
+    if track.size is not None and image.shape[1::-1] != track.size:
+        stated, got = ("x".join(map(str, size)) for size in (track.size, image.shape[1::-1]))
+        raise UserError(
+            f"{track.frames[index]}: expected {stated} pixels as width and height in the label file say, "
+            f"got {got}; the labels do not fit a picture of another size, unpack the original ones"
+        )
+    return image
 
 
 def tiled_starts(frames: int, clip_length: int) -> list[int]:
@@ -92,7 +104,7 @@ class _Clips(Dataset):
             ]
         )
         crops = [
-            transforms.warp(read_image(track.frames[i]), matrix, size)
+            transforms.warp(read_frame(track, i), matrix, size)
             for i, matrix in zip(ids[real], matrices[real])
         ]
         frames = np.stack(crops + crops[-1:] * (length - len(crops)))
@@ -104,6 +116,9 @@ class _Clips(Dataset):
         order = self.skeleton.flip_order() if draw.flip else slice(None)
         joints = transforms.apply(matrices, track.joints[ids][:, order])
         usable = real[:, None] & ((joints >= -0.5) & (joints < np.array(size) - 0.5)).all(axis=-1)
+        scored = real & (wanted >= first_scored)
+        if track.scored is not None:
+            scored &= track.scored[ids]
         return {
             "frames": torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))),
             "joints": torch.from_numpy(joints.astype(np.float32)),
@@ -111,7 +126,7 @@ class _Clips(Dataset):
             "labelled": torch.from_numpy((usable & track.labelled[ids][:, order]).astype(np.float32)),
             "to_image": torch.from_numpy(transforms.invert(matrices)),
             "frame_ids": torch.from_numpy(ids),
-            "scored": torch.from_numpy(real & (wanted >= first_scored)),
+            "scored": torch.from_numpy(scored),
             "index": index,
             "name": track.name,
         }
@@ -137,6 +152,7 @@ class TrainClips(_Clips):
         self.augmentation = augmentation
         self.seed = seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._drawn: tuple[tuple[int, int], np.ndarray] | None = None
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch.fill_(epoch)
@@ -148,11 +164,18 @@ class TrainClips(_Clips):
         if not 0 <= index < len(self):
             raise IndexError(f"TrainClips: expected an index in 0..{len(self) - 1}, got {index}")
         turn, place = divmod(index, len(self.tracks))
-        chosen = int(self._rng(_ORDER, turn).permutation(len(self.tracks))[place])
+        chosen = int(self._order(turn)[place])
         rng = self._rng(_CLIP, index)
         legal_starts = max(len(self.tracks[chosen]) - self.data.clip_length, 0) + 1
         start = int(rng.integers(legal_starts))
         return self._sample(chosen, start, augment.draw(rng, self.augmentation))
+
+    def _order(self, turn: int) -> np.ndarray:
+        """The order of the tracks in round `turn` of the epoch; kept, because drawing it takes milliseconds."""
+        key = (int(self._epoch), turn)
+        if self._drawn is None or self._drawn[0] != key:
+            self._drawn = (key, self._rng(_ORDER, turn).permutation(len(self.tracks)))
+        return self._drawn[1]
 
     def _rng(self, stream: int, number: int) -> np.random.Generator:
         entropy = (self.seed, int(self._epoch))

@@ -8,21 +8,24 @@ import numpy as np
 
 from ..errors import UserError
 
+# A damaged header may claim any size, and the decoder would ask for the memory at once.
+MAX_PIXELS = 1 << 27
+
 _JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
 
 
-def numbered_files(folder: Path, digits: int, suffix: str) -> list[Path]:
-    """The files 1, 2, 3 ... of `folder`, named by `digits` digits and `suffix`, in order.
+def numbered_files(folder: Path, digits: int, suffix: str, first: int = 1) -> list[Path]:
+    """The files `first`, `first` + 1 ... of `folder`, named by `digits` digits and `suffix`, in order.
 
     A number that is left out would shift all later frames against their labels, so a gap raises UserError.
     """
     pattern = re.compile(rf"\d{{{digits}}}{re.escape(suffix)}")
     entries = folder.iterdir() if folder.is_dir() else ()
     names = {entry.name for entry in entries if pattern.fullmatch(entry.name)}
-    files = [folder / f"{number:0{digits}d}{suffix}" for number in range(1, len(names) + 1)]
+    files = [folder / f"{number:0{digits}d}{suffix}" for number in range(first, len(names) + first)]
     gap = next((file for file in files if file.name not in names), None)
     if gap is not None or not files:
-        expected = gap or folder / f"{1:0{digits}d}{suffix}"
+        expected = gap or folder / f"{first:0{digits}d}{suffix}"
         raise UserError(f"{expected}: expected a frame here, found none; unpack the data set's frames again")
     return files
 
@@ -37,6 +40,12 @@ def read_image(path: Path) -> np.ndarray:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: expected a picture, it cannot be read ({error.strerror})") from error
+    claimed = header_size(data)
+    if claimed is not None and claimed[0] * claimed[1] > MAX_PIXELS:
+        raise UserError(
+            f"{path}: expected a picture of at most {MAX_PIXELS:,} pixels, its header claims "
+            f"{claimed[0]}x{claimed[1]}; copy it again"
+        )
     # A JPEG cut off in its last scan decodes to grey rows without complaint in OpenCV 4.
     cut_off = data.startswith(_JPEG_START) and data.find(_JPEG_END, max(data.rfind(_JPEG_SCAN), 0)) < 0
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
@@ -45,6 +54,45 @@ def read_image(path: Path) -> np.ndarray:
         what = "is cut off" if cut_off else "does not decode"
         raise UserError(f"{path}: expected a picture, the file {what} ({len(data)} bytes); copy it again")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+
+
+def header_size(data: bytes) -> tuple[int, int] | None:
+    """Width and height that the header of a JPEG or PNG claims; None for other or damaged ones."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
+        return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    if not data.startswith(_JPEG_START):
+        return None
+    at = 2
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # start of frame
+            return int.from_bytes(data[at + 7 : at + 9]), int.from_bytes(data[at + 5 : at + 7])
+        if marker == 0xFF or marker == 0x01 or 0xD0 <= marker <= 0xD7:  # padding, and markers without length
+            at += 1 if marker == 0xFF else 2
+        else:
+            at += 2 + int.from_bytes(data[at + 2 : at + 4])
+    return None
+
+
+class Pictures:
+    """Which pictures exist, by one look at each folder instead of one at each file."""
+
+    def __init__(self) -> None:
+        self._folders: dict[Path, frozenset[str]] = {}
+
+    def require(self, path: Path, source: str) -> Path:
+        """`path` if it is there, else UserError. source (str): the file and the field that name it."""
+        folder = path.parent
+        if folder not in self._folders:
+            there = folder.is_dir()
+            self._folders[folder] = (
+                frozenset(entry.name for entry in folder.iterdir()) if there else frozenset()
+            )
+        if path.name not in self._folders[folder]:
+            raise UserError(
+                f"{path}: expected the picture that {source} names, found none; unpack the pictures"
+            )
+        return path
 
 
 def image_size(path: Path) -> tuple[int, int]:

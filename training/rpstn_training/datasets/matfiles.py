@@ -10,12 +10,14 @@ from scipy.io import loadmat
 from ..errors import UserError
 
 
-def load(path: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    """The variables `keys` of the MATLAB file `path`; UserError if it cannot be read or lacks one of them."""
+def load(path: Path, keys: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The variables `keys` of the MATLAB file `path`, and those of `optional` that it has; UserError if it cannot
+    be read or lacks one of `keys`.
+    """
     if not path.is_file():
         raise UserError(f"{path}: expected a MATLAB label file, found none")
     try:
-        variables = loadmat(path, variable_names=keys)
+        variables = loadmat(path, variable_names=(*keys, *optional))
     except Exception as error:  # scipy raises many kinds for damaged files, MemoryError for a damaged size
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise UserError(

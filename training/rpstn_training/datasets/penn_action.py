@@ -5,9 +5,9 @@ arithmetic; two files lack the last box; ten have boxes of no size; `dimensions`
 therefore not used; coordinates are 1-based.
 """
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -17,8 +17,7 @@ from . import boxes as box_rules
 from . import matfiles
 from .frames import image_size, numbered_files
 from .records import Skeleton, Track
-
-_log = logging.getLogger(__name__)
+from .report import Report, frame_ranges, reporting
 
 _HEAD = ((0, 1), (0, 2))
 _TRUNK = ((1, 2), (1, 7), (2, 8), (7, 8))
@@ -57,10 +56,16 @@ SKELETON = Skeleton(
     torso_paper=(1, 8),
 )
 
+OFFICIAL = {
+    "train": {"videos": 1258, "frames": 87543, "joints": 889216},
+    "test": {"videos": 1068, "frames": 76298, "joints": 771216},
+}
+
 _KEYS = ("action", "x", "y", "visibility", "train", "bbox", "nframes")
 # A joint that nobody placed lies at (0, 0) or at (1, 1) times the factor by which the video was resized, at
 # most 1.53 in the 2,326 files; no joint with a real position is nearer to the corner than 8.
 _PLACEHOLDER_BELOW = 2.0
+_NARROW = 20.0  # pixels: so narrow or low a box cannot hold the person
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +73,8 @@ class Label:
     """One label file. Coordinates are 0-based pixels of the frames.
 
     `joints` [F, 13, 2], `visible` and `labelled` bool [F, 13] as in `Track`; `boxes` [F, 4] as annotated,
-    with NaN in the row that is missing.
+    with NaN in the row that is missing. `stated_size` (width, height) is only compared with the joints;
+    `narrow_integers` names the variables that are stored as such.
     """
 
     name: str
@@ -78,6 +84,8 @@ class Label:
     visible: np.ndarray
     labelled: np.ndarray
     boxes: np.ndarray
+    stated_size: tuple[float, float] = (np.inf, np.inf)
+    narrow_integers: str = ""
 
 
 def read_label(path: Path) -> Label:
@@ -89,7 +97,7 @@ def read_label(path: Path) -> Label:
     Raises UserError naming the file and the variable that is missing, of the wrong shape or not finite.
     """
     path = Path(path)
-    variables = matfiles.load(path, _KEYS)
+    variables = matfiles.load(path, _KEYS, optional=("dimensions",))
     joints_per_frame = len(SKELETON.joints)
     frames = _count(path, matfiles.numbers(path, variables, "nframes", (1, 1)).item())
     shape = (frames, joints_per_frame)
@@ -116,7 +124,20 @@ def read_label(path: Path) -> Label:
         visible=visible,
         labelled=~placeholder,
         boxes=boxes - 1,
+        stated_size=_stated_size(variables),
+        narrow_integers=", ".join(
+            key for key in ("x", "y", "bbox") if np.asarray(variables[key]).dtype.kind in "iu"
+        ),
     )
+
+
+def _stated_size(variables: dict[str, Any]) -> tuple[float, float]:
+    """Width and height in `dimensions`, which nothing depends on; infinite where they are not there."""
+    dimensions = np.asarray(variables.get("dimensions", ()))
+    if dimensions.dtype.kind not in "fiu" or dimensions.size != 3:
+        return np.inf, np.inf
+    height, width, _ = (float(side) for side in dimensions.flat)
+    return width, height
 
 
 def _count(path: Path, number: float) -> int:
@@ -125,12 +146,17 @@ def _count(path: Path, number: float) -> int:
     return int(number)
 
 
-def read_labels(root: Path) -> list[Label]:
+def read_labels(root: Path, report: Report | None = None) -> list[Label]:
     """All of `labels/*.mat` in the order of their names: 2,326 files take about two seconds."""
     files = sorted((Path(root) / "labels").glob("*.mat"))
     if not files:
         raise UserError(f"{Path(root) / 'labels'}: expected the label files 0001.mat ..., found none")
-    return [read_label(file) for file in tqdm(files, desc="labels", unit="file", delay=2.0, leave=False)]
+    labels = []
+    with reporting(report) as report:
+        for file in tqdm(files, desc="labels", unit="file", delay=2.0, leave=False):
+            with report.file():
+                labels.append(read_label(file))
+    return labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +181,7 @@ def count(labels: list[Label]) -> dict[str, Counts]:
     }
 
 
-def read(root: Path, subset: str) -> list[Track]:
+def read(root: Path, subset: str, *, report: Report | None = None) -> list[Track]:
     """The tracks of `subset`, "train" or "test", by the flag in the label files.
 
     Raises UserError where a label file is defective or has more frames than there are pictures, naming the
@@ -164,18 +190,30 @@ def read(root: Path, subset: str) -> list[Track]:
     if subset not in ("train", "test"):
         raise UserError(f"{root}: expected subset train or test, got {subset}")
     root = Path(root)
-    return [_track(root, label) for label in read_labels(root) if label.subset == subset]
+    tracks = []
+    with reporting(report) as report:
+        for label in read_labels(root, report):
+            if label.subset == subset:
+                with report.file():
+                    tracks.append(_track(root, label, report))
+    return tracks
 
 
-def _track(root: Path, label: Label) -> Track:
+def _track(root: Path, label: Label, report: Report) -> Track:
+    file = root / "labels" / f"{label.name}.mat"
+    report.count("videos")
+    report.count("frames", len(label.joints))
+    report.count("joints", int(label.visible.sum()))
+    for place, what, done in label_defects(label):
+        report.defect(file, place, what, done)
     pictures = numbered_files(root / "frames" / label.name, 6, ".jpg")
     frames = len(label.joints)
     if len(pictures) < frames:
         missing = pictures[0].with_name(f"{len(pictures) + 1:06d}.jpg")
         raise UserError(f"{missing}: expected {frames} frames as in labels/{label.name}.mat, found none here")
     if len(pictures) > frames:
-        folder = pictures[0].parent
-        _log.warning("%s: %d frames but %d labels; the rest is left out", folder, len(pictures), frames)
+        place = f"{len(pictures)} frames but {frames} labels"
+        report.defect(pictures[0].parent, place, "more pictures than labels", "the rest is left out")
     boxes = box_rules.mend(label.boxes, label.joints, label.visible, lambda: image_size(pictures[0]))
     return Track(
         name=label.name,
@@ -187,4 +225,49 @@ def _track(root: Path, label: Label) -> Track:
         labelled=label.labelled,
         boxes=boxes,
         score_boxes=box_rules.for_scoring(label.boxes, boxes),
+        video=label.name,
+        image_ids=tuple(range(1, frames + 1)),
     )
+
+
+def label_defects(label: Label) -> list[tuple[str, str, str]]:
+    """(place, what, what is done about it) for every known defect of a label file. Frames are counted from 1."""
+    found = []
+    if label.narrow_integers:
+        found.append(
+            (label.narrow_integers, "numbers in narrow integers", "cast to float64 before arithmetic")
+        )
+    usable = box_rules.usable(label.boxes)
+    absent = np.isnan(label.boxes).all(axis=1)
+    nowhere = ~label.visible.any(axis=1)
+    sides = label.boxes[:, 2:] - label.boxes[:, :2]
+    with np.errstate(invalid="ignore"):
+        outside = (
+            usable[:, None]
+            & label.visible
+            & ((label.joints < label.boxes[:, None, :2]) | (label.joints > label.boxes[:, None, 2:])).any(
+                axis=-1
+            )
+        )
+        narrow = usable & (sides < _NARROW).any(axis=1)
+    mended = "replaced by the last usable box, else by that of the joints or of the next frames"
+    for mask, what, done in (
+        (absent, "no row of bbox", mended),
+        (~usable & ~absent, "a box without width or height", mended),
+        (narrow, f"a box narrower or lower than {_NARROW:g} pixels", "kept"),
+        (nowhere, "no visible joint", "neither trained on nor scored"),
+    ):
+        if mask.any():
+            found.append((frame_ranges(np.flatnonzero(mask) + 1), what, done))
+    if outside.any():
+        place = f"{outside.sum()} joints, {frame_ranges(np.flatnonzero(outside.any(axis=1)) + 1)}"
+        found.append((place, "visible joints outside the box", "kept"))
+    if not label.labelled.all():
+        found.append((f"{(~label.labelled).sum()} joints", "joints on the placeholder", "masked"))
+    if label.visible.any():
+        far = label.joints[label.visible].max(axis=0) + 1  # 1-based, as the file has it
+        if (far > np.array(label.stated_size) + 1).any():
+            width, height = label.stated_size
+            place = f"dimensions {width:.0f}x{height:.0f}, joints to {far[0]:.0f}, {far[1]:.0f}"
+            found.append((place, "wrong dimensions", "not used; the picture's own size counts"))
+    return found

@@ -14,7 +14,8 @@ class Skeleton:
     `flip_pairs` are the left/right pairs that a mirrored picture exchanges. `groups` are the columns of the
     score tables, "Head" to "Ank" in this order; a joint in no group enters only the mean over all joints.
     `torso` is the pair whose distance is the torso size in the compared code, `torso_paper` the pair that
-    the paper's text names.
+    the paper's text names. `sigmas` are the joints' tolerances of COCO's object key-point similarity, as
+    shares of the person's size; empty where the set has none.
     """
 
     name: str
@@ -24,12 +25,17 @@ class Skeleton:
     groups: dict[str, tuple[int, ...]]
     torso: tuple[int, int]
     torso_paper: tuple[int, int]
+    sigmas: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         named = [*self.limbs, *self.flip_pairs, *self.groups.values(), self.torso, self.torso_paper]
         if any(not 0 <= joint < len(self.joints) for joints in named for joint in joints):
             last = len(self.joints) - 1
             raise ValueError(f"Skeleton {self.name}: expected joint indices in 0..{last}, got {named}")
+        if self.sigmas and len(self.sigmas) != len(self.joints):
+            raise ValueError(
+                f"Skeleton {self.name}: expected {len(self.joints)} sigmas like joints, got {len(self.sigmas)}"
+            )
 
     def flip_order(self) -> np.ndarray:
         """Indices [K] that exchange left and right: `joints[..., flip_order(), :]` fits a mirrored person."""
@@ -44,7 +50,7 @@ class Skeleton:
         plain["groups"] = {name: list(joints) for name, joints in self.groups.items()}
         for key in ("limbs", "flip_pairs"):
             plain[key] = [list(pair) for pair in plain[key]]
-        for key in ("joints", "torso", "torso_paper"):
+        for key in ("joints", "torso", "torso_paper", "sigmas"):
             plain[key] = list(plain[key])
         return plain
 
@@ -58,6 +64,7 @@ class Skeleton:
             groups={str(name): tuple(int(j) for j in joints) for name, joints in plain["groups"].items()},
             torso=_pairs([plain["torso"]])[0],
             torso_paper=_pairs([plain["torso_paper"]])[0],
+            sigmas=tuple(float(sigma) for sigma in plain.get("sigmas", ())),
         )
 
 
@@ -67,7 +74,7 @@ def _pairs(pairs: Any) -> tuple[tuple[int, int], ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Track:
-    """One person in one video of F frames.
+    """One person in one video of F frames, or in one picture (F = 1).
 
     Coordinates are pixels of the original image, x right, y down, first pixel centre at 0.
 
@@ -76,6 +83,11 @@ class Track:
     perhaps of an occluded joint; every visible joint is labelled. `boxes` float64 [F, 4] x1, y1, x2, y2
     for cropping, always valid. `score_boxes` float64 [F, 4] for the person size of PCK: as annotated,
     mended only where that has no size.
+
+    What writers of official files need: `video` and `person` are the set's own name and number of them,
+    `image_ids` [F] its numbers of the frames, `box_score` how sure a detector is of the box. `scored` bool
+    [F] marks the frames with labels, None stands for all. `size` (width, height) is what the label file
+    states; a picture of another size is refused, because the labels would not fit it.
     """
 
     name: str
@@ -87,6 +99,12 @@ class Track:
     labelled: np.ndarray
     boxes: np.ndarray
     score_boxes: np.ndarray
+    video: str = ""
+    person: int = 0
+    image_ids: tuple[int, ...] = ()
+    box_score: float = 1.0
+    scored: np.ndarray | None = None
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         frames, joints = len(self.frames), self.joints.shape[1] if self.joints.ndim == 3 else -1
@@ -97,6 +115,10 @@ class Track:
             "boxes": (frames, 4),
             "score_boxes": (frames, 4),
         }
+        if self.scored is not None:
+            expected["scored"] = (frames,)
+        if self.image_ids and len(self.image_ids) != frames:
+            raise ValueError(f"Track {self.name}: expected {frames} image_ids, got {len(self.image_ids)}")
         for name, shape in expected.items():
             got = getattr(self, name).shape
             if got != shape:

@@ -9,7 +9,6 @@ A split is read by itself: a test clip of one split is a training clip of anothe
 Boxes are those of the masks. All joints count as visible.
 """
 
-import logging
 import re
 from pathlib import Path
 
@@ -21,8 +20,7 @@ from . import boxes as box_rules
 from . import matfiles
 from .frames import image_size, numbered_files
 from .records import Skeleton, Track
-
-_log = logging.getLogger(__name__)
+from .report import Report, frame_ranges, reporting
 
 _TRUNK = ((2, 0), (0, 1))
 _ARMS = ((0, 3), (3, 7), (7, 11), (0, 4), (4, 8), (8, 12))
@@ -62,10 +60,12 @@ SKELETON = Skeleton(
     torso_paper=(4, 5),
 )
 
+OFFICIAL = {"all": {"videos": 316, "frames": 11200}}  # train and test of one split together
+
 _SUBSETS = {"1": "train", "2": "test"}
 
 
-def read(root: Path, subset: str, *, split: int = 1) -> list[Track]:
+def read(root: Path, subset: str, *, split: int = 1, report: Report | None = None) -> list[Track]:
     """The tracks of `subset`, "train" or "test", of one `split`, 1, 2 or 3.
 
     Raises UserError naming the file that is missing or defective, or the split line that cannot be meant.
@@ -75,10 +75,12 @@ def read(root: Path, subset: str, *, split: int = 1) -> list[Track]:
     if subset not in _SUBSETS.values():
         raise UserError(f"{root}: expected subset train or test, got {subset}")
     chosen = [(action, clip) for action, clip, which in read_split(root, split) if which == subset]
-    return [
-        _track(root, action, clip, subset)
-        for action, clip in tqdm(chosen, desc="labels", unit="clip", delay=2.0, leave=False)
-    ]
+    tracks = []
+    with reporting(report) as report:
+        for action, clip in tqdm(chosen, desc="labels", unit="clip", delay=2.0, leave=False):
+            with report.file():
+                tracks.append(_track(root, action, clip, subset, report))
+    return tracks
 
 
 def read_split(root: Path, split: int) -> list[tuple[str, str, str]]:
@@ -139,20 +141,27 @@ def read_boxes(path: Path) -> np.ndarray:
     return np.where(columns.any(axis=0)[:, None], boxes, np.nan)
 
 
-def _track(root: Path, action: str, clip: str, subset: str) -> Track:
-    joints = read_joints(root / "joint_positions" / action / clip / "joint_positions.mat")
-    boxes = read_boxes(root / "puppet_mask" / action / clip / "puppet_mask.mat")
+def _track(root: Path, action: str, clip: str, subset: str, report: Report) -> Track:
+    joint_file = root / "joint_positions" / action / clip / "joint_positions.mat"
+    mask_file = root / "puppet_mask" / action / clip / "puppet_mask.mat"
+    joints, boxes = read_joints(joint_file), read_boxes(mask_file)
     pictures = numbered_files(root / "Rename_Images" / action / clip, 5, ".png")
     frames = min(len(joints), len(pictures))
     if not len(joints) == len(boxes) == len(pictures):
-        _log.warning(
-            "%s/%s: %d frames, %d labels, %d masks; the first %d frames are used",
-            *(action, clip, len(pictures), len(joints), len(boxes), frames),
-        )
+        place = f"{len(pictures)} frames, {len(joints)} labels, {len(boxes)} masks"
+        done = "the smaller number of frames and labels is used"
+        report.defect(joint_file, place, "different numbers of frames, labels and masks", done)
     missing = np.full((max(frames - len(boxes), 0), 4), np.nan)
     joints, boxes = joints[:frames], np.concatenate([boxes, missing])[:frames]
     everything = np.ones(joints.shape[:2], dtype=bool)
     mended = box_rules.mend(boxes, joints, everything, lambda: image_size(pictures[0]))
+    empty = ~box_rules.usable(boxes)
+    if empty.any():
+        done = "replaced by the last usable box, else by that of the joints or of the next frames"
+        report.defect(mask_file, frame_ranges(np.flatnonzero(empty) + 1), "no mask of the person", done)
+    report.count("videos")
+    report.count("frames", frames)
+    report.count("joints", everything.sum())
     return Track(
         name=clip,
         split=subset,
@@ -163,4 +172,6 @@ def _track(root: Path, action: str, clip: str, subset: str) -> Track:
         labelled=everything,
         boxes=mended,
         score_boxes=box_rules.for_scoring(boxes, mended),
+        video=clip,
+        image_ids=tuple(range(1, frames + 1)),
     )

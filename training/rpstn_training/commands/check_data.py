@@ -1,0 +1,232 @@
+"""Read a data set once, before a training does: count, compare with the official numbers, list every defect.
+
+  rpstn check-data training/configs/posetrack2018.yaml --set data.root=data/posetrack18
+
+The folder --out gets counts.json, defects.csv (file, place, what it is, what was done about it) and train.png and
+test.png, random samples as training and evaluation see them. The exit status is 1 where something would stop a
+training, such as a missing picture, and 0 with known defects, which are mended or masked.
+"""
+
+import argparse
+import csv
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+from tqdm import tqdm
+
+from ..config import STRIDE, Config, load_config
+from ..datasets import DATASETS, Report, Track, load_skeleton, load_tracks
+from ..datasets.clips import EvalClips, TrainClips, read_frame
+from ..datasets.report import frame_ranges
+from ..errors import UserError
+from ..files import atomic_write, write_json, write_text
+from .contact_sheet import contact_sheet
+
+_SAMPLES = 12
+_MOST_LINES = 20  # of errors on the screen
+_SUBSETS = ("train", "test")
+
+
+@dataclass(kw_only=True)
+class Checked:
+    """What was found in one subset."""
+
+    report: Report
+    tracks: list[Track] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "config", type=Path, metavar="CONFIG.yaml", help="the experiment whose data is checked"
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        dest="overrides",
+        help="change one value, for example --set data.root=FOLDER (may be repeated)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="folder for the findings; by default the run folder's name + -check",
+    )
+    parser.add_argument("--labels-only", action="store_true", help="do not read all pictures")
+
+
+def run(args: argparse.Namespace) -> int:
+    config = load_config(args.config, args.overrides)
+    out = args.out or Path(f"{config.output.rstrip('/')}-check")
+    checked = {subset: check(config, subset, pictures=not args.labels_only) for subset in _SUBSETS}
+    sheets = [
+        path for subset, found in checked.items() if (path := draw(config, subset, found, out)) is not None
+    ]
+    write_findings(out, checked)
+    print(describe(config, checked, out, sheets))
+    return 1 if any(found.report.errors for found in checked.values()) else 0
+
+
+def check(config: Config, subset: str, *, pictures: bool = True) -> Checked:
+    """Read the labels of one subset, and every picture that they name."""
+    found = Checked(report=Report(keep_going=True))
+    with found.report.file():
+        joints = load_skeleton(config.data)
+        found.tracks = load_tracks(config.data, subset, found.report)
+        wrong = next((track for track in found.tracks if track.joints.shape[1] != len(joints.joints)), None)
+        if wrong is not None:
+            raise UserError(
+                f"{wrong.name}: expected {len(joints.joints)} joints like {joints.name}, got {wrong.joints.shape[1]}"
+            )
+    found.counts = found.report.counts | {"tracks": len(found.tracks)}
+    if found.tracks:
+        clips = (
+            _train_clips(config, found.tracks)
+            if subset == "train"
+            else EvalClips(found.tracks, joints, config.data)
+        )
+        found.counts[f"clips of {config.data.clip_length}"] = len(clips)
+        if subset == "train" and not any(track.visible.any() for track in found.tracks):
+            found.report.errors.append(
+                f"{config.data.root}: expected visible joints in the training clips, found none"
+            )
+    if pictures:
+        _read_pictures(found, subset, config.data.workers)
+    return found
+
+
+def _read_pictures(found: Checked, subset: str, workers: int) -> None:
+    """Decode every picture once, and note joints that lie outside theirs."""
+    first: dict[Path, tuple[Track, int]] = {}
+    for track in found.tracks:
+        for index, path in enumerate(track.frames):
+            first.setdefault(path, (track, index))
+
+    def size(place: tuple[Track, int]) -> tuple[int, int] | UserError:
+        try:
+            return read_frame(*place).shape[1::-1]
+        except UserError as error:
+            return error
+
+    sizes: dict[Path, tuple[int, int]] = {}
+    with ThreadPoolExecutor(max_workers=max(workers, 1)) as pool:
+        bar = tqdm(total=len(first), desc=f"{subset} pictures", unit="picture", leave=False, disable=None)
+        with bar:
+            for path, result in zip(first, pool.map(size, first.values())):
+                if isinstance(result, UserError):
+                    found.report.errors.append(str(result))
+                else:
+                    sizes[path] = result
+                bar.update()
+    found.counts["pictures read"] = len(sizes)
+    for track in found.tracks:
+        limits = np.array([sizes.get(path, (np.inf, np.inf)) for path in track.frames], dtype=np.float64)
+        outside = ((track.joints < -0.5) | (track.joints >= limits[:, None] - 0.5)).any(
+            axis=-1
+        ) & track.visible
+        if outside.any():
+            frames = np.flatnonzero(outside.any(axis=1))
+            place = f"track {track.name}: {outside.sum()} joints, {frame_ranges(frames)}"
+            done = "kept; without weight where outside the crop"
+            found.report.defect(track.frames[frames[0]], place, "joints outside the picture", done)
+
+
+def _train_clips(config: Config, tracks: list[Track]) -> TrainClips:
+    return TrainClips(tracks, load_skeleton(config.data), config.data, config.augmentation, config.seed)
+
+
+def draw(config: Config, subset: str, found: Checked, out: Path) -> Path | None:
+    """`<subset>.png`: random samples of the training, or clips that evaluation sees, spread over the subset."""
+    if not found.tracks:
+        return None
+    joints = load_skeleton(config.data)
+    if subset == "train":
+        clips = _train_clips(config, found.tracks)
+        chosen: Sequence[int] = range(min(len(clips), _SAMPLES))  # their order is random already
+    else:
+        clips = EvalClips(found.tracks, joints, config.data)
+        number = min(len(clips), _SAMPLES)
+        chosen = sorted(np.random.default_rng(config.seed).choice(len(clips), number, replace=False).tolist())
+    samples = []
+    for index in chosen:
+        try:
+            samples.append(clips[index])
+        except UserError as error:
+            if str(error) not in found.report.errors:
+                found.report.errors.append(str(error))
+    if not samples:
+        return None
+    sheet = contact_sheet(samples, joints, sigma=config.heatmap.sigma, stride=STRIDE)
+    _, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
+    with atomic_write(out / f"{subset}.png") as file:
+        file.write(data)
+    return out / f"{subset}.png"
+
+
+def write_findings(out: Path, checked: dict[str, Checked]) -> None:
+    """counts.json and defects.csv; errors are lines of the latter too."""
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["subset", "file", "place", "what", "done"])
+    for subset, found in checked.items():
+        writer.writerows([subset, "", "", error, "stops a training"] for error in found.report.errors)
+        writer.writerows([subset, d.file, d.place, d.what, d.done] for d in found.report.defects)
+    write_text(out / "defects.csv", table.getvalue())
+    write_json(
+        out / "counts.json",
+        {
+            subset: {
+                "counts": found.counts,
+                "defects": {f"{what}: {done}": len(of) for (what, done), of in found.report.kinds().items()},
+                "errors": found.report.errors,
+            }
+            for subset, found in checked.items()
+        },
+    )
+
+
+def describe(config: Config, checked: dict[str, Checked], out: Path, sheets: Sequence[Path]) -> str:
+    """Counts, defects and errors in plain text."""
+    parts = [f"{config.data.name} in {config.data.root}\n", _table(config.data.name, checked)]
+    for subset, found in checked.items():
+        kinds = found.report.kinds()
+        if kinds:
+            parts.append(f"\nKnown defects, {subset} (all of them: {out / 'defects.csv'}):")
+            for (what, done), of in kinds.items():
+                parts.append(f"  {len(of):7,}  {what}: {done}\n           first: {of[0].file}, {of[0].place}")
+    if sheets:
+        parts.append(f"\nSamples as the network sees them: {', '.join(map(str, sheets))}")
+    errors = [error for found in checked.values() for error in found.report.errors]
+    if not errors:
+        return "\n".join([*parts, "\nNothing found that would stop a training."])
+    parts.append("\nThis would stop a training:")
+    parts += [f"  {error}" for error in errors[:_MOST_LINES]]
+    if len(errors) > _MOST_LINES:
+        parts.append(f"  ... and {len(errors) - _MOST_LINES} more, see {out / 'defects.csv'}")
+    return "\n".join(parts)
+
+
+def _table(name: str, checked: dict[str, Checked]) -> str:
+    official = getattr(DATASETS.get(name), "OFFICIAL", {})
+    counts = {subset: dict(found.counts) for subset, found in checked.items()}
+    if "all" in official:
+        counts["all"] = {
+            noun: sum(found.counts.get(noun, 0) for found in checked.values()) for noun in official["all"]
+        }
+    nouns = list(dict.fromkeys(noun for of in [*counts.values(), *official.values()] for noun in of))
+    lines = [f"{'':34}" + "".join(f"{subset:>12}{'official':>12}" for subset in counts)]
+    for noun in nouns:
+        cells = ""
+        for subset, of in counts.items():
+            published = official.get(subset, {}).get(noun)
+            here = f"{of[noun]:,}" if noun in of else "-"
+            cells += f"{here:>12}{'' if published is None else f'{published:,}':>12}"
+        lines.append(f"{noun:34}{cells}".rstrip())
+    return "\n".join(lines)
