@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -24,8 +23,9 @@ from ..datasets import DATASETS, Report, Track, load_skeleton, load_tracks
 from ..datasets.clips import EvalClips, TrainClips, read_frame
 from ..datasets.report import frame_ranges
 from ..errors import UserError
-from ..files import atomic_write, write_json, write_text
-from .contact_sheet import contact_sheet
+from ..figures.contact_sheet import contact_sheet
+from ..figures.pictures import write_png
+from ..files import write_json, write_text
 
 _SAMPLES = 12
 _MOST_LINES = 20  # of errors on the screen
@@ -164,9 +164,7 @@ def draw(config: Config, subset: str, found: Checked, out: Path) -> Path | None:
     if not samples:
         return None
     sheet = contact_sheet(samples, joints, sigma=config.heatmap.sigma, stride=STRIDE)
-    _, data = cv2.imencode(".png", cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
-    with atomic_write(out / f"{subset}.png") as file:
-        file.write(data)
+    write_png(out / f"{subset}.png", sheet)
     return out / f"{subset}.png"
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from ..datasets.records import Skeleton
 from ..heatmaps import encode
 from ..inference.overlay import draw_pose
+from .pictures import heat_over
 
 _MOST_FRAMES = 5  # of a clip
 _WIDTH = 1600  # pixels of a sheet, about
@@ -47,24 +48,10 @@ def _strip(sample: dict[str, Any], skeleton: Skeleton, sigma: float, stride: int
     shown = counting[-1] if counting else chosen[-1]
     maps = encode(sample["joints"][shown], (height // stride, width // stride), sigma=sigma, stride=stride)
     together = (maps * sample["weights"][shown][:, None, None]).amax(dim=0).numpy()
-    cells.append(_over(crops[shown], together))
+    cells.append(heat_over(crops[shown], together))
     strip = np.hstack([np.pad(cell, ((0, 0), (0, _GAP), (0, 0))) for cell in cells])
     caption = np.zeros((_CAPTION, strip.shape[1], 3), np.uint8)
     text = f"frame {int(sample['frame_ids'][shown])}, {int(weights[shown].sum())} joints: {sample['name']}"
     place = (2, _CAPTION - 5)
     cv2.putText(caption, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.4, (255, 255, 255), 1, cv2.LINE_AA)
     return np.vstack([caption, strip, np.zeros((_GAP, strip.shape[1], 3), np.uint8)])
-
-
-def _over(crop: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """A heat map between 0 and 1 in colours over its darkened crop: its value [i, j] at the pixel it stands for."""
-    stride = crop.shape[1] / heatmap.shape[1]
-    level = cv2.warpAffine(
-        np.rint(255 * heatmap.clip(0, 1)).astype(np.uint8),
-        np.array([[stride, 0, 0], [0, stride, 0]]),
-        (crop.shape[1], crop.shape[0]),
-        borderMode=cv2.BORDER_REPLICATE,
-    )
-    colours = cv2.cvtColor(cv2.applyColorMap(level, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
-    share = level[..., None] / 255
-    return np.rint((1 - share) * crop * 0.5 + share * colours).astype(np.uint8)

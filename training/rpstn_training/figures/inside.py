@@ -1,0 +1,98 @@
+"""What happens inside RPSTN on one clip, for the pictures of the paper's Fig. 7 and Fig. 8."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rpstn_ext.models import RPSTN
+
+from ..config import Config
+from ..datasets.boxes import person_size
+from ..datasets.clips import EvalClips, tiled_starts
+from ..datasets.records import Skeleton, Track
+from ..evaluate import Prediction
+from ..heatmaps import decode
+from ..images import normalise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inside:
+    """The last frame of a clip, in pixels of the crop, and what RPSTN made of it.
+
+    crop uint8 [H, W, 3] RGB; truth, found float64 [K, 2]; visible, labelled bool [K]; pseudo and heatmaps
+    [K, h, w], the maps before the joint relation extractor and after it with its normalisation; correlation and
+    weights [K, K], equations 6 and 7.
+    """
+
+    name: str
+    action: str
+    frame: int
+    crop: np.ndarray
+    truth: np.ndarray
+    found: np.ndarray
+    visible: np.ndarray
+    labelled: np.ndarray
+    pseudo: Tensor
+    heatmaps: Tensor
+    correlation: Tensor
+    weights: Tensor
+
+
+def errors(track: Track, prediction: Prediction) -> np.ndarray:
+    """Distance [F, K] of each joint from its label, as a share of the person size; NaN without a label."""
+    distance = np.linalg.norm(prediction.joints - track.joints, axis=-1)
+    return np.where(track.labelled, distance / person_size(track.score_boxes)[:, None], np.nan)
+
+
+def telling_clip(
+    tracks: Sequence[Track], predictions: Sequence[Prediction], clip_length: int
+) -> tuple[int, int]:
+    """Track and clip, counted side by side, whose last frame shows most: of those with a joint that is hidden (where
+    there are any) the one with the smallest mean error.
+    """
+    candidates = []
+    for index, (track, prediction) in enumerate(zip(tracks, predictions)):
+        error = errors(track, prediction)
+        for clip, start in enumerate(tiled_starts(len(track), clip_length)):
+            last = min(start + clip_length, len(track)) - 1
+            if track.labelled[last].sum() < 2 or not prediction.predicted[last]:
+                continue
+            hidden = bool((track.labelled[last] & ~track.visible[last]).any())
+            candidates.append((not hidden, float(np.nanmean(error[last])), index, clip))
+    if not candidates:
+        raise ValueError(
+            "telling_clip: expected a predicted frame with labels at the end of a clip, found none"
+        )
+    return min(candidates)[2:]
+
+
+def look_inside(model: RPSTN, config: Config, track: Track, skeleton: Skeleton, clip: int) -> Inside:
+    """Run the model on one clip of a track. The model should be in evaluation mode."""
+    sample = EvalClips([track], skeleton, config.data)[clip]
+    device = next(model.parameters()).device
+    trace = model.trace(normalise(sample["frames"].to(device))[None])
+    frame = int(sample["frame_ids"][-1])
+    found, _ = decode(trace.heatmaps[0, -1], stride=4, method=config.heatmap.decode)
+    return Inside(
+        name=track.name,
+        action=track.action,
+        frame=frame,
+        crop=np.ascontiguousarray(sample["frames"][-1].permute(1, 2, 0).numpy()),
+        truth=sample["joints"][-1].double().numpy(),
+        found=found.double().cpu().numpy(),
+        visible=track.visible[frame],
+        labelled=track.labelled[frame],
+        pseudo=trace.pseudo[0, -1].float().cpu(),
+        heatmaps=trace.heatmaps[0, -1].float().cpu(),
+        correlation=trace.correlation[0, -1].float().cpu(),
+        weights=trace.weights[0, -1].float().cpu(),
+    )
+
+
+def peak_distance(maps: Tensor, truth: np.ndarray, *, stride: int) -> np.ndarray:
+    """Distance [K], in pixels of the crop, of each map's highest point from the label."""
+    points, _ = decode(maps, stride=stride, method="subpixel")
+    return torch.linalg.norm(points.double() - torch.from_numpy(truth), dim=-1).numpy()
