@@ -14,10 +14,10 @@ from ..files import atomic_write
 from ..inference.overlay import (
     MIDDLE,
     OverlayWriter,
-    draw_legend,
     draw_pose,
     draw_text,
     enlargement,
+    overlaid,
 )
 from .inside import errors
 
@@ -108,17 +108,8 @@ def overlay_videos(
         with OverlayWriter(path, fps, (width * scale, height * scale)) as video:
             for track, found in zip(tracks, predictions):
                 for frame in np.flatnonzero(found.predicted):
-                    video.write(_overlaid(track, found, frame, skeleton, scale, min_score))
+                    poses = [(found.joints[frame], found.scores[frame])]
+                    image = overlaid(read_image(track.frames[frame]), poses, skeleton, min_score=min_score)
+                    draw_text(image, track.action.replace("_", " "), (10, 26), MIDDLE)
+                    video.write(image)
     return paths
-
-
-def _overlaid(
-    track: Track, found: Prediction, frame: int, skeleton: Skeleton, scale: int, min_score: float
-) -> np.ndarray:
-    image = read_image(track.frames[frame])
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_CUBIC)
-    joints = (found.joints[frame] + 0.5) * scale - 0.5
-    draw_pose(image, joints, found.scores[frame], skeleton, min_score=min_score)
-    draw_legend(image, min_score)
-    draw_text(image, track.action.replace("_", " "), (10, 26), MIDDLE)
-    return image

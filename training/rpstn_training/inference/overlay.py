@@ -6,7 +6,7 @@ apart (Okabe and Ito, 2008). Everything has a dark edge, so that it shows on lig
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -134,6 +134,28 @@ def draw_text(image: np.ndarray, text: str, place: tuple[float, float], color: t
         cv2.putText(image, text, (x + dx, y + dy), font, scale, EDGE, thickness, cv2.LINE_AA)
     cv2.putText(image, text, (x, y), font, scale, color, thickness, cv2.LINE_AA)
     return cv2.getTextSize(text, font, scale, thickness)[0][0]
+
+
+def overlaid(
+    image: np.ndarray,
+    poses: Iterable[tuple[np.ndarray, np.ndarray]],
+    skeleton: Skeleton,
+    *,
+    min_score: float = MIN_SCORE,
+    boxes: Mapping[int, np.ndarray] | None = None,
+) -> np.ndarray:
+    """A copy of `image`, enlarged by a whole number where it has few pixels, with poses (joints [K, 2], scores [K])
+    and persons' boxes by their number, both in pixels of `image`, and the legend.
+    """
+    factor = enlargement((image.shape[1], image.shape[0]))
+    picture = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    shift = (factor - 1) / 2  # of the first pixel's centre
+    for person, box in (boxes or {}).items():
+        draw_box(picture, box * factor + shift, str(person))
+    for joints, scores in poses:
+        draw_pose(picture, joints * factor + shift, scores, skeleton, min_score=min_score)
+    draw_legend(picture, min_score)
+    return picture
 
 
 def enlargement(size_wh: tuple[int, int]) -> int:

@@ -186,15 +186,13 @@ class _Overlay:
         """Draw the poses over a copy of `image`, which may be enlarged, and write it."""
         if not self._files:
             return
-        factor = drawing.enlargement((image.shape[1], image.shape[0]))
-        image = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-        shift = (factor - 1) / 2  # of the first pixel's centre
-        for pose in poses if with_boxes else ():
-            drawing.draw_box(image, pose.box * factor + shift, str(pose.person))
-        for pose in poses:
-            joints = pose.joints * factor + shift
-            drawing.draw_pose(image, joints, pose.scores, self._skeleton, min_score=self._min_score)
-        drawing.draw_legend(image, self._min_score)
+        image = drawing.overlaid(
+            image,
+            [(pose.joints, pose.scores) for pose in poses],
+            self._skeleton,
+            min_score=self._min_score,
+            boxes={pose.person: pose.box for pose in poses} if with_boxes else None,
+        )
         if self._files[0].suffix == ".png":
             with atomic_write(self._files[0]) as file:
                 file.write(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
