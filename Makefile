@@ -4,8 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEMO ?= demo
+CMAKE := $(BIN)/python cmake/run.py
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint cuda clean
 
 # The whole way once: synthetic clips, training, scores, pictures, a video and a page that shows them.
 demo: $(VENV)/.built
@@ -13,6 +14,12 @@ demo: $(VENV)/.built
 
 test: $(VENV)/.built
 	$(BIN)/python -m pytest -q python_tests
+
+# The CUDA kernels, compiled by nvcc for every architecture; where there is no nvcc, by one from packages.
+cuda: $(VENV)/.installed
+	@command -v nvcc >/dev/null || $(PIP) install -q -r requirements-cuda.txt -c constraints.txt
+	$(CMAKE) -B build/cuda -DRPSTN_CUDA=ON
+	$(CMAKE) --build build/cuda --target _C_cuda
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check rpstn_ext training python_tests benchmarks
@@ -30,6 +37,12 @@ $(VENV)/.installed: constraints.txt requirements.txt
 SOURCES := pyproject.toml CMakeLists.txt $(shell find csrc cmake rpstn_ext training -name '*.*' -not -name '*.pyc')
 $(VENV)/.built: $(VENV)/.installed $(SOURCES)
 	$(PIP) install -q --no-build-isolation --no-deps -e .
+	touch $@
+
+# The CUDA kernels, compiled for the CPU so that the tests can run them (python_tests/cuda_on_cpu/README.md).
+build/cuda_on_cpu/_C_cuda_on_cpu.so: $(VENV)/.installed CMakeLists.txt $(shell find csrc python_tests/cuda_on_cpu -type f)
+	$(CMAKE) -B build/cuda_on_cpu -DRPSTN_CUDA=OFF -DRPSTN_CUDA_ON_CPU=ON
+	$(CMAKE) --build build/cuda_on_cpu --target _C_cuda_on_cpu
 	touch $@
 
 clean:

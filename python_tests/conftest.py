@@ -1,9 +1,20 @@
-"""Fixtures shared by the tests."""
+"""Fixtures shared by the tests.
 
+With RPSTN_CUDA_ON_CPU=FILE in the environment the CUDA kernels, compiled for the CPU (cuda_on_cpu/README.md), serve
+the operations in place of the CPU's own.
+"""
+
+import os
 from pathlib import Path
 
 import pytest
 import torch
+
+import rpstn_ext  # noqa: F401  registers the operations that the library below then serves
+
+CUDA_ON_CPU = os.environ.get("RPSTN_CUDA_ON_CPU")
+if CUDA_ON_CPU:
+    torch.ops.load_library(CUDA_ON_CPU)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -25,7 +25,7 @@ def _minor(version: str) -> tuple[str, ...]:
 
 
 def _load() -> str:
-    """Registers `torch.ops.rpstn_ext.*`; "cpu", or "reference" after a warning."""
+    """Registers `torch.ops.rpstn_ext.*`; "cuda+cpu" or "cpu", or "reference" after a warning."""
     info = build_info()
     spec = importlib.util.find_spec("rpstn_ext._C")
     if info is None or spec is None:
@@ -35,12 +35,15 @@ def _load() -> str:
     if _minor(info.TORCH) != _minor(torch.__version__):
         _warn("the compiled library belongs to another torch", built_for)
         return "reference"
+    cuda = importlib.util.find_spec("rpstn_ext._C_cuda") if torch.version.cuda else None
     try:
         torch.ops.load_library(spec.origin)
+        if cuda is not None:
+            torch.ops.load_library(cuda.origin)
     except OSError as error:
         _warn(f"the compiled library does not load ({error})", built_for)
         return "reference"
-    return "cpu"
+    return "cpu" if cuda is None else "cuda+cpu"
 
 
 def _warn(reason: str, built_for: str) -> None:
@@ -58,13 +61,13 @@ _active = _LOADED
 
 
 def backend() -> str:
-    """What serves the calls now: "cpu" (compiled operations for the CPU) or "reference" (plain PyTorch)."""
+    """What serves the calls now: "cuda+cpu" or "cpu" (compiled operations), or "reference" (plain PyTorch)."""
     return _active
 
 
 def compiled(device_type: str) -> bool:
     """Whether the compiled operations serve tensors of this type of device; the reference serves the others."""
-    return _active != "reference" and device_type in ("cpu", "meta")
+    return _active != "reference" and (device_type in ("cpu", "meta") or device_type in _active.split("+"))
 
 
 @contextmanager

@@ -1,0 +1,70 @@
+#pragma once
+
+// Element types of the kernels, the types of their sums, and vectors of elements as memory is read and written.
+
+#include <cstdint>
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+namespace rpstn {
+
+enum class Dtype { kFloat64, kFloat32, kFloat16, kBFloat16 };
+
+// Sums: float for half types, double for double.
+template <typename scalar_t>
+struct Accumulate {
+  using type = float;
+};
+template <>
+struct Accumulate<double> {
+  using type = double;
+};
+
+__device__ inline float to_acc(float value) { return value; }
+__device__ inline double to_acc(double value) { return value; }
+__device__ inline float to_acc(__half value) { return __half2float(value); }
+__device__ inline float to_acc(__nv_bfloat16 value) { return __bfloat162float(value); }
+
+template <typename scalar_t>
+__device__ inline scalar_t from_acc(typename Accumulate<scalar_t>::type value) {
+  return value;
+}
+template <>
+__device__ inline __half from_acc<__half>(float value) {
+  return __float2half_rn(value);
+}
+template <>
+__device__ inline __nv_bfloat16 from_acc<__nv_bfloat16>(float value) {
+  return __float2bfloat16_rn(value);
+}
+
+// kCount elements that are read and written at once; its address is a multiple of its size, 16 bytes at most.
+template <typename scalar_t, int kCount>
+struct alignas(sizeof(scalar_t) * kCount) Vector {
+  static_assert(sizeof(scalar_t) * kCount <= 16 && (kCount & (kCount - 1)) == 0);
+  scalar_t at[kCount];
+};
+
+template <int kCount, typename scalar_t>
+__device__ inline Vector<scalar_t, kCount> load_vector(const scalar_t* source) {
+  return *reinterpret_cast<const Vector<scalar_t, kCount>*>(source);
+}
+
+template <typename scalar_t, int kCount>
+__device__ inline void store_vector(scalar_t* target, const Vector<scalar_t, kCount>& values) {
+  *reinterpret_cast<Vector<scalar_t, kCount>*>(target) = values;
+}
+
+// Calls f(scalar_t()) for the type of `dtype`.
+template <typename Function>
+void with_type(Dtype dtype, Function&& f) {
+  switch (dtype) {
+    case Dtype::kFloat64: return f(double());
+    case Dtype::kFloat32: return f(float());
+    case Dtype::kFloat16: return f(__half());
+    case Dtype::kBFloat16: return f(__nv_bfloat16());
+  }
+}
+
+}  // namespace rpstn
