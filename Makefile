@@ -22,8 +22,8 @@ cuda: $(VENV)/.installed
 	$(CMAKE) --build build/cuda --target _C_cuda
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check rpstn_ext training python_tests benchmarks
-	$(BIN)/ruff format --check rpstn_ext training python_tests benchmarks
+	$(BIN)/ruff check rpstn_ext training python_tests benchmarks cmake
+	$(BIN)/ruff format --check rpstn_ext training python_tests benchmarks cmake
 
 $(VENV)/.installed: constraints.txt requirements.txt
 	@command -v c++ >/dev/null || { echo "make: expected a C++20 compiler (c++) on PATH, found none; install g++ or clang"; exit 1; }
