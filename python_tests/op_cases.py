@@ -206,6 +206,12 @@ MATCH = Op(
 )
 
 OPS = {op.name: op for op in (RELATION, NORM, CONV, MATCH)}
+MIDDLE = {
+    "joint_relation": "a chunk of columns and one",
+    "joint_relation_norm": "a chunk of columns and one",
+    "dynamic_conv2d": "the paper's",
+    "dynamic_match": "the paper's",
+}  # cases of a size that no path finds special
 CASES = [(op, name) for op in OPS.values() for name in op.cases]
 
 

@@ -8,6 +8,7 @@ from op_cases import (
     DTYPES,
     GOOD_CASES,
     LAYOUTS,
+    MIDDLE,
     OPS,
     BadInput,
     Op,
@@ -32,16 +33,21 @@ SMALL = {
     "dynamic_conv2d": {"sizes": (2, 2, 4, 5), "kernel": (3, 2), "options": {"padding": "same"}},
     "dynamic_match": {"sizes": (2, 2, 4, 3), "kernel": (3, 2), "joints": 3, "options": {"padding": "same"}},
 }
-MIDDLE = {
-    "joint_relation": "a chunk of columns and one",
-    "joint_relation_norm": "a chunk of columns and one",
-    "dynamic_conv2d": "the paper's",
-    "dynamic_match": "the paper's",
-}
-
 ALONE = {**MIDDLE, "joint_relation_norm": "many samples, evaluation"}  # a sample's result is its own
 
+DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() and "cuda" in rx.backend() else [])]
+
 every_op = pytest.mark.parametrize("op", OPS.values(), ids=OPS)
+
+
+@pytest.fixture(params=DEVICES, autouse=True)
+def device(request):
+    """Every tensor that a test makes lies there."""
+    if request.param == "cpu":  # as it is without being asked for
+        yield request.param
+    else:
+        with torch.device(request.param):
+            yield request.param
 
 
 def _case_id(value: object) -> str | None:
@@ -196,13 +202,14 @@ def test_bad_inputs(bad: BadInput, backend):
 
 @pytest.mark.parametrize("plain", [False, True], ids=["compiled", "reference"])
 @every_op
-def test_devices_must_agree(op, plain):
+def test_devices_must_agree(op, plain, device):
     tensors = good_inputs(op)
     tensors[1] = tensors[1].to("meta")
     names = ("weight_g", "heatmaps") if op.name.startswith("joint_relation") else ("kernels", "features")
     with pytest.raises(RuntimeError) as raised:
         (op.call_reference if plain else op.call)(GOOD_CASES[op.name], tensors)
-    assert str(raised.value) == f"{op.name}: expected {names[0]} on cpu like {names[1]}, got meta"
+    there = "cpu" if device == "cpu" else f"{device}:{torch.cuda.current_device()}"
+    assert str(raised.value) == f"{op.name}: expected {names[0]} on {there} like {names[1]}, got meta"
 
 
 # --- registration, compilers, autocast ---
@@ -293,10 +300,10 @@ def test_exports_with_dynamic_batch(op):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @every_op
-def test_autocast_computes_in_its_dtype(op, dtype):
+def test_autocast_computes_in_its_dtype(op, dtype, device):
     case = op.cases["portrait"]
     tensors = [tensor.float().requires_grad_() for tensor in op.inputs(case)]
-    with torch.autocast("cpu", dtype=dtype):
+    with torch.autocast(device, dtype=dtype):
         out = op.call(case, tensors)
         plain = op.call_reference(case, tensors)
     assert out.dtype == plain.dtype == dtype
