@@ -1,0 +1,81 @@
+"""The CUDA kernels, compiled for the CPU, under the tests of the operations; and the emulation itself."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+LIBRARY = HERE.parent / "build" / "cuda_on_cpu" / "_C_cuda_on_cpu.so"
+
+# Not these: they ask for the CPU's threads, or go through PyTorch's compilers, which see the same schemas either way.
+LEFT_OUT = "not threads and not compiles and not exports and not inductor and not test_bad_inputs"
+
+
+@pytest.mark.skipif(not LIBRARY.exists(), reason=f"no {LIBRARY.name}; `make test` compiles it")
+@pytest.mark.parametrize("architecture, order", [(90, "forwards"), (90, "backwards"), (75, "backwards")])
+def test_the_operations_pass_their_tests(architecture, order):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", LEFT_OUT]
+        + [str(HERE / f"test_{name}.py") for name in ("ops", "joint_relation", "dynamic_conv2d")],
+        env={
+            **os.environ,
+            "RPSTN_CUDA_ON_CPU": str(LIBRARY),
+            "RPSTN_CUDA_ON_CPU_ORDER": order,
+            "RPSTN_CUDA_ON_CPU_ARCHITECTURE": str(architecture),
+        },
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed and int(passed[1]) > 300
+
+
+@pytest.fixture(scope="module")
+def selftest(tmp_path_factory):
+    program = tmp_path_factory.mktemp("selftest") / "selftest"
+    emulation = HERE / "cuda_on_cpu"
+    subprocess.run(
+        ["c++", "-std=c++20", "-O1", "-x", "c++", f"-I{emulation}", f"-I{HERE.parent / 'csrc'}"]
+        + [str(emulation / "selftest.cu"), "-o", str(program)],
+        check=True,
+    )
+
+    def run(what: str, **environment: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [program, what], env={**os.environ, **environment}, capture_output=True, text=True, timeout=60
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("order", ["forwards", "backwards"])
+@pytest.mark.parametrize("what", ["sums", "float16", "bfloat16", "bulk copies"])
+def test_the_emulation_computes(selftest, what, order):
+    done = selftest(what, RPSTN_CUDA_ON_CPU_ORDER=order)
+    assert (done.stdout, done.returncode) == ("right\n", 0)
+
+
+def test_the_emulation_notices_a_forgotten_barrier(selftest):
+    """In one of the two orders of turns a thread reads shared memory that nobody has written yet."""
+    results = [
+        selftest("forgotten barrier", RPSTN_CUDA_ON_CPU_ORDER=order).stdout
+        for order in ("forwards", "backwards")
+    ]
+    assert "wrong\n" in results
+
+
+def test_the_emulation_notices_a_barrier_that_some_threads_pass_by(selftest):
+    done = selftest("diverging barrier")
+    assert done.returncode != 0
+    assert "a barrier that not all of them reach" in done.stderr
+
+
+def test_the_emulation_refuses_clusters_where_the_device_has_none(selftest):
+    done = selftest("sums", RPSTN_CUDA_ON_CPU_ARCHITECTURE="80")
+    assert done.returncode != 0
+    assert "sums failed" in done.stderr
