@@ -53,9 +53,11 @@ Tensor differentiable_form(
   const auto acc = accumulate_dtype(heatmaps.scalar_type());
   const auto related = relation_form(as_dtype(heatmaps, acc), weight_g, bias_g, weight_o, bias_o, scale).flatten(2);
   const auto column = [acc](const Tensor& of_joints) { return as_dtype(of_joints, acc).unsqueeze(1); };
-  const auto mu = training ? related.mean({0, 2}, /*keepdim=*/true) : column(mean);
+  constexpr int64_t kSamplesAndColumns[] = {0, 2};
+  const auto over = at::OptionalIntArrayRef(kSamplesAndColumns);
+  const auto mu = training ? related.mean(over, /*keepdim=*/true) : column(mean);
   const auto centred = related - mu;
-  const auto variance = training ? centred.square().mean({0, 2}, /*keepdim=*/true) : column(var);
+  const auto variance = training ? centred.square().mean(over, /*keepdim=*/true) : column(var);
   const auto out = centred * (variance + eps).rsqrt() * column(norm_weight) + column(norm_bias);
   return as_dtype(out.view_as(heatmaps), heatmaps.scalar_type());
 }
