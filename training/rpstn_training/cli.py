@@ -27,6 +27,10 @@ COMMANDS = {
         "rpstn_training.commands.evaluate",
         "score trained weights and print the protocol with the table",
     ),
+    "score": (
+        "rpstn_training.commands.score",
+        "official score of prediction files against label files, without a model",
+    ),
     "predict": (
         "rpstn_training.inference.command",
         "find joints in a video or in images: JSON, CSV and an overlay",

@@ -253,12 +253,19 @@ def _parse_yaml(text: str, source: str) -> Any:
         raise UserError(f"{source}{line}: expected YAML, but {problem}") from error
 
 
-def _apply_override(tree: dict[str, Any], override: str, origins: dict[str, str]) -> None:
+def parse_override(override: str) -> tuple[str, Any]:
+    """Dotted key and value of a `--set KEY=VALUE`, the value read as YAML."""
     source = f"--set {override}"
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
         raise UserError(f"{source}: expected KEY=VALUE, for example --set train.epochs=20")
+    return key, _parse_yaml(text, source)
+
+
+def _apply_override(tree: dict[str, Any], override: str, origins: dict[str, str]) -> None:
+    source = f"--set {override}"
+    key, value = parse_override(override)
     *sections, name = key.split(".")
     node = tree
     for depth, section in enumerate(sections):
@@ -266,7 +273,7 @@ def _apply_override(tree: dict[str, Any], override: str, origins: dict[str, str]
         if not isinstance(node, dict):
             parent = ".".join(sections[: depth + 1])
             raise UserError(f"{source}: {parent} is {_describe(node)}, it has no keys of its own")
-    node[name] = _parse_yaml(text, source)
+    node[name] = value
     origins[key] = source
 
 

@@ -8,13 +8,13 @@ that its owners publish, by subset.
 """
 
 import importlib
-import inspect
 import pkgutil
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..options import convert_options, options_of
 from .records import Skeleton, Track
 from .report import Report
 
@@ -70,24 +70,10 @@ def _root(data: "DataConfig") -> Path:
 
 def _options(data: "DataConfig", module: ModuleType) -> dict[str, Any]:
     """The keyword arguments of the module's `read`, of the types of their annotations."""
-    from ..config import convert
-
-    parameters = {
-        name: parameter
-        for name, parameter in inspect.signature(module.read).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and name != "report"
-    }
-    shared = {name: getattr(data, name) for name in parameters if hasattr(data, name)}
-    own = [name for name in parameters if name not in shared]
-    for name, value in data.options.items():
-        if name not in own:
-            known = f"it has {', '.join(own)}" if own else "it has none"
-            raise UserError(f"data.options.{name}: expected an option of {data.name}, {known}")
-        try:
-            shared[name] = convert(value, parameters[name].annotation)
-        except TypeError as error:
-            raise UserError(f"data.options.{name}: expected {error}, got {value!r}") from error
-    return shared
+    annotations = options_of(module.read, without=("report",))
+    shared = {name: getattr(data, name) for name in annotations if hasattr(data, name)}
+    own = {name: annotation for name, annotation in annotations.items() if name not in shared}
+    return shared | convert_options(data.options, own, prefix="data.options.", owner=data.name)
 
 
 __all__ = ["DATASETS", "Report", "Skeleton", "Track", "load_skeleton", "load_tracks"]
