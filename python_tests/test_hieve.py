@@ -192,7 +192,7 @@ BAD = {
     "text": ((*POINT, "y"), ["3"], "point[1].y: expected 1 finite numbers"),
     "two values": ((*POINT, "score"), [1, "x"], "point[1].score"),
     "not an object": (POINT, 3, "point[1]: expected an object with named fields, got 3"),
-    "no track": ((*RECT, "track_id"), ..., "annolist[0].annorect[0].track_id: expected a finite number"),
+    "no track": ((*RECT, "track_id"), ..., "annolist[0].annorect[0].track_id: expected a whole number"),
     "half a track": ((*RECT, "track_id"), [0.5], "annolist[0].annorect[0].track_id: expected a whole number"),
     "endless box": ((*RECT, "x2"), [float("inf")], "annolist[0].annorect[0].x2: expected 1 finite"),
     "frame name": (

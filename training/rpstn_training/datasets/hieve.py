@@ -14,13 +14,13 @@ visible, -1 not annotated; without any -1 a score above 0 is taken for a visible
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from ..errors import UserError
-from . import jsonfiles
+from . import annolist, jsonfiles
 from .frames import image_size
 from .jsonfiles import Fields
 from .people import Pose, Video, track_box, track_people
@@ -86,13 +86,15 @@ class Person:
 
 @dataclass(frozen=True, kw_only=True)
 class Label:
-    """One label file: `frames` are the numbers of those it lists, also where nobody is in them."""
+    """One label file: `frames` are the numbers of those it lists, also where nobody is in them; `ignore_regions` maps a
+    frame to polygons [N, 2].
+    """
 
     file: Path
     number: int
     frames: tuple[int, ...]
     people: list[Person]
-    ignore_regions: int
+    ignore_regions: dict[int, list[np.ndarray]]
 
 
 def read(
@@ -174,85 +176,39 @@ def read_label(path: Path) -> Label:
     """One file in PoseTrack17's form: lists of one element wherever a value stands."""
     people: list[Person] = []
     numbers: list[int] = []
-    regions = 0
-    for entry in Fields(path, "", jsonfiles.load(path)).objects("annolist"):
-        image = entry.objects("image")
-        if len(image) != 1:
-            raise entry.wrong("image", "one image")
-        name = image[0].text("name")
-        if not name.removesuffix(".jpg").isdecimal():
-            raise image[0].wrong("name", "a frame's number and .jpg")
-        frame = int(name.removesuffix(".jpg"))
+    regions: dict[int, list[np.ndarray]] = {}
+    for entry in annolist.frames(Fields(path, "", jsonfiles.load(path)), len(SKELETON.joints)):
+        frame = frame_number(entry)
         if frame in numbers[-1:] or (numbers and frame < numbers[-1]):
-            raise image[0].wrong("name", f"a frame after {numbers[-1]}")
+            raise entry.image.wrong("name", f"a frame after {numbers[-1]}")
         numbers.append(frame)
-        regions += len(entry.items("ignore_regions")) if entry.has("ignore_regions") else 0
-        if entry.has("annorect"):
-            people += [_person(fields, frame) for fields in entry.objects("annorect")]
+        regions[frame] = entry.ignore_regions
+        people += [_person(rect, frame) for rect in entry.rects]
     return Label(
         file=path, number=int(path.stem), frames=tuple(numbers), people=people, ignore_regions=regions
     )
 
 
-def _person(fields: Fields, frame: int) -> Person:
-    corners = [_leaf(fields, key, None) for key in ("x1", "y1", "x2", "y2")]
-    box = np.array([np.nan if corner is None else corner for corner in corners])
-    track_id = _leaf(fields, "track_id")
-    if track_id != int(track_id):
-        raise fields.wrong("track_id", "a whole number")
-    score = _leaf(fields, "score", None)
+def frame_number(entry: annolist.Frame) -> int:
+    """The frame's number, from its name."""
+    if not entry.name.removesuffix(".jpg").isdecimal():
+        raise entry.image.wrong("name", "a frame's number and .jpg")
+    return int(entry.name.removesuffix(".jpg"))
+
+
+def _person(rect: annolist.Rect, frame: int) -> Person:
+    if rect.track_id is None:
+        raise rect.fields.wrong("track_id", "a whole number")
+    points = np.empty((0, 4)) if rect.points is None else rect.points
+    points[np.isnan(points[:, 3]), 3] = 1.0
     return Person(
         frame=frame,
-        track_id=int(track_id),
-        points=_points(fields),
-        box=box,
-        score=1.0 if score is None else score,
-        place=f"{fields.place}, frame {frame}",
+        track_id=rect.track_id,
+        points=points,
+        box=rect.box,
+        score=1.0 if np.isnan(rect.score) else rect.score,
+        place=f"{rect.fields.place}, frame {frame}",
     )
-
-
-def _points(person: Fields) -> np.ndarray:
-    if not person.has("annopoints") or not person.values["annopoints"]:
-        return np.empty((0, 4))
-    holders = person.objects("annopoints")
-    if not holders[0].has("point"):
-        return np.empty((0, 4))
-    keys = ("id", "x", "y", "score")
-    entries = holders[0].items("point")
-    try:  # millions of points: each by itself only where something is wrong
-        points = np.array([[entry[key] for key in keys] for entry in entries])
-        plain = (
-            points.shape in ((0,), (len(entries), 4, 1))
-            and points.dtype.kind in "iuf"
-            and np.isfinite(points).all()
-        )
-    except (TypeError, KeyError, ValueError):
-        plain = False
-    if not plain:
-        fields = holders[0].objects("point")
-        points = np.array(
-            [[_leaf(entry, key, 1.0 if key == "score" else _REQUIRED) for key in keys] for entry in fields]
-        )
-    points = points.reshape(-1, 4).astype(np.float64)
-    joints = points[:, 0]
-    known = np.isin(joints, np.arange(len(SKELETON.joints))).all()
-    if not known or len(np.unique(joints)) != len(joints):
-        got = ", ".join(f"{joint:g}" for joint in joints)
-        where = holders[0].where("point")
-        raise UserError(f"{where}: expected each id 0..{len(SKELETON.joints) - 1} at most once, got {got}")
-    return points
-
-
-_REQUIRED = object()
-
-
-def _leaf(fields: Fields, key: str, default: Any = _REQUIRED) -> Any:
-    """A number, alone or as the one element of a list."""
-    if default is not _REQUIRED and (not fields.has(key) or fields.values[key] == []):
-        return default
-    if isinstance(fields.values.get(key), list):
-        return float(fields.numbers(key, 1)[0])
-    return fields.number(key)
 
 
 def scores_are_flags(labels: list[Label]) -> bool:
@@ -288,7 +244,7 @@ def _count(label: Label, poses: list[Pose], report: Report) -> None:
     report.count("videos")
     report.count("labelled frames", len(label.frames))
     report.count("labelled frames without people", len(set(label.frames) - {pose.frame for pose in poses}))
-    report.count("ignore regions", label.ignore_regions)
+    report.count("ignore regions", sum(map(len, label.ignore_regions.values())))
     report.count("people", len({pose.person for pose in poses}))
     report.count("poses", sum(1 for pose in poses if pose.labelled.any()))
     report.count("boxes without points", sum(1 for pose in poses if not pose.labelled.any()))

@@ -18,6 +18,11 @@ def load(path: Path) -> Any:
         data = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"{path}: expected a JSON file, it cannot be read ({error.strerror})") from error
+    return parse(data, path)
+
+
+def parse(data: bytes, path: Path) -> Any:
+    """What the JSON text `data` of the file `path` holds."""
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -70,7 +70,7 @@ OFFICIAL = {
 }
 
 _EARS = (3, 4)
-_MOST_TRACKS = 10000  # poseval refuses track ids from here on
+MOST_TRACKS = 10000  # poseval refuses track ids from here on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +185,7 @@ def _sequence(
             place = f"{image.fields.place}.is_labeled"
             report.defect(path, place, "people in a frame called unlabelled", "taken as a labelled frame")
             labelled[frame] = True
-        regions[frame] = _ignore_regions(image.fields)
+        regions[frame] = ignore_regions(image.fields)
         for annotation in found:
             poses.append(_pose(annotation, frame, report))
         if labelled[frame]:
@@ -229,9 +229,9 @@ def _sequence(
 def _pose(annotation: coco_form.Annotation, frame: int, report: Report) -> Pose:
     fields = annotation.fields
     person = fields.whole("track_id")
-    if person >= _MOST_TRACKS:
+    if person >= MOST_TRACKS:
         done = "kept; poseval refuses such a file"
-        report.defect(fields.path, annotation.place, f"a track_id of {_MOST_TRACKS} or more", done)
+        report.defect(fields.path, annotation.place, f"a track_id of {MOST_TRACKS} or more", done)
     if not fields.has("bbox_head"):
         done = "kept; poseval needs it for scoring"
         report.defect(fields.path, annotation.place, "no bbox_head", done)
@@ -246,7 +246,7 @@ def _pose(annotation: coco_form.Annotation, frame: int, report: Report) -> Pose:
     return pose
 
 
-def _ignore_regions(image: Fields) -> list[np.ndarray]:
+def ignore_regions(image: Fields) -> list[np.ndarray]:
     """The polygons [N, 2] of one frame."""
     keys = ("ignore_regions_x", "ignore_regions_y")
     if not any(image.has(key) for key in keys):
