@@ -3,6 +3,7 @@
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,11 +82,11 @@ def read_annotations(
         if fields.whole("image_id") not in images:
             raise fields.wrong("image_id", "the id of one of the images")
         entries.append(fields)
-    keypoints = _table(entries, "keypoints", 3 * joints).reshape(len(entries), joints, 3)
+    keypoints = numbers_of(entries, "keypoints", 3 * joints).reshape(len(entries), joints, 3)
     with_box = [fields.has("bbox") for fields in entries]
     boxes = np.full((len(entries), 4), np.nan)
     boxes[with_box] = box_rules.from_corner(
-        _table([fields for fields, has in zip(entries, with_box) if has], "bbox", 4)
+        numbers_of([fields for fields, has in zip(entries, with_box) if has], "bbox", 4)
     )
     return [
         Annotation(keypoints=points, box=box, image=images[fields.whole("image_id")], fields=fields)
@@ -93,7 +94,7 @@ def read_annotations(
     ]
 
 
-def _table(entries: list[Fields], key: str, width: int) -> np.ndarray:
+def numbers_of(entries: Sequence[Fields], key: str, width: int) -> np.ndarray:
     """`key` of all entries as float64 [N, width]: at once, and one by one only to name what is wrong."""
     rows = [fields.values.get(key) for fields in entries]
     try:
@@ -255,7 +256,7 @@ def read_detections(path: Path, threshold: float, report: Report) -> list[Detect
         raise UserError(f"{path}: expected a list of detected boxes, got {jsonfiles.describe(values)}")
     entries = [Fields(path, f"[{i}]", value) for i, value in enumerate(values)]
     entries = [fields for fields in entries if fields.whole("category_id", 1) == 1]
-    boxes = box_rules.from_corner(_table(entries, "bbox", 4))
+    boxes = box_rules.from_corner(numbers_of(entries, "bbox", 4))
     found = [
         Detection(
             image=fields.whole("image_id") if fields.has("image_id") else fields.text("image_name"),

@@ -67,13 +67,13 @@ def read(
     if subset not in ("train", "test"):
         raise UserError(f"{root}: expected subset train or test, got {subset}")
     coco_form.require_stills("custom", clip_length)
-    path = _label_file(root, subset, train, test)
+    path = label_file(root, subset, train, test)
     chosen = train_images if subset == "train" else test_images
     folder = root if chosen in ("", ".") else jsonfiles.inside(root, chosen, f"data.options.{subset}_images")
     with reporting(report) as report, report.file():
         file = Fields(path, "", jsonfiles.load(path))
-        names = joints or _category(file, category).texts("keypoints")
-        number = _category(file, category).whole("id") if file.has("categories") else None
+        names = joints or category_of(file, category).texts("keypoints")
+        number = category_of(file, category).whole("id") if file.has("categories") else None
         images = coco_form.read_images(file, folder, Pictures(), report)
         report.count("images", len(images))
         if subset == "test" and detections is not None:
@@ -98,11 +98,11 @@ def skeleton(
     **_: Any,
 ) -> Skeleton:
     """The skeleton by the options of `read`, and for what they leave open by the category of the label file."""
-    path = _label_file(root, "test" if train is None and test is not None else "train", train, test)
+    path = label_file(root, "test" if train is None and test is not None else "train", train, test)
     stamp = path.stat() if path.is_file() else None
     plain = _load_categories(path, stamp and (stamp.st_mtime_ns, stamp.st_size))
     file = Fields(path, "", {"categories": plain} if plain is not None else {})
-    from_file = _category(file, category) if joints is None or file.has("categories") else None
+    from_file = category_of(file, category) if joints is None or file.has("categories") else None
     names = joints or from_file.texts("keypoints")
     if len(set(names)) != len(names):
         raise UserError(f"{path}: expected joints of different names, got {', '.join(names)}")
@@ -142,7 +142,7 @@ def skeleton(
     )
 
 
-def _label_file(root: Path, subset: str, train: str | None, test: str | None) -> Path:
+def label_file(root: Path, subset: str, train: str | None, test: str | None) -> Path:
     name = train if subset == "train" else test
     if name is None:
         raise UserError(f"data.options.{subset}: expected a label file, relative to data.root; got none")
@@ -155,7 +155,7 @@ def _load_categories(path: Path, stamp: object) -> Any:
     return Fields(path, "", jsonfiles.load(path)).values.get("categories")
 
 
-def _category(file: Fields, name: str | None) -> Fields:
+def category_of(file: Fields, name: str | None) -> Fields:
     """The category with key points, the one called `name` where there are several."""
     found = [fields for fields in file.objects("categories") if fields.has("keypoints")]
     if name is not None:
