@@ -29,8 +29,16 @@ def load(path: Path, keys: tuple[str, ...], optional: tuple[str, ...] = ()) -> d
     return variables
 
 
-def numbers(path: Path, variables: Mapping[str, Any], key: str, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Variable `key` as float64, whatever number type the file holds; None in `shape` leaves that axis free.
+def numbers(
+    path: Path,
+    variables: Mapping[str, Any],
+    key: str,
+    shape: tuple[int | None, ...],
+    *,
+    missing: bool = False,
+) -> np.ndarray:
+    """Variable `key` as float64, whatever number type the file holds; None in `shape` leaves that axis free, and
+    with `missing` a number may be NaN.
 
     The cast comes first because the same variable is float64 in one label file and uint8 in the next, where
     differences would wrap around.
@@ -42,7 +50,7 @@ def numbers(path: Path, variables: Mapping[str, Any], key: str, shape: tuple[int
     if array.ndim != len(shape) or any(size not in (None, have) for size, have in zip(shape, array.shape)):
         raise UserError(f"{path}: expected {key} to be {wanted}, got {'x'.join(map(str, array.shape))}")
     array = array.astype(np.float64)
-    bad = int((~np.isfinite(array)).sum())
+    bad = int((np.isinf(array) if missing else ~np.isfinite(array)).sum())
     if bad:
         raise UserError(f"{path}: expected {key} to be finite, got {bad} values that are not")
     return array

@@ -133,18 +133,11 @@ def _pose(fields: Fields, number: int, hidden: bool, report: Report) -> Pose:
         return Pose(
             person=number, frame=0, joints=positions, visible=visible, labelled=visible, box=box, place=place
         )
-    rows = fields.items("joints")
-    if len(rows) != joints:
-        raise fields.wrong("joints", f"{joints} pairs of numbers")
-    pairs = Fields(fields.path, f"{fields.place}.joints", dict(enumerate(rows)))
-    positions = np.stack([pairs.numbers(joint, 2) for joint in range(joints)])
-    flags = fields.numbers("joints_vis", joints)
-    if not np.isin(flags, (0, 1)).all():
-        raise fields.wrong("joints_vis", f"{joints} flags 0 or 1")
+    positions, flagged = read_joints(fields)
     placeholder = (positions == -1).all(axis=1) | (positions == 0).all(axis=1)
-    for joint in np.flatnonzero((flags == 1) & placeholder):
+    for joint in np.flatnonzero(flagged & placeholder):
         report.defect(fields.path, f"{place}, joint {joint}", "a visible joint on the placeholder", "masked")
-    visible = (flags == 1) & ~placeholder
+    visible = flagged & ~placeholder
     return Pose(
         person=number,
         frame=0,
@@ -154,3 +147,17 @@ def _pose(fields: Fields, number: int, hidden: bool, report: Report) -> Pose:
         box=box,
         place=place,
     )
+
+
+def read_joints(fields: Fields) -> tuple[np.ndarray, np.ndarray]:
+    """`joints` [16, 2] of one person, 1-based as in the file, and `joints_vis` bool [16]."""
+    joints = len(SKELETON.joints)
+    rows = fields.items("joints")
+    if len(rows) != joints:
+        raise fields.wrong("joints", f"{joints} pairs of numbers")
+    pairs = Fields(fields.path, f"{fields.place}.joints", dict(enumerate(rows)))
+    positions = np.stack([pairs.numbers(joint, 2) for joint in range(joints)])
+    flags = fields.numbers("joints_vis", joints)
+    if not np.isin(flags, (0, 1)).all():
+        raise fields.wrong("joints_vis", f"{joints} flags 0 or 1")
+    return positions, flags == 1
