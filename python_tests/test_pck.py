@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rpstn_training.datasets import Track, penn_action, sub_jhmdb
-from rpstn_training.metrics.pck import format_table, mean_over_splits, pck, sweep
+from rpstn_training.metrics.pck import curve_to_dict, format_table, mean_over_splits, pck, sweep
 
 PENN, JHMDB = penn_action.SKELETON, sub_jhmdb.SKELETON
 
@@ -198,3 +198,32 @@ def test_equals_the_reference(shared, key, normaliser):
         )
         > 1e-3
     )
+
+
+def test_missing_predictions_are_misses_where_asked():
+    truth = standing(2)
+    predicted = truth.copy()
+    predicted[1] = np.nan
+    for normaliser in ("person", "torso"):
+        result = pck([predicted], [track(truth)], PENN, normaliser=normaliser, missing_misses=True)
+        assert (result.per_joint == 0.5).all() and (result.counted == 2).all()
+    predicted[1] = np.inf
+    with pytest.raises(ValueError, match="finite"):
+        pck([predicted], [track(truth)], PENN, missing_misses=True)
+    # A torso of no length would be the prediction's, which is not there: a miss, too.
+    truth[:, [2, 7]] = 0.0
+    predicted[1] = np.nan
+    assert pck([predicted], [track(truth)], PENN, normaliser="torso", missing_misses=True).hits.max() <= 1
+
+
+def test_a_curve_lists_each_number_over_the_thresholds(shared):
+    expected, tracks, predicted = reference(shared)
+    for key, normaliser in (("bbox", "person"), ("torso_Lsho4_Rhip5", "torso")):
+        curve = curve_to_dict(sweep(predicted, tracks, JHMDB, normaliser=normaliser))
+        for place, gamma in enumerate(curve["gammas"]):
+            theirs = expected[key][f"{gamma}"]
+            assert curve["mean_of_joints"][place] == pytest.approx(theirs["mean_of_joints"], abs=1e-12)
+            without = theirs["mean_of_13_joints_without_neck_belly"]
+            assert curve["mean_of_grouped_joints"][place] == pytest.approx(without, abs=1e-12)
+            for group, value in theirs["groups"].items():
+                assert curve["groups"][group][place] == pytest.approx(value, abs=1e-12)

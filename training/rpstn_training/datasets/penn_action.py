@@ -5,6 +5,8 @@ arithmetic; two files lack the last box; ten have boxes of no size; `dimensions`
 therefore not used; coordinates are 1-based.
 """
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,19 +216,43 @@ def _track(root: Path, label: Label, report: Report) -> Track:
     if len(pictures) > frames:
         place = f"{len(pictures)} frames but {frames} labels"
         report.defect(pictures[0].parent, place, "more pictures than labels", "the rest is left out")
-    boxes = box_rules.mend(label.boxes, label.joints, label.visible, lambda: image_size(pictures[0]))
+    return _labelled(label, pictures[:frames], lambda: image_size(pictures[0]))
+
+
+def read_without_pictures(root: Path, subset: str, report: Report) -> list[Track]:
+    """As `read`, for scores: the pictures need not be there."""
+    tracks = []
+    for label in read_labels(root, report):
+        if label.subset == subset:
+            folder = Path(root) / "frames" / label.name
+            pictures = [folder / f"{frame:06d}.jpg" for frame in range(1, len(label.joints) + 1)]
+            tracks.append(_labelled(label, pictures, functools.partial(_size_for_score, label, pictures[0])))
+    return tracks
+
+
+def _size_for_score(label: Label, picture: Path) -> tuple[int, int]:
+    """Of a clip that has neither a box nor a visible joint, so it hardly matters."""
+    if picture.is_file():
+        return image_size(picture)
+    far = label.joints.max(axis=(0, 1)) + 1
+    width, height = np.where(np.isfinite(label.stated_size), label.stated_size, far)
+    return max(int(width), 2), max(int(height), 2)
+
+
+def _labelled(label: Label, pictures: list[Path], size: Callable[[], tuple[int, int]]) -> Track:
+    boxes = box_rules.mend(label.boxes, label.joints, label.visible, size)
     return Track(
         name=label.name,
         split=label.subset,
         action=label.action,
-        frames=tuple(pictures[:frames]),
+        frames=tuple(pictures),
         joints=label.joints,
         visible=label.visible,
         labelled=label.labelled,
         boxes=boxes,
         score_boxes=box_rules.for_scoring(label.boxes, boxes),
         video=label.name,
-        image_ids=tuple(range(1, frames + 1)),
+        image_ids=tuple(range(1, len(pictures) + 1)),
     )
 
 

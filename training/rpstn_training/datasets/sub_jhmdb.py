@@ -141,11 +141,24 @@ def read_boxes(path: Path) -> np.ndarray:
     return np.where(columns.any(axis=0)[:, None], boxes, np.nan)
 
 
-def _track(root: Path, action: str, clip: str, subset: str, report: Report) -> Track:
+def read_without_pictures(root: Path, subset: str, split: int, report: Report) -> list[Track]:
+    """As `read`, for scores: a clip's pictures need not be there, then its labels say how many frames it has."""
+    chosen = [(action, clip) for action, clip, which in read_split(root, split) if which == subset]
+    clips = tqdm(chosen, desc="labels", unit="clip", delay=2.0, leave=False)
+    return [_track(root, action, clip, subset, report, needs_pictures=False) for action, clip in clips]
+
+
+def _track(
+    root: Path, action: str, clip: str, subset: str, report: Report, *, needs_pictures: bool = True
+) -> Track:
     joint_file = root / "joint_positions" / action / clip / "joint_positions.mat"
     mask_file = root / "puppet_mask" / action / clip / "puppet_mask.mat"
     joints, boxes = read_joints(joint_file), read_boxes(mask_file)
-    pictures = numbered_files(root / "Rename_Images" / action / clip, 5, ".png")
+    folder = root / "Rename_Images" / action / clip
+    if needs_pictures or folder.is_dir():
+        pictures = numbered_files(folder, 5, ".png")
+    else:
+        pictures = [folder / f"{frame:05d}.png" for frame in range(1, len(joints) + 1)]
     frames = min(len(joints), len(pictures))
     if not len(joints) == len(boxes) == len(pictures):
         place = f"{len(pictures)} frames, {len(joints)} labels, {len(boxes)} masks"

@@ -55,7 +55,13 @@ class PckCounts:
 
 
 def count(
-    predicted: np.ndarray, truth: np.ndarray, mask: np.ndarray, sizes: np.ndarray, gammas: Sequence[float]
+    predicted: np.ndarray,
+    truth: np.ndarray,
+    mask: np.ndarray,
+    sizes: np.ndarray,
+    gammas: Sequence[float],
+    *,
+    missing_misses: bool = False,
 ) -> PckCounts:
     """Counts of one video.
 
@@ -64,6 +70,7 @@ def count(
         mask (bool ndarray[F, K]): joints that count.
         sizes (ndarray[F]): L of each frame, in pixels.
         gammas: thresholds as shares of L.
+        missing_misses: a prediction that is NaN is a miss; otherwise it is an error.
 
     Raises:
         ValueError: shapes differ, or a prediction of a counted joint is not finite.
@@ -77,7 +84,8 @@ def count(
     ):
         if array.shape != shape:
             raise ValueError(f"pck: expected {name} {list(shape)} like truth, got {list(array.shape)}")
-    if not np.isfinite(predicted[mask]).all():
+    refused = np.isinf(predicted) if missing_misses else ~np.isfinite(predicted)
+    if refused[mask].any():
         raise ValueError("pck: expected finite predictions of all counted joints")
     distance = np.linalg.norm(predicted - truth, axis=-1)
     tolerance = np.asarray(gammas, dtype=np.float64)[:, None, None] * sizes[:, None]
@@ -187,17 +195,19 @@ def sweep(
     strict: bool = False,
     joints: str = "visible",
     frames: Sequence[np.ndarray] | None = None,
+    missing_misses: bool = False,
 ) -> tuple[PckResult, ...]:
     """PCK of predictions at several thresholds.
 
     Args:
-        predictions: per track, ndarray[F, K, 2] in pixels of the original image. normaliser: "person" (the
-        annotated box) or "torso". torso: "code", the ends that the compared code uses, or "paper", those
-        its text names; they differ on Penn
+        predictions: per track, ndarray[F, K, 2] in pixels of the original image.
+        normaliser: "person" (the annotated box) or "torso".
+        torso: "code", the ends that the compared code uses, or "paper", those its text names; they differ on Penn
             Action (right shoulder to left hip, left shoulder to right hip).
         strict: with the torso normaliser, leave out frames in which an end of the torso is invisible.
         joints: "visible", the published rule, or "occluded" (labelled but not visible), or "labelled" (both).
         frames: per track, bool ndarray[F] of the frames to score; default all.
+        missing_misses: a prediction that is NaN is a miss; otherwise it is an error.
 
     Returns:
         A PckResult per threshold, in the order of `gammas`.
@@ -223,7 +233,7 @@ def sweep(
             sizes = person_size(track.score_boxes)
         else:
             sizes = torso_size(track.joints, predicted, pair)
-        total = total + count(predicted, track.joints, mask, sizes, gammas)
+        total = total + count(predicted, track.joints, mask, sizes, gammas, missing_misses=missing_misses)
     return results(total, skeleton, _protocol(skeleton, normaliser, pair, strict, joints))
 
 
@@ -237,6 +247,34 @@ def pck(
 ) -> PckResult:
     """PCK at one threshold; `options` are those of `sweep`."""
     return sweep(predictions, tracks, skeleton, gammas=(gamma,), **options)[0]
+
+
+def every_rule(
+    predictions: Sequence[np.ndarray],
+    tracks: Sequence[Track],
+    skeleton: Skeleton,
+    *,
+    gamma: float = 0.2,
+    **options: Any,
+) -> tuple[dict[str, PckResult], dict[str, PckResult]]:
+    """PCK of the visible joints by every normaliser, and of the occluded ones where there are any; `options` are
+    `frames` and `missing_misses` of `sweep`.
+    """
+
+    def by(**rule: Any) -> PckResult:
+        return pck(predictions, tracks, skeleton, gamma=gamma, **rule, **options)
+
+    results = {"person": by(normaliser="person"), "torso": by(normaliser="torso")}
+    if skeleton.torso_paper != skeleton.torso:
+        results["torso, paper's pair"] = by(normaliser="torso", torso="paper")
+    results["torso, strict"] = by(normaliser="torso", strict=True)
+    occluded = {
+        "person": by(normaliser="person", joints="occluded"),
+        "torso": by(normaliser="torso", joints="occluded"),
+    }
+    if not occluded["person"].counted.any():
+        occluded = {}
+    return results, occluded
 
 
 def joint_mask(track: Track, joints: str) -> np.ndarray:
@@ -257,6 +295,19 @@ def _protocol(skeleton: Skeleton, normaliser: str, pair: tuple[int, int], strict
         size = "torso size (" + " to ".join(skeleton.joints[joint].replace("_", " ") for joint in pair) + ")"
         size += ", frames with an invisible end left out" if strict else ""
     return f"{size}, {joints} joints"
+
+
+def curve_to_dict(results: Sequence[PckResult]) -> dict[str, Any]:
+    """The results of a sweep as lists over the thresholds, for JSON; what was never counted is None."""
+    names = ["mean_of_joints", "mean_of_grouped_joints", "mean_of_7_groups", "micro"]
+    return {
+        "protocol": results[0].protocol,
+        "gammas": [result.gamma for result in results],
+        "groups": {
+            name: [_or_none(result.groups[name]) for result in results] for name in results[0].skeleton.groups
+        },
+        **{name: [_or_none(getattr(result, name)) for result in results] for name in names},
+    }
 
 
 def mean_over_splits(splits: Sequence[PckResult]) -> PckResult:
