@@ -1,5 +1,6 @@
 """Evaluation: scores equal a count by hand, and each protocol shows the model what it says."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,3 +159,49 @@ def test_nothing_to_score_is_said(root):
     ]
     with pytest.raises(UserError, match="expected visible joints in the test clips, found none"):
         evaluate(AlwaysTheMiddle(), config, hidden, show_progress=False)
+
+
+def test_the_sweep_holds_both_normalisers_at_ten_thresholds(root):
+    config = config_for(root, "tiled")
+    evaluation = evaluate(AlwaysTheMiddle(), config, load_tracks(config.data, "test"), show_progress=False)
+    plain = evaluation.to_dict()
+    assert set(plain["sweep"]) == {"person", "torso"}
+    for name, curve in plain["sweep"].items():
+        result = evaluation.results[name]
+        assert curve["gammas"] == [tenth / 10 for tenth in range(1, 11)]
+        assert curve["mean_of_joints"][1] == result.mean_of_joints and curve["micro"][1] == result.micro
+        assert curve["groups"] == {
+            group: [one.groups[group] for one in evaluation.curves[name]] for group in result.groups
+        }
+        assert curve["mean_of_joints"] == sorted(curve["mean_of_joints"])
+    assert curve["mean_of_joints"][0] < curve["mean_of_joints"][-1]
+
+
+def test_the_released_protocol_shows_the_released_figure_apart(root):
+    by = {}
+    for protocol in ("tiled", "released"):
+        config = config_for(root, protocol)
+        tracks = load_tracks(config.data, "test")
+        by[protocol] = evaluate(AlwaysTheMiddle(), config, tracks, show_progress=False)
+    assert not by["tiled"].released and "pck_released" not in by["tiled"].text
+    rows = by["released"].to_dict()["pck_released"]
+    assert set(rows) == {"pck_released, person", "pck_released, torso"}
+    assert (
+        "pck_released: what the released evaluator prints for these clips; it is no PCK"
+        in by["released"].text
+    )
+    # Everything in the middle of the crop is wrong for most joints, and right for the released evaluator.
+    assert by["released"].results["person"].mean_of_joints < 0.5
+    assert rows["pck_released, person"]["mean_of_joints"] > 0.9
+
+
+def test_boxes_of_a_detector_have_no_score_unless_it_is_needed(root):
+    config = config_for(root, "tiled")
+    hidden = [
+        replace(track, visible=np.zeros_like(track.visible), labelled=np.zeros_like(track.labelled))
+        for track in load_tracks(config.data, "test")
+    ]
+    evaluation = evaluate(AlwaysTheMiddle(), config, hidden, show_progress=False, need_score=False)
+    assert np.isnan(evaluation.score) and evaluation.to_dict()["score"] is None
+    assert "No joint is labelled in these boxes" in evaluation.text and "Head" not in evaluation.text
+    json.dumps(evaluation.to_dict(), allow_nan=False)

@@ -383,7 +383,7 @@ def test_test_dev_is_a_zip_under_the_servers_name(tmp_path):
         assert archive.namelist() == ["person_keypoints_test-dev2017_rpstn_results.json"]
         (entry,) = json.loads(archive.read(archive.namelist()[0]))
     assert set(entry) == {"image_id", "category_id", "keypoints", "score"} and len(entry["keypoints"]) == 51
-    assert coco.labels(tmp_path, "test", images="test-dev") is None
+    assert coco.labels(tmp_path, subset="test", images="test-dev") is None
     with pytest.raises(UserError, match="expected letters, digits, dots and dashes"):
         coco.write(predictions, tracks, dataset.SKELETON, tmp_path, root=tmp_path, algorithm="../x")
 

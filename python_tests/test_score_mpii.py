@@ -207,11 +207,11 @@ def test_written_predictions_are_one_based_and_in_the_files_order(tmp_path):
 
 
 def test_label_files_by_subset(tmp_path):
-    assert mpii.labels(tmp_path, "test") == tmp_path / "annot/valid.json"
+    assert mpii.labels(tmp_path, subset="test") == tmp_path / "annot/valid.json"
     write_mat(tmp_path / "annot/gt_valid.mat", *truth())
-    assert mpii.labels(tmp_path, "test") == tmp_path / "annot/gt_valid.mat"
-    assert mpii.labels(tmp_path, "train", train="trainval") == tmp_path / "annot/trainval.json"
-    assert mpii.labels(tmp_path, "test", test="test") is None
+    assert mpii.labels(tmp_path, subset="test") == tmp_path / "annot/gt_valid.mat"
+    assert mpii.labels(tmp_path, subset="train", train="trainval") == tmp_path / "annot/trainval.json"
+    assert mpii.labels(tmp_path, subset="test", test="test") is None
 
 
 BROKEN_LABELS = [

@@ -30,7 +30,8 @@ from .errors import UserError
 from .heatmaps import decode
 from .images import normalise
 from .interrupt import ignore_interrupt
-from .metrics.pck import PckResult, format_table, pck
+from .metrics.pck import PckResult, curve_to_dict, every_rule, format_table, sweep
+from .metrics.pck_released import released_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +53,17 @@ class Prediction:
 class Evaluation:
     """Scores by several rules, with the protocol. `results` and `occluded` map a row's name to its PCK.
 
-    `score` is the mean over joints by the configured normaliser, between 0 and 1; it chooses best.pt.
+    `curves` holds PCK at the thresholds of the paper's Fig. 11 by normaliser. `released` holds `pck_released` where
+    the protocol is the released one. `score` is the mean over joints by the configured normaliser, between 0 and 1; it
+    chooses best.pt. It is NaN where no joint is labelled, as in boxes of a detector.
     """
 
     config: dict[str, Any]
     protocol: tuple[str, ...]
     results: Mapping[str, PckResult]
     occluded: Mapping[str, PckResult]
+    curves: Mapping[str, Sequence[PckResult]]
+    released: Mapping[str, PckResult]
     score: float
     predictions: Sequence[Prediction]
 
@@ -71,20 +76,28 @@ class Evaluation:
     @property
     def text(self) -> str:
         """Protocol and tables for people."""
-        parts = ["\n".join(self.protocol), format_table(dict(self.results), "Visible joints")]
+        parts = ["\n".join(self.protocol)]
+        if np.isnan(self.score):
+            return "\n\n".join([*parts, "No joint is labelled in these boxes, so there is no PCK"])
+        parts.append(format_table(dict(self.results), "Visible joints"))
         if self.occluded:
             parts.append(
                 format_table(dict(self.occluded), "Occluded joints (position known, hidden in the image)")
             )
+        if self.released:
+            title = "pck_released: what the released evaluator prints for these clips; it is no PCK"
+            parts.append(format_table(dict(self.released), title))
         return "\n\n".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
         """Scores, protocol, configuration, versions and commit in plain types, for JSON."""
         return {
             "protocol": list(self.protocol),
-            "score": self.score,
+            "score": None if np.isnan(self.score) else self.score,
             "visible": {name: result.to_dict() for name, result in self.results.items()},
             "occluded": {name: result.to_dict() for name, result in self.occluded.items()},
+            "sweep": {name: curve_to_dict(results) for name, results in self.curves.items()},
+            "pck_released": {name: result.to_dict() for name, result in self.released.items()},
             "config": self.config,
             "versions": versions(),
             "text": self.text,
@@ -92,11 +105,17 @@ class Evaluation:
 
 
 def evaluate(
-    model: nn.Module, config: Config, tracks: Sequence[Track], *, show_progress: bool = True
+    model: nn.Module,
+    config: Config,
+    tracks: Sequence[Track],
+    *,
+    show_progress: bool = True,
+    need_score: bool = True,
 ) -> Evaluation:
-    """Predict every track and score it by METRICS of the data set: PCK with both normalisers.
+    """Predict every track and count PCK with both normalisers.
 
-    The model's device is used, and its training mode is put back.
+    The model's device is used, and its training mode is put back. Raises UserError where not one joint is labelled,
+    unless `need_score` is False.
     """
     skeleton = load_skeleton(config.data)
     was_training = model.training
@@ -107,7 +126,7 @@ def evaluate(
         model.train(was_training)
     results, occluded = score(predictions, tracks, skeleton, gamma=config.eval.gamma)
     value = results["person" if config.eval.normaliser == "person" else "torso"].mean_of_joints
-    if np.isnan(value):
+    if np.isnan(value) and need_score:
         raise UserError(
             f"{config.data.root}: expected visible joints in the {config.eval.subset} clips, found none"
         )
@@ -116,6 +135,8 @@ def evaluate(
         protocol=_protocol(config, tracks, predictions),
         results=results,
         occluded=occluded,
+        curves=_curves(predictions, tracks, skeleton),
+        released=_released(predictions, tracks, skeleton) if _is_released(config) else {},
         score=value,
         predictions=predictions,
     )
@@ -127,21 +148,30 @@ def score(
     """PCK of the visible joints by every normaliser, and of the occluded ones where there are any."""
     joints = [prediction.joints for prediction in predictions]
     frames = [prediction.predicted for prediction in predictions]
+    return every_rule(joints, tracks, skeleton, gamma=gamma, frames=frames)
 
-    def by(**rule: Any) -> PckResult:
-        return pck(joints, tracks, skeleton, gamma=gamma, frames=frames, **rule)
 
-    results = {"person": by(normaliser="person"), "torso": by(normaliser="torso")}
-    if skeleton.torso_paper != skeleton.torso:
-        results["torso, paper's pair"] = by(normaliser="torso", torso="paper")
-    results["torso, strict"] = by(normaliser="torso", strict=True)
-    occluded = {
-        "person": by(normaliser="person", joints="occluded"),
-        "torso": by(normaliser="torso", joints="occluded"),
+def _curves(
+    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton
+) -> dict[str, Sequence[PckResult]]:
+    joints = [prediction.joints for prediction in predictions]
+    frames = [prediction.predicted for prediction in predictions]
+    return {
+        normaliser: sweep(joints, tracks, skeleton, normaliser=normaliser, frames=frames)
+        for normaliser in ("person", "torso")
     }
-    if not occluded["person"].counted.any():
-        occluded = {}
-    return results, occluded
+
+
+def _is_released(config: Config) -> bool:
+    """Whether the clips are those that the released evaluator, of two data sets, would take."""
+    return config.eval.protocol == "released" and config.data.name in ("penn_action", "sub_jhmdb")
+
+
+def _released(
+    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton
+) -> dict[str, PckResult]:
+    joints = [prediction.joints for prediction in predictions]
+    return released_rows(joints, [prediction.predicted for prediction in predictions], tracks, skeleton)
 
 
 @torch.inference_mode()
@@ -258,11 +288,22 @@ def _protocol(config: Config, tracks: Sequence[Track], predictions: Sequence[Pre
     }[options.protocol]
     group = {"clip": f"one box for {data.clip_length} frames", "frame": "a box per frame"}[data.box]
     width, height = data.input_size
+    noun = "videos" if data.name in ("penn_action", "sub_jhmdb") else "tracks"
     return (
-        f"Data: {data.name}{split}, {options.subset} subset, {len(tracks)} videos, "
+        f"Data: {data.name}{split}, {options.subset} subset, {len(tracks)} {noun}, "
         f"{scored} of {total} frames scored",
-        f"Protocol {options.protocol}: {way}; ground-truth boxes x {data.box_scale:g}, {group}; "
+        f"Protocol {options.protocol}: {way}; {_boxes(config)} x {data.box_scale:g}, {group}; "
         f"input {width}x{height}; no flip; {config.heatmap.decode} decoding",
         f"Score: PCK@{options.gamma:g} in pixels of the original image, <=; "
         "counts added over all frames of all videos",
     )
+
+
+def _boxes(config: Config) -> str:
+    """Where the boxes of the evaluation come from."""
+    options = config.data.options
+    if options.get("detections") is None or config.eval.subset != "test":
+        return "ground-truth boxes"
+    threshold = options.get("detection_threshold")
+    above = "" if threshold is None else f" scored {threshold:g} or more"
+    return f"detected boxes of {options['detections']}{above}"

@@ -1,10 +1,12 @@
-"""Score trained weights: PCK with both normalisers, visible and occluded joints apart, and the protocol.
+"""Score trained weights: PCK with both normalisers, visible and occluded joints apart, the data set's official
+score, and the protocol.
 
   rpstn eval training/configs/penn_action.yaml --weights runs/penn_action/best.pt --set
   eval.protocol=streaming
 
 Prints the tables and writes them with configuration, versions and commit as JSON, next to the weights or to
---out.
+--out. The predictions lie beside it in the form that the data set's owners want handed in, in a folder called
+as the JSON file with _submission; the official score is that of these files (rpstn score prints it again).
 """
 
 import argparse
@@ -17,6 +19,7 @@ from ..engine import select_device
 from ..errors import UserError
 from ..evaluate import evaluate
 from ..files import write_json
+from ..submission import submit
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.json",
         help="where the scores go (default: eval.json next to the weights)",
     )
+    parser.add_argument(
+        "--nms",
+        choices=("oks", "soft", "none"),
+        default="oks",
+        help="for COCO and custom: how several poses of one person are thinned out (default: oks)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,13 +60,26 @@ def run(args: argparse.Namespace) -> int:
     require_same_model(config, checkpoint)
     device = select_device(config.train.device)
     tracks = load_tracks(config.data, config.eval.subset)
-    evaluation = evaluate(checkpoint.build_model().to(device), config, tracks)
+    evaluation = evaluate(checkpoint.build_model().to(device), config, tracks, need_score=False)
     print(evaluation.text)
     out = args.out or args.weights.with_name("eval.json")
+    submission = submit(
+        evaluation.predictions, tracks, config, out.with_name(f"{out.stem}_submission"), nms=args.nms
+    )
+    if submission.text:
+        print(f"\n{submission.text}")
     write_json(
-        out, {"weights": str(args.weights), "trained_with": checkpoint.versions, **evaluation.to_dict()}
+        out,
+        {
+            "weights": str(args.weights),
+            "trained_with": checkpoint.versions,
+            **evaluation.to_dict(),
+            **submission.to_dict(),
+        },
     )
     print(f"\n{out}")
+    if submission.path is not None:
+        print(submission.path)
     return 0
 
 

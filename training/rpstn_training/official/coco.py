@@ -83,7 +83,7 @@ def write(
     return write_results(results, out / f"{name}.{'zip' if images == 'test-dev' else 'json'}")
 
 
-def labels(root: Path, subset: str, *, images: Literal["val", "test-dev"] = "val") -> Path | None:
+def labels(root: Path, *, subset: str, images: Literal["val", "test-dev"] = "val") -> Path | None:
     """The label file of `subset` that `score` reads, None where only the server has it."""
     if subset == "test" and images == "test-dev":
         return None

@@ -83,7 +83,7 @@ def write(
 
     Without tolerances there is no similarity of poses, so all of them stay.
     """
-    path = labels(root, subset, train=train, test=test)
+    path = labels(root, subset=subset, train=train, test=test)
     file = Fields(path, "", jsonfiles.load(path))
     number = dataset.category_of(file, category).whole("id") if file.has("categories") else 1
     results = results_of(
@@ -98,6 +98,6 @@ def write(
     return write_results(results, out / f"{path.stem}_results.json")
 
 
-def labels(root: Path, subset: str, *, train: str | None = None, test: str | None = None) -> Path:
+def labels(root: Path, *, subset: str, train: str | None = None, test: str | None = None) -> Path:
     """The label file of `subset` that `score` reads."""
     return dataset.label_file(root, subset, train, test)

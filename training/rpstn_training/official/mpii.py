@@ -128,8 +128,8 @@ def write(
 
 def labels(
     root: Path,
-    subset: str,
     *,
+    subset: str,
     train: Literal["train", "trainval"] = "train",
     test: Literal["valid", "test"] = "valid",
 ) -> Path | None:

@@ -1,0 +1,245 @@
+"""`rpstn eval` on each data set: what it writes is what it scores, and it says how."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+from label_files import HEIGHT, WIDTH, body, dump, picture
+from tiny_clips import tiny_config, with_data, write_penn
+
+from rpstn_ext import models
+from rpstn_training import checkpoint as checkpoints
+from rpstn_training import cli
+from rpstn_training.config import STRIDE, Config, ModelConfig, to_dict, to_yaml
+from rpstn_training.datasets import coco, load_skeleton, load_tracks
+from rpstn_training.evaluate import Prediction
+from rpstn_training.official import coco as official_coco
+from rpstn_training.submission import submit
+
+SBL = {"backbone": "resnet18", "width": 8, "channels": 16}
+
+
+def coco_labels(images=(1, 2, 3)) -> dict:
+    return {
+        "images": [{"id": n, "file_name": f"{n:012d}.jpg", "width": WIDTH, "height": HEIGHT} for n in images],
+        "annotations": [
+            {
+                "id": n,
+                "image_id": n,
+                "category_id": 1,
+                "iscrowd": 0,
+                "area": 3000.0,
+                "num_keypoints": 17,
+                "keypoints": body(17, x=20.0 + n),
+                "bbox": [15.0, 12.0, 60.0, 70.0],
+            }
+            for n in images
+        ],
+        "categories": [{"id": 1, "name": "person", "keypoints": list(coco.SKELETON.joints)}],
+    }
+
+
+def write_coco(root: Path) -> Path:
+    values = coco_labels()
+    for folder in ("val2017", "test2017"):
+        for image in values["images"]:
+            picture(root / folder / image["file_name"])
+    dump(root / "annotations/person_keypoints_val2017.json", values)
+    dump(root / "annotations/image_info_test-dev2017.json", {"images": values["images"], "categories": []})
+    boxes = [
+        {"image_id": n, "category_id": 1, "bbox": [15 + d, 12, 60, 70], "score": 0.9 - d / 10}
+        for n in (1, 2, 3)
+        for d in (0, 1)
+    ]
+    dump(root / "boxes.json", boxes)
+    return root
+
+
+def write_own(root: Path) -> Path:
+    values = coco_labels()
+    values["categories"][0] |= {"name": "robot", "sigmas": [0.1] * 17}
+    for image in values["images"]:
+        picture(root / "images" / image["file_name"])
+    dump(root / "val.json", values)
+    return root
+
+
+def write_mpii(root: Path) -> Path:
+    picture(root / "images/a.jpg")
+    joints = [[41.0 + 2 * joint, 21.0 + 3 * joint] for joint in range(16)]
+    one = {"image": "a.jpg", "center": [60.0, 45.0], "scale": 0.3, "joints": joints, "joints_vis": [1] * 16}
+    dump(root / "annot/valid.json", [one, {**one, "center": [62.0, 45.0]}])
+    return root
+
+
+def config_of(name: str, root: Path, **options) -> Config:
+    config = tiny_config(root, root / "run")
+    changes = {"name": name, "options": options, "clip_length": 3 if name == "penn_action" else 1}
+    return replace(with_data(config, **changes), model=ModelConfig(name="sbl", options=dict(SBL)))
+
+
+def perfect(tracks) -> list[Prediction]:
+    return [
+        Prediction(
+            name=track.name,
+            joints=track.joints.copy(),
+            scores=np.full(track.joints.shape[:2], 0.8),
+            predicted=np.ones(len(track), dtype=bool),
+        )
+        for track in tracks
+    ]
+
+
+def run_eval(config: Config, capsys, *arguments: str) -> tuple[str, dict, Path]:
+    """Text, JSON and submission of the command with weights that were never trained."""
+    folder = Path(config.output)
+    skeleton = load_skeleton(config.data)
+    model = models.build("sbl", num_joints=len(skeleton.joints), **SBL)
+    weights = folder / "best.pt"
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoints.save(
+        weights,
+        checkpoints.Checkpoint(
+            config=to_dict(config),
+            skeleton=skeleton,
+            model_name="sbl",
+            model_options=dict(SBL),
+            input_size=config.data.input_size,
+            stride=STRIDE,
+            sigma=config.heatmap.sigma,
+            decode=config.heatmap.decode,
+            model_state=model.state_dict(),
+            epoch=1,
+            step=1,
+            best_score=None,
+            metrics=[],
+        ),
+    )
+    path = folder / "config.yaml"
+    path.write_text(to_yaml(config))
+    capsys.readouterr()
+    assert cli.main(["eval", str(path), "--weights", str(weights), *arguments]) == 0
+    found = json.loads((folder / "eval.json").read_text())
+    return capsys.readouterr().out, found, Path(found["submission"])
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "options", "file", "gt"),
+    [
+        (
+            "coco",
+            write_coco,
+            {},
+            "person_keypoints_val2017_sbl_results.json",
+            "annotations/person_keypoints_val2017.json",
+        ),
+        ("custom", write_own, {"test": "val.json"}, "val_results.json", "val.json"),
+        ("mpii", write_mpii, {}, "pred.mat", "annot/valid.json"),
+    ],
+)
+def test_eval_scores_the_file_it_writes(tmp_path, capsys, name, write, options, file, gt):
+    root = write(tmp_path)
+    text, found, path = run_eval(config_of(name, root, **options), capsys)
+    assert path.name == file and path.parent.name == "eval_submission" and str(path) in text
+    assert "ground-truth boxes x 1.25" in text and "no flip; subpixel decoding" in text
+    assert found["official"]["title"] in text and "Visible joints" in text
+    out = tmp_path / "score.json"
+    arguments = ["--dataset", name, "--gt", str(root / gt), "--pred", str(path), "--out", str(out)]
+    assert cli.main(["score", *arguments]) == 0
+    again = json.loads(out.read_text())
+    assert {key: again[key] for key in found["official"]} == found["official"]
+
+
+def test_penn_action_is_scored_by_pck_and_its_file_says_the_same(tmp_path, capsys):
+    config = config_of("penn_action", write_penn(tmp_path))
+    text, found, path = run_eval(config, capsys)
+    assert path.name == "poses.json" and str(path) in text and found["official"] is None
+    out = tmp_path / "score.json"
+    arguments = ["--dataset", "penn_action", "--gt", str(tmp_path), "--pred", str(path), "--out", str(out)]
+    assert cli.main(["score", *arguments]) == 0
+    details = json.loads(out.read_text())["details"]
+    assert {name: details[name] for name in found["visible"]} == found["visible"]
+    for normaliser, curve in found["sweep"].items():
+        assert curve["gammas"] == [gamma / 10 for gamma in range(1, 11)]
+        assert curve["mean_of_joints"][1] == found["visible"][normaliser]["mean_of_joints"]
+        assert curve["groups"]["Wri"][1] == found["visible"][normaliser]["groups"]["Wri"]
+
+
+def test_detected_boxes_have_no_pck_but_an_official_score(tmp_path, capsys):
+    config = config_of("coco", write_coco(tmp_path), detections="boxes.json", detection_threshold=0.5)
+    text, found, path = run_eval(config, capsys)
+    assert "detected boxes of boxes.json scored 0.5 or more x 1.25" in text
+    assert "No joint is labelled in these boxes" in text and "Visible joints" not in text
+    assert found["score"] is None and found["official"]["main"] is not None
+    assert "OKS 0.9" in text
+    kept = len(json.loads(path.read_text()))
+    _, _, path = run_eval(config, capsys, "--nms", "none")
+    assert len(json.loads(path.read_text())) == 6 >= kept
+
+
+def test_hidden_labels_are_written_and_not_scored(tmp_path, capsys):
+    config = config_of("coco", write_coco(tmp_path), images="test-dev", detections="boxes.json")
+    text, found, path = run_eval(config, capsys)
+    assert path.name == "person_keypoints_test-dev2017_sbl_results.zip" and found["official"] is None
+    assert "only the server has the labels" in text
+
+
+def test_perfect_predictions_score_one_and_a_wrong_one_less(tmp_path):
+    config = config_of("coco", write_coco(tmp_path))
+    tracks = load_tracks(config.data, "test")
+    predictions = perfect(tracks)
+    assert submit(predictions, tracks, config, tmp_path / "a").table.main == pytest.approx(1)
+    predictions[1].joints[0, 3:] += 40
+    submission = submit(predictions, tracks, config, tmp_path / "b")
+    assert submission.table.main < 0.7
+    assert official_coco.score(
+        tmp_path / "annotations/person_keypoints_val2017.json", submission.path
+    ).main == (submission.table.main)
+
+
+def test_boxes_of_one_person_are_thinned_out_by_the_crops_areas(tmp_path):
+    config = config_of("coco", write_coco(tmp_path), detections="boxes.json")
+    tracks = load_tracks(config.data, "test")
+    predictions = [
+        Prediction(
+            name=track.name,
+            joints=np.tile(np.arange(17.0)[:, None] * 3, (1, 2))[None] + track.boxes[0, 0] / 100,
+            scores=np.full((1, 17), 0.5),
+            predicted=np.ones(1, dtype=bool),
+        )
+        for track in tracks
+    ]
+    scores = {}
+    for nms in ("oks", "soft", "none"):
+        path = submit(predictions, tracks, config, tmp_path / nms, nms=nms).path
+        scores[nms] = [entry["score"] for entry in json.loads(path.read_text())]
+    assert scores["oks"] == pytest.approx([0.45] * 3)
+    assert scores["soft"] == scores["none"] == pytest.approx([0.45, 0.4] * 3)
+
+
+def test_joints_without_tolerances_are_written_and_the_reason_said(tmp_path):
+    root = write_own(tmp_path)
+    values = json.loads((root / "val.json").read_text())
+    del values["categories"][0]["sigmas"]
+    values["categories"][0]["keypoints"][0] = "antenna"
+    dump(root / "val.json", values)
+    config = config_of("custom", root, test="val.json")
+    tracks = load_tracks(config.data, "test")
+    submission = submit(perfect(tracks), tracks, config, tmp_path / "out")
+    assert submission.table is None and "give data.options.sigmas" in submission.text
+    assert len(json.loads(submission.path.read_text())) == 3
+    with_sigmas = config_of("custom", root, test="val.json", sigmas=[0.1] * 17)
+    assert submit(perfect(tracks), tracks, with_sigmas, tmp_path / "out").table.main == pytest.approx(1)
+
+
+def test_a_score_that_fails_is_said_and_loses_nothing(tmp_path):
+    config = config_of("mpii", write_mpii(tmp_path))
+    tracks = load_tracks(config.data, "test")
+    scipy.io.savemat(tmp_path / "annot/gt_valid.mat", {"nothing": 1})
+    submission = submit(perfect(tracks), tracks, config, tmp_path / "out")
+    assert submission.table is None and submission.path.is_file()
+    assert "No score: " in submission.text and "gt_valid.mat: expected variables" in submission.text
+    json.dumps(submission.to_dict(), allow_nan=False)
