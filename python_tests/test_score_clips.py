@@ -117,6 +117,24 @@ def test_the_sweep_and_the_released_figure_come_on_demand(penn_files):
     json.dumps(table.to_dict(), allow_nan=False)
 
 
+def test_videos_may_weigh_alike(tmp_path):
+    """Two videos, of 9 frames all right and of 1 frame all wrong: 0.9 by frames, 0.5 by videos."""
+    root = write_penn(tmp_path / "penn", train=0, test=1, frames=9)
+    write_penn(tmp_path / "short", train=1, test=1, frames=1)
+    (tmp_path / "short/labels/0002.mat").rename(root / "labels/0002.mat")
+    (tmp_path / "short/frames/0002").rename(root / "frames/0002")
+    tracks = penn_action.read(root, "test")
+    assert [len(track) for track in tracks] == [9, 1]
+    predictions = noisy(tracks, noise=0.0)
+    predictions[1].joints[:] += 500
+    path = penn.write(predictions, tracks, penn_action.SKELETON, tmp_path / "out", root=root)
+    assert penn.score(root, path).details["person"]["per_joint"][0] == 0.9
+    table = penn.score(root, path, average="videos", sweep=True)
+    assert table.details["person"]["per_joint"][0] == 0.5
+    assert "mean over the videos" in table.text
+    assert table.rows["person, 0.2"] == table.rows["person"]
+
+
 BROKEN = [
     (("images", 1, "id"), 1, "images[1].id: expected a frame of its own, got 1 a second time"),
     (

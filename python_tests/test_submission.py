@@ -184,7 +184,7 @@ def test_hidden_labels_are_written_and_not_scored(tmp_path, capsys):
     config = config_of("coco", write_coco(tmp_path), images="test-dev", detections="boxes.json")
     text, found, path = run_eval(config, capsys)
     assert path.name == "person_keypoints_test-dev2017_sbl_results.zip" and found["official"] is None
-    assert "only the server has the labels" in text
+    assert "there are no labels of this part here" in text
 
 
 def test_perfect_predictions_score_one_and_a_wrong_one_less(tmp_path):

@@ -130,9 +130,10 @@ def evaluate(
         raise UserError(
             f"{config.data.root}: expected visible joints in the {config.eval.subset} clips, found none"
         )
+    protocol = _protocol(config, tracks, predictions)
     return Evaluation(
         config=to_dict(config),
-        protocol=_protocol(config, tracks, predictions),
+        protocol=protocol[:-1] if np.isnan(value) else protocol,
         results=results,
         occluded=occluded,
         curves=_curves(predictions, tracks, skeleton),
@@ -286,6 +287,8 @@ def _protocol(config: Config, tracks: Sequence[Track], predictions: Sequence[Pre
         "streaming": "one after the other, state carried through the video",
         "released": f"one clip of {data.clip_length} per video",
     }[options.protocol]
+    if data.clip_length == 1:
+        way = "every frame by itself"
     group = {"clip": f"one box for {data.clip_length} frames", "frame": "a box per frame"}[data.box]
     width, height = data.input_size
     noun = "videos" if data.name in ("penn_action", "sub_jhmdb") else "tracks"

@@ -90,7 +90,10 @@ def submit(
         return Submission(path=path, table=None, reason=reason, protocol=protocol)
     labels = _labels(module, root, tracks, given)
     if labels is None:
-        reason = "No score: only the server has the labels of this part"
+        reason = (
+            "No score: there are no labels of this part here, those of a test part are the server's; "
+            f"rpstn score --dataset {config.data.name} takes labels from elsewhere"
+        )
         return Submission(path=path, table=None, reason=reason, protocol=protocol)
     try:
         table = module.score(labels, path, **_taken(module.score, given))
@@ -100,7 +103,7 @@ def submit(
 
 
 def _labels(module: ModuleType, root: Path, tracks: Sequence[Track], given: dict[str, Any]) -> Path | None:
-    """What the module's `score` reads as labels; None where they are hidden."""
+    """What the module's `score` reads as labels; None where there are none."""
     if hasattr(module, "labels"):
         return module.labels(root, **_taken(module.labels, given))
     # Sets of videos keep the labels of a part in a folder of its own, named as that of its frames.

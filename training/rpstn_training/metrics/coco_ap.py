@@ -10,13 +10,14 @@ then `oks_nms` or `soft_oks_nms` per picture.
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from tqdm import tqdm
 
 STATS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 MAX_DETECTIONS = 20  # of one picture that count, those with the highest scores
@@ -128,7 +129,8 @@ def keypoint_ap(
         found = truth.loadRes([dict(entry) for entry in results]) if results else _nothing(truth)
         evaluation = COCOeval(truth, found, iouType="keypoints")
         evaluation.params.kpt_oks_sigmas = np.asarray(sigmas, dtype=np.float64)
-        evaluation.evaluate()
+        with _shown(evaluation):
+            evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     thresholds = [f"{threshold:.2f}" for threshold in evaluation.params.iouThrs]
@@ -139,6 +141,25 @@ def keypoint_ap(
         precision={name: _mean_defined(values) for name, values in zip(thresholds, precision)},
         recall={name: _mean_defined(values) for name, values in zip(thresholds, recall)},
     )
+
+
+@contextlib.contextmanager
+def _shown(evaluation: COCOeval) -> Iterator[None]:
+    """A progress bar over the pictures, of which pycocotools asks for similarities once and for matches per area."""
+    parameters = evaluation.params
+    calls = len(parameters.imgIds) * len(parameters.catIds) * (1 + len(parameters.areaRng))
+    with tqdm(total=calls, desc="matching", delay=2.0, leave=False) as bar:
+
+        def counted(method: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*arguments: Any) -> Any:
+                bar.update()
+                return method(*arguments)
+
+            return call
+
+        evaluation.computeOks = counted(evaluation.computeOks)
+        evaluation.evaluateImg = counted(evaluation.evaluateImg)
+        yield
 
 
 def _nothing(truth: COCO) -> COCO:

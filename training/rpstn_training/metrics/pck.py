@@ -326,6 +326,21 @@ def mean_over_splits(splits: Sequence[PckResult]) -> PckResult:
     )
 
 
+def mean_over_videos(videos: Sequence[PckResult]) -> PckResult:
+    """The mean per joint of results of one protocol, of those videos in which a joint was counted."""
+    first = videos[0]
+    per_joint = np.array([one.per_joint for one in videos])
+    return PckResult(
+        gamma=first.gamma,
+        protocol=f"{first.protocol}, mean over videos",
+        per_joint=np.array([_mean(column) for column in per_joint.T]),
+        counted=np.sum([one.counted for one in videos], axis=0),
+        hits=None,
+        micro=_mean(np.array([one.micro for one in videos])),
+        skeleton=first.skeleton,
+    )
+
+
 def format_table(rows: Sequence[PckResult] | dict[str, PckResult], title: str = "") -> str:
     """A text table in percent: Head .. Ank and the means, a line of protocol under it for each row.
 

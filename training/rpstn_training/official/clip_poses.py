@@ -24,11 +24,13 @@ from ..datasets.jsonfiles import Fields
 from ..datasets.records import Skeleton, Track
 from ..errors import UserError
 from ..files import atomic_write
-from ..metrics.pck import PckResult, every_rule, sweep
+from ..metrics.pck import PckResult, every_rule, mean_over_videos, sweep
 from .table import Table
 
 if TYPE_CHECKING:
     from ..evaluate import Prediction
+
+HOW = {"frames": "counts added over all frames of all videos", "videos": "mean over the videos"}
 
 
 def write_poses(
@@ -123,6 +125,13 @@ class Matched:
     predicted: Sequence[np.ndarray]
     notes: tuple[str, ...]
 
+    def apart(self) -> "list[Matched]":
+        """Each track by itself."""
+        return [
+            Matched(tracks=[track], joints=[joints], predicted=[predicted], notes=())
+            for track, joints, predicted in zip(self.tracks, self.joints, self.predicted)
+        ]
+
 
 def match(poses: Poses, tracks: Sequence[Track], missing: Literal["miss", "skip"]) -> Matched:
     """The poses of the tracks' frames. Raises UserError where not one is there."""
@@ -153,9 +162,17 @@ def rows_of(
     *,
     gamma: float,
     missing: Literal["miss", "skip"],
+    average: Literal["frames", "videos"],
     curves: bool,
 ) -> dict[str, PckResult]:
     """PCK by every rule, and with `curves` at the thresholds of Fig. 11 by both normalisers."""
+    if average == "videos":
+        by_video = [
+            rows_of(one, skeleton, gamma=gamma, missing=missing, average="frames", curves=curves)
+            for one in matched.apart()
+        ]
+        names = list(max(by_video, key=len))  # a video without occluded joints lacks their rows
+        return {name: mean_over_videos([rows[name] for rows in by_video if name in rows]) for name in names}
     options: dict[str, Any] = (
         {"missing_misses": True} if missing == "miss" else {"frames": list(matched.predicted)}
     )

@@ -28,6 +28,7 @@ def score(
     sweep: bool = False,
     released: bool = False,
     missing: Literal["miss", "skip"] = "miss",
+    average: Literal["frames", "videos"] = "frames",
 ) -> Table:
     """PCK by every normaliser, of all frames of all videos together.
 
@@ -36,6 +37,7 @@ def score(
         sweep: also the thresholds 0.1 to 1.0 of the paper's Fig. 11.
         released: also `pck_released`, the released evaluator's figure.
         missing: what a frame without a pose is, a "miss", or nothing that counts ("skip").
+        average: add counts over all frames of all videos, or take the mean of the videos' values.
 
     Raises UserError naming file and field of what is not as it should be.
     """
@@ -45,7 +47,9 @@ def score(
     if not tracks:
         raise UserError(f"{gt / 'labels'}: expected labels of {subset} clips, found none")
     matched = clip_poses.match(poses, tracks, missing)
-    rows = clip_poses.rows_of(matched, dataset.SKELETON, gamma=gamma, missing=missing, curves=sweep)
+    rows = clip_poses.rows_of(
+        matched, dataset.SKELETON, gamma=gamma, missing=missing, average=average, curves=sweep
+    )
     if released:
         rows |= released_rows(matched.joints, matched.predicted, tracks, dataset.SKELETON)
     return clip_poses.table_of(
@@ -57,7 +61,7 @@ def score(
             f"Labels: {gt}, {subset} subset, {len(tracks)} videos, {sum(map(len, tracks))} frames",
             f"Poses: {pred}",
             *matched.notes,
-            "Score: distance <= threshold * normaliser in pixels of the original image, counts added over all videos; "
+            f"Score: distance <= threshold * normaliser in pixels of the original image, {clip_poses.HOW[average]}; "
             "Mean: over joints, 7 gr.: over groups, Micro: all hits over all counted",
         ),
     )

@@ -33,6 +33,7 @@ def score(
     sweep: bool = False,
     released: bool = False,
     missing: Literal["miss", "skip"] = "miss",
+    average: Literal["frames", "videos"] = "frames",
 ) -> Table:
     """PCK by every normaliser: of one split, or for a folder of each split and the mean of the three, per joint.
 
@@ -52,7 +53,9 @@ def score(
         if not tracks:
             raise UserError(f"{gt}: expected {subset} clips in split {number}, found none")
         matched = clip_poses.match(poses, tracks, missing)
-        found = clip_poses.rows_of(matched, dataset.SKELETON, gamma=gamma, missing=missing, curves=sweep)
+        found = clip_poses.rows_of(
+            matched, dataset.SKELETON, gamma=gamma, missing=missing, average=average, curves=sweep
+        )
         if released:
             found |= released_rows(matched.joints, matched.predicted, tracks, dataset.SKELETON)
         by_split.append(found)
@@ -65,9 +68,8 @@ def score(
         means = {name: mean_over_splits([found[name] for found in by_split]) for name in by_split[0]}
         rows = {**{f"mean, {name}": result for name, result in means.items()}, **rows}
     protocol.append(
-        "Score: distance <= threshold * normaliser in pixels of the original image, counts added over all videos of a "
-        "split; Mean: over 15 joints, 13 j.: without neck and belly, 7 gr.: over groups, Micro: all hits over all "
-        "counted"
+        f"Score: distance <= threshold * normaliser in pixels of the original image, {clip_poses.HOW[average]}; Mean: "
+        "over 15 joints, 13 j.: without neck and belly, 7 gr.: over groups, Micro: all hits over all counted"
     )
     name = "mean of three splits" if whole else f"split {split}"
     main = "mean, person" if whole else "person"
