@@ -85,8 +85,13 @@ class Evaluation:
                 format_table(dict(self.occluded), "Occluded joints (position known, hidden in the image)")
             )
         if self.released:
-            title = "pck_released: what the released evaluator prints for these clips; it is no PCK"
-            parts.append(format_table(dict(self.released), title))
+            means = [
+                f"{100 * row.mean_of_joints:.1f} by {row.protocol.partition(',')[0]}"
+                for row in self.released.values()
+            ]
+            parts.append(
+                f"pck_released, what the released evaluator prints for these clips and no PCK: {', '.join(means)}"
+            )
         return "\n\n".join(parts)
 
     def to_dict(self) -> dict[str, Any]:
