@@ -1,4 +1,4 @@
-"""Label files in the forms of COCO, PoseTrack2018, MPII and HiEve, written small for the tests of their readers."""
+"""Label files in the forms of the data sets, written small for the tests of their readers and scores."""
 
 import json
 from collections import Counter
@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+import scipy.io
 
 from rpstn_training.datasets import Report
 from rpstn_training.errors import UserError
@@ -56,3 +57,28 @@ def set_at(values: Any, place: Iterable[str | int], value: Any) -> None:
         del values[last]
     else:
         values[last] = value
+
+
+JHMDB_CLIPS = {"a": (1, 2, 2), "b": (2, 1, 2), "c": (2, 2, 1)}  # 1 train, 2 test, in each split
+
+
+def write_jhmdb(root: Path, frames: int = 4) -> Path:
+    """Labels of Sub-JHMDB without pictures: three clips, of which each split trains on one."""
+    rng = np.random.default_rng(0)
+    for clip in JHMDB_CLIPS:
+        joints = rng.uniform(60, 200, (2, 15, frames))
+        mask = np.zeros((240, 320, frames), np.uint8)
+        mask[30:230, 40:240] = 1
+        for folder, name, values in (
+            ("joint_positions", "joint_positions.mat", {"pos_img": joints}),
+            ("puppet_mask", "puppet_mask.mat", {"part_mask": mask}),
+        ):
+            path = root / folder / "catch" / clip / name
+            path.parent.mkdir(parents=True)
+            scipy.io.savemat(path, values)
+    for split in (1, 2, 3):
+        lines = "".join(f"{clip}.avi {flags[split - 1]}\n" for clip, flags in JHMDB_CLIPS.items())
+        path = root / "sub_splits" / f"catch_test_split_{split}.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(lines)
+    return root

@@ -1,12 +1,10 @@
 """Pose files of Penn Action and Sub-JHMDB: their PCK is that of `rpstn eval`, whatever the order of the file."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-import scipy.io
-from label_files import dump, expect_error, set_at
+from label_files import JHMDB_CLIPS, dump, expect_error, set_at, write_jhmdb
 from tiny_clips import write_penn
 
 from rpstn_training.datasets import Report, penn_action, sub_jhmdb
@@ -185,29 +183,6 @@ def test_real_labels_without_pictures(shared):
 
 # Sub-JHMDB.
 
-CLIPS = {"a": (1, 2, 2), "b": (2, 1, 2), "c": (2, 2, 1)}  # 1 train, 2 test, in each split
-
-
-def write_jhmdb(root: Path, frames: int = 4) -> Path:
-    rng = np.random.default_rng(0)
-    for clip in CLIPS:
-        joints = rng.uniform(60, 200, (2, 15, frames))
-        mask = np.zeros((240, 320, frames), np.uint8)
-        mask[30:230, 40:240] = 1
-        for folder, name, values in (
-            ("joint_positions", "joint_positions.mat", {"pos_img": joints}),
-            ("puppet_mask", "puppet_mask.mat", {"part_mask": mask}),
-        ):
-            path = root / folder / "catch" / clip / name
-            path.parent.mkdir(parents=True)
-            scipy.io.savemat(path, values)
-    for split in (1, 2, 3):
-        lines = "".join(f"{clip}.avi {flags[split - 1]}\n" for clip, flags in CLIPS.items())
-        path = root / "sub_splits" / f"catch_test_split_{split}.txt"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(lines)
-    return root
-
 
 @pytest.fixture
 def jhmdb_files(tmp_path):
@@ -216,7 +191,7 @@ def jhmdb_files(tmp_path):
     for split in (1, 2, 3):
         tracks = sub_jhmdb.read_without_pictures(root, "test", split, Report())
         assert [track.name for track in tracks] == [
-            clip for clip, flags in CLIPS.items() if flags[split - 1] == 2
+            clip for clip, flags in JHMDB_CLIPS.items() if flags[split - 1] == 2
         ]
         predictions = noisy(tracks, noise=10.0 * split, seed=split)
         jhmdb.write(predictions, tracks, sub_jhmdb.SKELETON, tmp_path / "out", root=root, split=split)

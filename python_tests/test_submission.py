@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from label_files import HEIGHT, WIDTH, body, dump, picture
+from label_files import HEIGHT, WIDTH, body, dump, picture, write_jhmdb
 from tiny_clips import tiny_config, with_data, write_penn
 
 from rpstn_ext import models
 from rpstn_training import checkpoint as checkpoints
 from rpstn_training import cli
 from rpstn_training.config import STRIDE, Config, ModelConfig, to_dict, to_yaml
-from rpstn_training.datasets import coco, load_skeleton, load_tracks
+from rpstn_training.datasets import Report, coco, load_skeleton, load_tracks, sub_jhmdb
+from rpstn_training.errors import UserError
 from rpstn_training.evaluate import Prediction
 from rpstn_training.official import coco as official_coco
 from rpstn_training.submission import submit
@@ -166,6 +167,25 @@ def test_penn_action_is_scored_by_pck_and_its_file_says_the_same(tmp_path, capsy
         assert curve["gammas"] == [gamma / 10 for gamma in range(1, 11)]
         assert curve["mean_of_joints"][1] == found["visible"][normaliser]["mean_of_joints"]
         assert curve["groups"]["Wri"][1] == found["visible"][normaliser]["groups"]["Wri"]
+
+
+def test_sub_jhmdb_writes_a_file_for_its_split(tmp_path):
+    root = write_jhmdb(tmp_path / "jhmdb")
+    for split in (1, 2, 3):
+        config = with_data(config_of("sub_jhmdb", root), split=split)
+        tracks = sub_jhmdb.read_without_pictures(root, "test", split, Report())
+        submission = submit(perfect(tracks), tracks, config, tmp_path / "out")
+        assert submission.path == tmp_path / "out" / f"split_{split}.json" and submission.table is None
+    arguments = ["--dataset", "sub_jhmdb", "--gt", str(root), "--pred", str(tmp_path / "out")]
+    assert cli.main(["score", *arguments, "--out", str(tmp_path / "score.json")]) == 0
+    assert json.loads((tmp_path / "score.json").read_text())["main"] == 1
+
+
+def test_thinning_out_is_for_those_who_count_several_poses(tmp_path):
+    config = config_of("penn_action", write_penn(tmp_path))
+    tracks = load_tracks(config.data, "test")
+    with pytest.raises(UserError, match="--nms: expected a set scored by COCO's rules, got penn_action"):
+        submit(perfect(tracks), tracks, config, tmp_path / "out", nms="soft")
 
 
 def test_detected_boxes_have_no_pck_but_an_official_score(tmp_path, capsys):

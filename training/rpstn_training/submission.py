@@ -56,15 +56,20 @@ def submit(
     config: Config,
     folder: Path,
     *,
-    nms: str = "oks",
+    nms: str | None = None,
 ) -> Submission:
     """Write the predictions of `tracks` in the official form into `folder`, and score what was written.
 
-    nms: how poses of one person from several boxes are thinned out, for the sets scored by COCO's rules.
+    nms: how poses of one person from several boxes are thinned out, for the sets scored by COCO's rules; "oks" (the
+    default), "soft" or "none".
     """
     module = SCORERS.get(config.data.name)
     if module is None:
         return Submission(path=None, table=None, reason=f"{config.data.name} has no official form")
+    thins_out = "nms" in options_of(module.write)
+    if nms is not None and not thins_out:
+        raise UserError(f"--nms: expected a set scored by COCO's rules, got {config.data.name}; leave it out")
+    nms = nms or "oks"
     root, subset, skeleton = (
         Path(config.data.root).expanduser(),
         config.eval.subset,
@@ -81,7 +86,7 @@ def submit(
         predictions, tracks, skeleton, folder, root=root, **_taken(module.write, given, "root")
     )
     protocol = ()
-    if "nms" in options_of(module.write):
+    if thins_out:
         protocol = (f"Poses: {_NMS[nms if skeleton.sigmas else 'none']}",)
     if config.data.name in _SCORED_BY_PCK:
         return Submission(path=path, table=None, protocol=protocol)

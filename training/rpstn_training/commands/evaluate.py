@@ -49,7 +49,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--nms",
         choices=("oks", "soft", "none"),
-        default="oks",
         help="for COCO and custom: how several poses of one person are thinned out (default: oks)",
     )
 
