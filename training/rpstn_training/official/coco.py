@@ -77,10 +77,10 @@ def write(
     """
     if not re.fullmatch(r"[A-Za-z0-9.-]+", algorithm):
         raise UserError(f"algorithm: expected letters, digits, dots and dashes, got {algorithm!r}")
-    part = {"train": "train2017", "test": f"{images}2017"}[subset]
-    name = f"person_keypoints_{part}_{algorithm}_results"
+    part = "train" if subset == "train" else images
+    ending = "zip" if part == "test-dev" else "json"
     results = results_of(predictions, tracks, skeleton, input_size=input_size, box_scale=box_scale, nms=nms)
-    return write_results(results, out / f"{name}.{'zip' if images == 'test-dev' else 'json'}")
+    return write_results(results, out / f"person_keypoints_{part}2017_{algorithm}_results.{ending}")
 
 
 def labels(root: Path, *, subset: str, images: Literal["val", "test-dev"] = "val") -> Path | None:
