@@ -67,7 +67,41 @@ def test_pictures_and_points_move_together(rotation, flip):
     assert np.abs(np.array(centres) - apply(matrix, marks)).max() < 0.1
 
 
+def exact_warp(image: np.ndarray, matrix: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The bilinear crop in float64, before it is rounded to bytes."""
+    columns, rows = np.meshgrid(np.arange(size[0]), np.arange(size[1]))
+    x, y = np.moveaxis(apply(invert(matrix), np.stack([columns, rows], axis=-1).reshape(-1, 2)), -1, 0)
+    left, top = np.floor(x).astype(int), np.floor(y).astype(int)
+    crop = np.zeros((x.size, 3))
+    for i, across in ((0, 1 - (x - left)), (1, x - left)):
+        for j, down in ((0, 1 - (y - top)), (1, y - top)):
+            u, v = left + i, top + j
+            inside = (u >= 0) & (v >= 0) & (u < image.shape[1]) & (v < image.shape[0])
+            crop[inside] += (across * down)[inside, None] * image[v[inside], u[inside]]
+    return crop.reshape(size[1], size[0], 3)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("rotation", [0.0, 25.0, -130.0])
+@pytest.mark.parametrize("place", [(0, 0), (900, 500), (1700, -150), (1250, 650)])
+def test_crops_are_those_of_an_exact_warp(rotation, flip, place):
+    """In the middle, at the corners and half outside of a large picture; also pixel for pixel, within rounding."""
+    image = np.random.default_rng(1).integers(0, 256, (720, 1280, 3), dtype=np.uint8)
+    image = cv2.GaussianBlur(image, (0, 0), 1.0)
+    matrix = crop_matrix(BOX + np.tile(place, 2) - [30, 10, 30, 10], (96, 64), rotation=rotation, flip=flip)
+    crop, exact = warp(image, matrix, (96, 64)), exact_warp(image, matrix, (96, 64))
+    assert np.abs(crop - exact).max() < 0.51
+    assert (crop != np.rint(exact)).mean() < 2e-3
+    shifted = matrix + [[0, 0, 0.1], [0, 0, 0]]
+    assert place[0] == 1700 or np.abs(crop - exact_warp(image, shifted, (96, 64))).max() > 1
+
+
 def test_outside_the_image_is_black():
+    nothing = crop_matrix(np.array([500.0, 0.0, 520.0, 9.0]), (30, 20))
+    assert (
+        warp(np.full((10, 10, 3), 200, np.uint8), nothing, (30, 20)).tolist()
+        == np.zeros((20, 30, 3)).tolist()
+    )
     image = np.full((10, 10, 3), 200, np.uint8)
     crop = warp(image, crop_matrix(np.array([0.0, 0.0, 9.0, 9.0]), (30, 30), box_scale=2.0), (30, 30))
     assert crop[15, 15].tolist() == [200] * 3 and crop[:5].max() == 0

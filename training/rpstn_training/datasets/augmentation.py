@@ -72,24 +72,22 @@ def _draw_occluder(rng: np.random.Generator) -> Occluder:
     )
 
 
-def recolor(frames: np.ndarray, color: np.ndarray) -> np.ndarray:
-    """Frames uint8 [T, h, w, 3] with `color` [3, 4] applied to each pixel, rounded and clipped to 0..255."""
-    pixels = cv2.transform(frames.reshape(1, -1, 3), color)
-    return pixels.reshape(frames.shape)
+def recolor(image: np.ndarray, color: np.ndarray) -> np.ndarray:
+    """An image uint8 [h, w, 3] with `color` [3, 4] applied to each pixel, rounded and clipped to 0..255."""
+    return cv2.transform(image, color)
 
 
-def occlude(frames: np.ndarray, occluder: Occluder) -> np.ndarray:
-    """Frames uint8 [T, h, w, 3] with the occluder over them, cut off at the border."""
-    covered = frames.copy()
-    times, height, width = frames.shape[:3]
+def occlude(frames: np.ndarray, occluder: Occluder) -> None:
+    """Put the occluder into the frames uint8 [T, 3, h, w] themselves, cut off at the border."""
+    height, width = frames.shape[2:]
     sides = np.array([width, height])
     extent = np.maximum(np.rint(occluder.size * sides), 1).astype(int)
     patch = cv2.resize(occluder.texture, (int(extent[0]), int(extent[1])), interpolation=cv2.INTER_CUBIC)
-    for time in range(times):
+    patch = patch.transpose(2, 0, 1)
+    for time, frame in enumerate(frames):
         corner = np.rint((occluder.centre + time * occluder.drift) * sides - extent / 2).astype(int)
         left, top = np.maximum(corner, 0)
         right, bottom = np.minimum(corner + extent, sides)
         if right > left and bottom > top:
-            part = patch[top - corner[1] : bottom - corner[1], left - corner[0] : right - corner[0]]
-            covered[time, top:bottom, left:right] = part
-    return covered
+            part = patch[:, top - corner[1] : bottom - corner[1], left - corner[0] : right - corner[0]]
+            frame[:, top:bottom, left:right] = part

@@ -103,15 +103,15 @@ class _Clips(Dataset):
                 for box in clip_boxes(track, ids, self.data.box)
             ]
         )
-        crops = [
-            transforms.warp(read_frame(track, i), matrix, size)
-            for i, matrix in zip(ids[real], matrices[real])
-        ]
-        frames = np.stack(crops + crops[-1:] * (length - len(crops)))
-        if draw.color is not None:
-            frames = augment.recolor(frames, draw.color)
+        frames = np.empty((length, 3, size[1], size[0]), np.uint8)
+        for time in range(length):
+            if real[time]:
+                crop = transforms.warp(read_frame(track, ids[time]), matrices[time], size)
+                if draw.color is not None:
+                    crop = augment.recolor(crop, draw.color)
+            cv2.split(crop, list(frames[time]))
         if draw.occluder is not None:
-            frames = augment.occlude(frames, draw.occluder)
+            augment.occlude(frames, draw.occluder)
 
         order = self.skeleton.flip_order() if draw.flip else slice(None)
         joints = transforms.apply(matrices, track.joints[ids][:, order])
@@ -120,7 +120,7 @@ class _Clips(Dataset):
         if track.scored is not None:
             scored &= track.scored[ids]
         return {
-            "frames": torch.from_numpy(np.ascontiguousarray(frames.transpose(0, 3, 1, 2))),
+            "frames": torch.from_numpy(frames),
             "joints": torch.from_numpy(joints.astype(np.float32)),
             "weights": torch.from_numpy((usable & track.visible[ids][:, order]).astype(np.float32)),
             "labelled": torch.from_numpy((usable & track.labelled[ids][:, order]).astype(np.float32)),

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
+from . import png
 
 # A damaged header may claim any size, and the decoder would ask for the memory at once.
 MAX_PIXELS = 1 << 27
@@ -48,17 +49,19 @@ def read_image(path: Path) -> np.ndarray:
         )
     # A JPEG cut off in its last scan decodes to grey rows without complaint in OpenCV 4.
     cut_off = data.startswith(_JPEG_START) and data.find(_JPEG_END, max(data.rfind(_JPEG_SCAN), 0)) < 0
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = None if cut_off or not data else cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    image = png.unpack(data)
+    if image is None and data and not cut_off:
+        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
     if image is None:
         what = "is cut off" if cut_off else "does not decode"
         raise UserError(f"{path}: expected a picture, the file {what} ({len(data)} bytes); copy it again")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return image
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
     """Width and height that the header of a JPEG or PNG claims; None for other or damaged ones."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) >= 24:
+    if data.startswith(png.SIGNATURE) and len(data) >= 24:
         return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     if not data.startswith(_JPEG_START):
         return None
