@@ -8,11 +8,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from rpstn_training.config import HeatmapConfig
 from rpstn_training.datasets import Track, penn_action
 from rpstn_training.datasets.augmentation import Draw, draw, occlude, recolor
 from rpstn_training.datasets.clips import EvalClips, TrainClips, read_image, tiled_starts
 from rpstn_training.datasets.transforms import apply
 from rpstn_training.errors import UserError
+from rpstn_training.heatmaps import encode
 
 SKELETON = penn_action.SKELETON
 PLAIN = SimpleNamespace(rotation=0.0, scale=(1.0, 1.0), flip=0.0, color=0.0, occlusion=0.0)
@@ -186,6 +188,16 @@ def test_samples_are_the_same_whatever_the_workers_and_across_epochs(tracks):
     alone, shared = list(batches(0)), list(batches(2))
     assert len(alone) == 6 and all(map(equal, alone, shared))
     assert not equal(alone[0], alone[3])  # the workers have heard of the new epoch
+
+
+def test_target_maps_are_drawn_where_they_are_asked_for(tracks):
+    plain = TrainClips(tracks, SKELETON, data(), STRONG, seed=1)
+    drawn = TrainClips(tracks, SKELETON, data(), STRONG, seed=1, targets=HeatmapConfig(sigma=1.5))
+    sample = drawn[0]
+    targets = sample.pop("targets")
+    assert equal(sample, plain[0])
+    width, height = data().input_size
+    assert torch.equal(targets, encode(sample["joints"], (height // 4, width // 4), sigma=1.5))
 
 
 def test_an_epoch_goes_round_all_tracks_and_reaches_all_starts(tracks):

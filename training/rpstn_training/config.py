@@ -104,6 +104,17 @@ class HeatmapConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TargetsConfig:
+    """Where the target heat maps come from.
+
+    `on_device` true: from the joints, within the loss on the training device, so that they are never stored; false:
+    built by the workers and sent. Equal to 1e-6.
+    """
+
+    on_device: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LossConfig:
     """Equation 5 of the paper.
 
@@ -184,6 +195,7 @@ class Config:
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     heatmap: HeatmapConfig = field(default_factory=HeatmapConfig)
+    targets: TargetsConfig = field(default_factory=TargetsConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)

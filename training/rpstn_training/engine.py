@@ -11,7 +11,6 @@ workers.
 
 import dataclasses
 import json
-import math
 import sys
 import time
 from bisect import bisect_right
@@ -20,10 +19,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from rpstn_ext import models
@@ -37,9 +34,10 @@ from .datasets.records import Skeleton
 from .errors import UserError
 from .evaluate import clip_heatmaps, evaluate
 from .files import write_json, write_text
-from .heatmaps import decode, encode
-from .interrupt import AfterStep, ignore_interrupt
-from .losses import heatmap_loss
+from .heatmaps import decode
+from .interrupt import AfterStep
+from .loader import Batches
+from .losses import heatmap_loss, joint_loss
 
 # What may differ between the configuration of a checkpoint and the one it is resumed with.
 _FREE_ON_RESUME = (
@@ -97,8 +95,14 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
     device = select_device(config.train.device)
     skeleton = load_skeleton(config.data)
     clips = TrainClips(
-        load_tracks(config.data, "train"), skeleton, config.data, config.augmentation, config.seed
+        load_tracks(config.data, "train"),
+        skeleton,
+        config.data,
+        config.augmentation,
+        config.seed,
+        targets=None if config.targets.on_device else config.heatmap,
     )
+    batches = Batches(clips, config, device)
     eval_tracks = load_tracks(config.data, config.eval.subset)
 
     torch.manual_seed(config.seed)
@@ -126,7 +130,6 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
         save("last.pt")  # a disk that is too small is better known now than after an epoch
         write_text(run / "config.yaml", to_yaml(config))
     _write_metrics(run, progress)
-    batches_per_epoch = math.ceil(len(clips) / config.train.batch_size)
     print(
         f"{run}: {config.model.name} with {sum(p.numel() for p in model.parameters()):,} parameters on "
         f"{device}, {len(clips)} clips of {config.data.clip_length} frames per epoch"
@@ -149,10 +152,9 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             rate = learning_rate(config, epoch)
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            clips.set_epoch(epoch)
             model.train()
             mark = time.monotonic()
-            for batch in _loader(clips, config, epoch, progress.batch, device):
+            for batch in batches.epoch(epoch, progress.batch):
                 arrived = time.monotonic()
                 joints = batch["joints"].to(device, non_blocking=True)
                 weights = batch["weights"].to(device, non_blocking=True)
@@ -160,9 +162,12 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
                     device.type, dtype=torch.bfloat16, enabled=config.train.precision == "bfloat16"
                 ):
                     heatmaps = clip_heatmaps(model, batch["frames"].to(device, non_blocking=True))
-                targets = encode(joints, heatmaps.shape[-2:], sigma=config.heatmap.sigma, stride=STRIDE)
                 counting = weights if config.loss.visibility else batch["labelled"].to(device)
-                loss = heatmap_loss(heatmaps, targets, counting)
+                if config.targets.on_device:
+                    loss = joint_loss(heatmaps, joints, counting, sigma=config.heatmap.sigma, stride=STRIDE)
+                else:
+                    targets = batch["targets"].to(device, non_blocking=True)
+                    loss = heatmap_loss(heatmaps, targets, counting)
                 _require_finite("loss", loss, batch, run, progress)
 
                 optimizer.zero_grad(set_to_none=True)
@@ -191,10 +196,10 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
                 if interrupt.requested:
                     save("last.pt")
                     raise KeyboardInterrupt(_how_to_continue(run, progress))
-                if progress.step == config.train.max_steps and progress.batch < batches_per_epoch:
+                if progress.step == config.train.max_steps and progress.batch < len(batches):
                     break
             done = _reason_to_stop(config, progress)
-            if done and progress.batch < batches_per_epoch:  # the epoch is scored when it is complete
+            if done and progress.batch < len(batches):  # the epoch is scored when it is complete
                 save("last.pt")
                 break
 
@@ -256,24 +261,6 @@ def build_model(config: Config, skeleton: Skeleton) -> nn.Module:
 def learning_rate(config: Config, epoch: int) -> float:
     """The rate of an epoch, counted from 0: multiplied by gamma at every milestone, as MultiStepLR does."""
     return config.train.learning_rate * config.train.gamma ** bisect_right(config.train.milestones, epoch)
-
-
-def _loader(clips: Dataset, config: Config, epoch: int, done: int, device: torch.device) -> DataLoader:
-    """The batches of an epoch in its own random order, without the first `done` ones.
-
-    Workers live for one epoch: the list of batches is handed to them when they start.
-    """
-    order = np.random.default_rng((config.seed, epoch)).permutation(len(clips)).tolist()
-    size = config.train.batch_size
-    batches = [order[first : first + size] for first in range(0, len(order), size)]
-    return DataLoader(
-        clips,
-        batch_sampler=batches[done:],
-        num_workers=min(config.data.workers, len(batches) - done),
-        worker_init_fn=ignore_interrupt,
-        generator=torch.Generator(),  # or the loader would draw from, and move, the global one
-        pin_memory=device.type == "cuda",
-    )
 
 
 class _Board:
@@ -434,7 +421,8 @@ def _share(part: float, whole: float) -> float:
 def _running(progress: Progress) -> str:
     loss = _share(progress.loss, progress.clips)
     pck = 100 * _share(progress.hits, progress.counted)
-    return f"loss {loss:.5f} PCK {pck:.1f} data {100 * _share(progress.waited, progress.seconds):.0f}%"
+    waited = 100 * _share(progress.waited, progress.seconds)
+    return f"loss {loss:.5f} PCK {pck:.1f} waiting for data {waited:.0f}%"
 
 
 def _row(progress: Progress, rate: float) -> dict[str, Any]:
@@ -454,7 +442,7 @@ def _row(progress: Progress, rate: float) -> dict[str, Any]:
 def _line(config: Config, row: Mapping[str, Any], left: float) -> str:
     text = (
         f"epoch {row['epoch']}/{config.train.epochs}  loss {row['loss']:.5f}  PCK {100 * row['pck']:.1f}  "
-        f"{row['clips_per_second']:.1f} clips/s  data {100 * row['data_share']:.0f}%  "
+        f"{row['clips_per_second']:.1f} clips/s  waiting for data {100 * row['data_share']:.0f}%  "
         f"left {tqdm.format_interval(left)}"
     )
     if "score" in row:

@@ -23,13 +23,21 @@ def encode(joints: Tensor, size: tuple[int, int], *, sigma: float, stride: int =
     Returns:
         Tensor[..., K, h, w] in the dtype and on the device of `joints`.
     """
+    down, across = profiles(joints, size, sigma=sigma, stride=stride)
+    return down[..., :, None] * across[..., None, :]
+
+
+def profiles(
+    joints: Tensor, size: tuple[int, int], *, sigma: float, stride: int = 4
+) -> tuple[Tensor, Tensor]:
+    """The factors of the Gaussians of `encode`, along rows [..., K, h] and along columns [..., K, w]."""
     if sigma <= 0:
         raise ValueError(f"encode: expected sigma > 0, got {sigma}")
     rows, columns = (torch.arange(n, dtype=joints.dtype, device=joints.device) for n in size)
     centres = joints / stride
     across = torch.exp(-((columns - centres[..., 0:1]) ** 2) / (2 * sigma**2))
     down = torch.exp(-((rows - centres[..., 1:2]) ** 2) / (2 * sigma**2))
-    return down[..., :, None] * across[..., None, :]
+    return down, across
 
 
 def decode(heatmaps: Tensor, *, stride: int = 4, method: str = "subpixel") -> tuple[Tensor, Tensor]:

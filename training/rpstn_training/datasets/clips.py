@@ -9,6 +9,7 @@ A sample is a dict:
     to_image    float64 [T, 2, 3]     crop -> pixels of the original image
     frame_ids   int64   [T]           positions in `Track.frames`
     scored      bool    [T]           this frame counts in the evaluation: it is labelled, and not seen before
+    targets     float32 [T, K, h/4, w/4]  heat maps, where a training asks for them
     index       int                   position of the track in the list given
     name        str                   name of the track
 
@@ -23,7 +24,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
+from ..config import STRIDE
 from ..errors import UserError
+from ..heatmaps import encode
 from . import augmentation as augment
 from . import boxes as box_rules
 from . import transforms
@@ -31,7 +34,7 @@ from .frames import read_image
 from .records import Skeleton, Track
 
 if TYPE_CHECKING:
-    from ..config import AugmentationConfig, DataConfig
+    from ..config import AugmentationConfig, DataConfig, HeatmapConfig
 
 __all__ = ["EvalClips", "TrainClips", "clip_boxes", "read_image", "tiled_starts"]
 
@@ -138,6 +141,8 @@ class TrainClips(_Clips):
     One clip per track and epoch, or `data.clips_per_epoch`, which goes round the tracks in ever new orders.
     What sample `index` of an epoch is follows from (seed, epoch, index) alone, whatever the number of
     workers and the order of the calls. `set_epoch` reaches workers that live on between epochs.
+
+    targets (HeatmapConfig): how target heat maps are drawn into each sample; None: not at all.
     """
 
     def __init__(
@@ -147,8 +152,10 @@ class TrainClips(_Clips):
         data: "DataConfig",
         augmentation: "AugmentationConfig",
         seed: int,
+        targets: "HeatmapConfig | None" = None,
     ) -> None:
         super().__init__(tracks, skeleton, data)
+        self.targets = targets
         self.augmentation = augmentation
         self.seed = seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -168,7 +175,13 @@ class TrainClips(_Clips):
         rng = self._rng(_CLIP, index)
         legal_starts = max(len(self.tracks[chosen]) - self.data.clip_length, 0) + 1
         start = int(rng.integers(legal_starts))
-        return self._sample(chosen, start, augment.draw(rng, self.augmentation))
+        sample = self._sample(chosen, start, augment.draw(rng, self.augmentation))
+        if self.targets is not None:
+            width, height = (side // STRIDE for side in self.data.input_size)
+            sample["targets"] = encode(
+                sample["joints"], (height, width), sigma=self.targets.sigma, stride=STRIDE
+            )
+        return sample
 
     def _order(self, turn: int) -> np.ndarray:
         """The order of the tracks in round `turn` of the epoch; kept, because drawing it takes milliseconds."""

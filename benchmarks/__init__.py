@@ -1,0 +1,1 @@
+"""Benchmarks, from the repository root: python -m benchmarks.ops, .model, .report."""
