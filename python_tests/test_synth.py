@@ -14,10 +14,11 @@ from rpstn_training.errors import UserError
 from rpstn_training.synth import command, synthesise
 from rpstn_training.synth.actions import Style
 from rpstn_training.synth.body import sample_proportions, solve
-from rpstn_training.synth.clip import JOINTS, make_clip, render
+from rpstn_training.synth.clip import make_clip, render
 from rpstn_training.synth.draw import rasterise
-from rpstn_training.synth.penn_layout import is_test
-from rpstn_training.synth.programs import ACTIONS
+from rpstn_training.synth.layout import TEST_EVERY, is_test
+from rpstn_training.synth.points import JOINTS, POINTS
+from rpstn_training.synth.programs import ACTIONS, PENN_ACTIONS
 
 SIZE = (160, 120)
 STYLE = Style(amplitude=1.0, stance=1.0, lean=0.0, quirk=(0.2, 0.5, 0.8))
@@ -51,15 +52,14 @@ def test_joints_lie_on_the_person_and_sides_are_the_persons_own() -> None:
     hits, visible = 0, 0
     for number, view in enumerate(("front", "back")):
         clip = make_clip(3, number, frames=4, size=SIZE, action="jumping_jacks", view=view, occluders=0)
-        for frame, (_, seen) in enumerate(clip.frames()):
-            drawing = rasterise(clip.shown, frame, SIZE)
-            large = np.round((clip.joints[frame] - drawing.corner + 0.5) * 2 - 0.5).astype(int)
+        joints = clip.people[0].joints
+        for frame, picture in enumerate(clip.frames()):
+            drawing, seen = rasterise(clip.shown(frame), SIZE), picture.visible[0]
+            large = np.round((joints[frame] - drawing.corner + 0.5) * 2 - 0.5).astype(int)
             inside = ((large >= 0) & (large < drawing.index.shape[::-1])).all(1) & seen
             hits += (drawing.index[large[inside, 1], large[inside, 0]] >= 0).sum()
             visible += seen.sum()
-        left, right = (
-            clip.joints[:, JOINTS.index(f"{side}_shoulder"), 0].mean() for side in ("left", "right")
-        )
+        left, right = (joints[:, POINTS.index(f"{side}_shoulder"), 0].mean() for side in ("left", "right"))
         assert (left > right) == (view == "front")  # who faces us has the left arm on our right
     assert visible > 60
     assert hits >= 0.97 * visible
@@ -71,7 +71,9 @@ def test_visibility_says_what_an_occluder_hides() -> None:
     for number in range(12):
         clip = make_clip(5, number, frames=3, size=SIZE, occluders=2)
         pairs = zip(clip.frames(), replace(clip, occluders=()).frames())
-        for joints, ((covered, seen), (bare, seen_bare)) in zip(clip.joints, pairs):
+        for joints, (with_cover, without) in zip(clip.people[0].joints, pairs):
+            covered, bare = with_cover.image, without.image
+            seen, seen_bare = with_cover.visible[0], without.visible[0]
             assert not (seen & ~seen_bare).any()
             difference = cv2.blur(np.abs(covered.astype(float) - bare).max(axis=2), (3, 3))
             x, y = np.clip(np.round(joints).astype(int), 0, np.array(SIZE) - 1).T
@@ -108,20 +110,25 @@ def test_reads_as_penn_action(tmp_path: Path) -> None:
     _, truth = render(clip)
     first = tracks["train"][0]
     assert first.action == truth.action
-    np.testing.assert_allclose(first.joints, truth.joints, atol=1e-9)
-    np.testing.assert_array_equal(first.visible, truth.visible)
-    inside = truth.boxes[:, None, :2] - 1 <= truth.joints
-    inside &= truth.joints <= truth.boxes[:, None, 2:] + 1
-    assert inside.all(-1)[truth.visible].mean() > 0.99
+    joints, visible = truth.joints[:, : len(JOINTS)], truth.visible[:, : len(JOINTS)]
+    assert penn_action.SKELETON.joints == JOINTS
+    np.testing.assert_allclose(first.joints, joints, atol=1e-9)
+    np.testing.assert_array_equal(first.visible, visible)
+    inside = truth.boxes[:, None, :2] - 1 <= joints
+    inside &= joints <= truth.boxes[:, None, 2:] + 1
+    assert inside.all(-1)[visible].mean() > 0.99
 
 
 def test_every_action_is_trained_on_and_held_out() -> None:
-    numbers = range(4 * len(ACTIONS))
-    names = [make_clip(0, number, frames=1, size=(64, 64)).action for number in numbers[: len(ACTIONS)]]
-    assert sorted(names) == sorted(ACTIONS)
-    held_out = {names[number % len(ACTIONS)] for number in numbers if is_test(number)}
-    trained = {names[number % len(ACTIONS)] for number in numbers if not is_test(number)}
-    assert held_out == trained == set(ACTIONS)
+    numbers = range(TEST_EVERY * len(PENN_ACTIONS))
+    names = [
+        make_clip(0, number, frames=1, size=(64, 64)).people[0].action
+        for number in numbers[: len(PENN_ACTIONS)]
+    ]
+    assert sorted(names) == sorted(PENN_ACTIONS)
+    held_out = {names[n % len(names)] for n in numbers if is_test(n, len(numbers))}
+    trained = {names[n % len(names)] for n in numbers if not is_test(n, len(numbers))}
+    assert held_out == trained == set(PENN_ACTIONS)
 
 
 def test_a_second_call_keeps_the_clips_and_other_options_are_refused(
@@ -142,10 +149,10 @@ def test_a_second_call_keeps_the_clips_and_other_options_are_refused(
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(root: Path, number: int, clip: object) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(command.LAYOUTS, "penn_action", full)
+    monkeypatch.setitem(command.LAYOUTS, "penn_action", replace(command.LAYOUTS["penn_action"], write=full))
     with pytest.raises(UserError, match=r"could not be written \(No space left on device\)"):
         synthesise(tmp_path / "clips", clips=2, frames=1, size=(64, 64), workers=1)
     assert not list(tmp_path.iterdir())
@@ -159,7 +166,10 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["--clips", "0"], "--clips: expected 1 to 9999, got 0"),
         (["--frames", "-3"], "--frames: expected 1 to 9999, got -3"),
         (["--seed", "-1"], "--seed: expected 0 to"),
-        (["--dataset", "imagenet"], "--dataset: expected one of penn_action, got imagenet"),
+        (
+            ["--dataset", "imagenet"],
+            "--dataset: expected one of penn_action, got imagenet",
+        ),
     ],
 )
 def test_bad_arguments(

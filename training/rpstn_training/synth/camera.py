@@ -40,10 +40,11 @@ class Camera:
         scale = self.focal / np.maximum(distance, 0.05)
         return np.stack([self.centre[0] + scale * right, self.centre[1] - scale * up], -1), distance
 
-    def shaken(self, points: np.ndarray) -> np.ndarray:
-        """Picture points [F, ..., 2] after the camera's shake."""
-        moved = np.einsum("fij,f...j->f...i", self.shake[..., :2], points)
-        return moved + self.shake[..., 2].reshape(len(self.shake), *(1,) * (points.ndim - 2), 2)
+    def shaken(self, points: np.ndarray, frame: int | None = None) -> np.ndarray:
+        """Picture points [F, ..., 2] after the camera's shake; with `frame` those [1, ..., 2] of that frame alone."""
+        shake = self.shake if frame is None else self.shake[frame : frame + 1]
+        moved = np.einsum("fij,f...j->f...i", shake[..., :2], points)
+        return moved + shake[..., 2].reshape(len(shake), *(1,) * (points.ndim - 2), 2)
 
 
 def sample_camera(
@@ -95,12 +96,12 @@ def sample_camera(
         focal=float(focal),
         centre=np.array([width - 1, tall - 1]) / 2 - focal * (low + high) / 2 + offset,
         turn=turn,
-        shake=_shake(rng, frames, size),
+        shake=shake_of(rng, frames, size),
         view=view,
     )
 
 
-def _shake(rng: np.random.Generator, frames: int, size: tuple[int, int]) -> np.ndarray:
+def shake_of(rng: np.random.Generator, frames: int, size: tuple[int, int]) -> np.ndarray:
     """Matrices [F, 2, 3]: a smooth random walk of translation, rotation and zoom about the picture's middle."""
     strength = rng.choice([0.15, 0.6, 1.0])
     walk = gaussian_filter1d(rng.normal(size=(frames + 40, 4)).cumsum(0), 2.5, axis=0)[20 : 20 + frames]

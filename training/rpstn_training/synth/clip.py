@@ -1,6 +1,6 @@
-"""One clip: a person, an action, a place, and the truth about the joints."""
+"""One clip: people, what they do, a place, and the truth about them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -10,97 +10,157 @@ from .actions import Action, Style
 from .body import SIDES, Figure, Proportions, mirrored, sample_proportions, solve
 from .camera import Camera, sample_camera
 from .draw import SUPERSAMPLING, Drawing, Light, Projected, compose, project, rasterise, sample_light, shadow
-from .mesh import join
-from .person import FOREARM, HEAD, PROP, SHANK, THIGH, TORSO, UPPER_ARM, build, sample_outfit
-from .programs import ACTIONS
+from .mesh import Mesh, join
+from .person import HEAD, PROP, build, sample_outfit
+from .points import DEEPEST, JOINTS, OWN, anatomy
+from .programs import ACTIONS, PENN_ACTIONS
 from .props import PROPS
 from .scene import Backdrop, Occluder, Sensor, sample_backdrop, sample_occluder, sample_sensor
 
 RATE = 15.0  # frames per second
-JOINTS = (
-    "head",
-    *(
-        f"{side}_{joint}"
-        for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-        for side in ("left", "right")
-    ),
-)
-# Parts of the surface that belong to a joint: seen there, they show it.
-_OWN = {"head": ({HEAD}, {HEAD})}
-_OWN["shoulder"] = tuple({TORSO, UPPER_ARM[s]} for s in (0, 1))
-_OWN["elbow"] = tuple({UPPER_ARM[s], FOREARM[s]} for s in (0, 1))
-_OWN["wrist"] = tuple({FOREARM[s]} for s in (0, 1))
-_OWN["hip"] = tuple({TORSO, THIGH[s]} for s in (0, 1))
-_OWN["knee"] = tuple({THIGH[s], SHANK[s]} for s in (0, 1))
-_OWN["ankle"] = tuple({SHANK[s]} for s in (0, 1))
-# A joint lies this deep under the surface that shows it at most, as a share of the height: more, and the
-# surface is the near side of a trunk that hides its far side.
-_DEEPEST = 0.11
 _END = 0.99  # last key pose of an action that is played once
 
 
 @dataclass(frozen=True, kw_only=True)
-class Truth:
-    """What is true of a clip. Pixels of the picture, x right, y down, first pixel centre at 0.
+class Body:
+    """One person in space over F frames. World metres: see `camera.py`.
 
-    `joints` [F, 13, 2] also where hidden or outside; `visible` bool [F, 13]; `boxes` [F, 4] x1, y1, x2, y2 of
-    the whole person's outline, cut at the border.
+    `points` [F, P, 3] are those of `points.POINTS`, `bones` [F, N, 2, 3] lines of thickness `thick` [N] that throw the
+    shadow, `own_quads` the number of quads of the person, which come before those of the props.
     """
 
     action: str
-    view: str
+    height: float
+    mesh: Mesh
+    own_quads: int
+    points: np.ndarray
+    bones: np.ndarray
+    thick: np.ndarray
+
+    def moved(self, turn: np.ndarray, by: np.ndarray) -> "Body":
+        """The same turned by the matrix `turn` [3, 3], then moved by `by` [3]."""
+        mesh = self.mesh
+        return Body(
+            action=self.action,
+            height=self.height,
+            mesh=Mesh(
+                vertices=mesh.vertices @ turn.T + by, quads=mesh.quads, part=mesh.part, colour=mesh.colour
+            ),
+            own_quads=self.own_quads,
+            points=self.points @ turn.T + by,
+            bones=self.bones @ turn.T + by,
+            thick=self.thick,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """What is true of one person of a clip. Pixels of the picture, x right, y down, first pixel centre at 0.
+
+    `joints` [F, P, 2] are `points.POINTS`, also where hidden or outside, `depth` [F, P] their distances in metres.
+    `boxes` [F, 4] x1, y1, x2, y2 of the whole person's outline, cut at the border, and `heads` [F, 4] of the head's,
+    not cut; `outlines` is `boxes` not cut.
+    """
+
+    action: str
+    height: float
     joints: np.ndarray
-    visible: np.ndarray
+    depth: np.ndarray
     boxes: np.ndarray
+    outlines: np.ndarray
+    heads: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """A picture uint8 [H, W, 3] BGR, and what of whom is seen in it: `visible` bool [people, P].
+
+    `who` int [Q] is the person of a quad, -1 of a prop's.
+    """
+
+    image: np.ndarray
+    visible: np.ndarray
+    drawing: Drawing
+    who: np.ndarray
+    cover: np.ndarray
+
+    def mask(self, person: int, *, covered: bool = False) -> np.ndarray:
+        """Where `person` is seen, bool [H, W]; with `covered` also behind things, but not behind other people."""
+        top = np.append(self.who, -1)[self.drawing.index] == person
+        large = top.astype(np.uint8) * 255
+        tall, width = (n // SUPERSAMPLING for n in large.shape)
+        x, y = self.drawing.corner
+        mask = np.zeros(self.cover.shape, bool)
+        mask[y : y + tall, x : x + width] = (
+            cv2.resize(large, (width, tall), interpolation=cv2.INTER_AREA) > 127
+        )
+        return mask if covered else mask & (self.cover <= 127)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """A clip ready to be drawn."""
+    """A clip ready to be drawn. `mesh` is that of all people and their props in world space, `owner` int [Q]."""
 
-    action: str
     size: tuple[int, int]
+    length: int
     camera: Camera
     light: Light
-    shown: Projected
+    mesh: Mesh
+    owner: np.ndarray
+    people: tuple[Person, ...]
     bones: np.ndarray
     thick: np.ndarray
-    joints: np.ndarray
-    depth: np.ndarray
-    height: float
-    boxes: np.ndarray
     backdrop: Backdrop
     occluders: tuple[Occluder, ...]
     sensor: Sensor
     grain_seed: int
 
-    def frames(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pictures uint8 [H, W, 3] BGR, each with the visibility bool [13] of its joints."""
+    def shown(self, number: int) -> Projected:
+        """The surfaces as the camera sees them in one frame."""
+        return project(self.mesh, self.camera, self.light, number)
+
+    def frames(self) -> Iterator[Frame]:
+        """The pictures in order, with what is seen in them."""
         grain = np.random.default_rng(self.grain_seed)
+        who = np.where(self.mesh.part == PROP, -1, self.owner)
         for number, shake in enumerate(self.camera.shake):
             image = self.backdrop.frame(shake, self.size)
             dark = shadow(self.bones[number], self.thick, self.camera, self.light, number, self.size)
             dim = cv2.addWeighted(dark, 0.5, dark, 0.0, 127.0)
             image = cv2.multiply(image, cv2.cvtColor(dim, cv2.COLOR_GRAY2BGR), scale=1 / 255)
-            drawing = rasterise(self.shown, number, self.size)
-            compose(image, drawing, self.shown.colour[number])
+            shown = self.shown(number)
+            drawing = rasterise(shown, self.size)
+            compose(image, drawing, shown.colour)
             cover = np.zeros(self.size[::-1], np.uint8)
             for occluder in self.occluders:
                 mask = occluder.mask(number, shake, self.size)
                 occluder.lay(image, mask, number, shake)
                 cover = np.maximum(cover, mask)
-            yield self.sensor.expose(grain, image), self._visible(number, drawing, cover)
+            visible = [
+                self._visible(number, person, shown, drawing, cover) for person in range(len(self.people))
+            ]
+            yield Frame(
+                image=self.sensor.expose(grain, image),
+                visible=np.array(visible, bool).reshape(len(self.people), len(DEEPEST)),
+                drawing=drawing,
+                who=who,
+                cover=cover,
+            )
 
-    def _visible(self, number: int, drawing: Drawing, cover: np.ndarray) -> np.ndarray:
-        """A joint is visible if it lies in the picture and at most of nine points about it (a hundredth of the
-        person's height apart) nothing hides it. Hidden is a point where an occluder covers more than half,
-        or where the surface on top belongs neither to the joint's limb nor to its neighbour on the body,
-        or lies more than `_DEEPEST` of the height before the joint. Where nothing is drawn, nothing hides.
+    def _visible(
+        self, number: int, person: int, shown: Projected, drawing: Drawing, cover: np.ndarray
+    ) -> np.ndarray:
+        """A point is visible if it lies in the picture and at most of nine points about it (a hundredth of the
+        person's height apart) nothing hides it. Hidden is a point where an occluder covers more than half, or
+        where the surface on top is another person's and nearer, or the person's own but belongs neither to the
+        point's limb nor to its neighbour on the body, or lies more than `DEEPEST` of the height before the
+        point. Where nothing is drawn, nothing hides.
         """
         width, height = self.size
-        joints = self.joints[number]
+        truth = self.people[person]
+        joints, depth = truth.joints[number], truth.depth[number]
         inside = ((joints >= -0.5) & (joints <= np.array([width, height]) - 0.5)).all(1)
-        tall = self.height * self.camera.focal / self.depth[number].mean()
+        tall = truth.height * self.camera.focal / depth[: len(JOINTS)].mean()
         step = np.array([-1.0, 0.0, 1.0]) * max(0.01 * tall, 0.5)
         around = joints[:, None] + np.stack(np.meshgrid(step, step), -1).reshape(1, 9, 2)
 
@@ -112,21 +172,23 @@ class Clip:
         within = ((large >= 0) & (large <= limit)).all(-1)
         large = np.clip(large, 0, limit)
         top = np.where(within, drawing.index[large[..., 1], large[..., 0]], -1)
-        own = _OWN_TABLE[np.arange(len(JOINTS))[:, None], self.shown.part[top]]
-        before = self.depth[number][:, None] - self.shown.distance[number][top]
-        shown = (top < 0) | (own & (before <= _DEEPEST * self.height))
-        return inside & ((shown & ~covered).sum(1) >= 5)
+        own = OWN[np.arange(len(OWN))[:, None], shown.part[top]]
+        before = depth[:, None] - shown.distance[top]
+        free = np.where(
+            self.owner[top] == person, own & (before <= DEEPEST[:, None] * truth.height), before < 0
+        )
+        return inside & ((((top < 0) | free) & ~covered).sum(1) >= 5)
 
 
-def _own_table() -> np.ndarray:
-    table = np.zeros((len(JOINTS), PROP + 1), bool)
-    for row, name in enumerate(JOINTS):
-        side, _, joint = name.rpartition("_")
-        table[row, sorted(_OWN[joint][side == "right"])] = True
-    return table
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What is true of a clip of one person: `joints` [F, P, 2], `visible` bool [F, P], `boxes` [F, 4]."""
 
-
-_OWN_TABLE = _own_table()
+    action: str
+    view: str
+    joints: np.ndarray
+    visible: np.ndarray
+    boxes: np.ndarray
 
 
 def make_clip(
@@ -139,68 +201,93 @@ def make_clip(
     view: str | None = None,
     occluders: int | None = None,
 ) -> Clip:
-    """The clip with `number` (from 0) of the set with `seed`; the same arguments give the same clip.
+    """The clip of one person with `number` (from 0) of the set with `seed`; the same arguments give the same clip.
 
-    `action`, `view` (front, back, left, right) and the number of `occluders` are drawn by lot unless given.
+    `action` (one of Penn Action's), `view` (front, back, left, right) and the number of `occluders` are drawn by
+    lot unless given.
     """
     rng = np.random.default_rng([seed, number])
     chosen = action or _action_of(seed, number)
     program = ACTIONS[chosen]
-    body = sample_proportions(rng)
-    figure, lead = _move(rng, program, body, frames)
-    mesh = build(figure, body, sample_outfit(rng))
-    person_quads = len(mesh.quads)
-    made = [PROPS[name](figure, body, lead, rng) for name in program.props]
-    mesh = join([mesh, *(prop for prop in made if prop is not None)])
-    person_vertices = mesh.quads[:person_quads].max() + 1
+    proportions = sample_proportions(rng)
+    figure, lead = move(rng, program, proportions, frames)
+    body = dress(rng, chosen, figure, proportions, lead)
+    person_vertices = body.mesh.quads[: body.own_quads].max() + 1
 
     weights = (
         tuple(float(view == name) for name in ("front", "back", "left", "right")) if view else program.views
     )
     camera = sample_camera(
         rng,
-        points=mesh.vertices[:, :person_vertices:3],
-        height=body.height,
+        points=body.mesh.vertices[:, :person_vertices:3],
+        height=proportions.height,
         weights=weights,
         spread=program.spread,
         size=size,
         cut=rng.random() < 0.12,
     )
     light = sample_light(rng)
-    shown = project(mesh, camera, light)
-    points = joint_points(figure) @ camera.turn.T
-    flat, depth = camera.project(points)
-    outline = shown.corners[:, :person_quads].reshape(frames, -1, 2)
-    border = np.array(size) - 1
-    boxes = np.concatenate([np.clip(outline.min(1), 0, border), np.clip(outline.max(1), 0, border)], 1)
-    bones, thick = _bones(figure, body)
+    body = body.moved(camera.turn, np.zeros(3))
+    person = truth_of(body, camera, size)
     count = int(rng.choice([0, 1, 2], p=[0.5, 0.33, 0.17])) if occluders is None else occluders
-    return Clip(
-        action=chosen,
+    return assemble(
+        [body],
+        [person],
         size=size,
         camera=camera,
         light=light,
-        shown=shown,
-        bones=bones @ camera.turn.T,
-        thick=thick,
-        joints=camera.shaken(flat),
-        depth=depth,
-        height=body.height,
-        boxes=boxes,
         backdrop=sample_backdrop(rng, camera, size, outdoor=rng.random() < program.outdoor),
-        occluders=tuple(sample_occluder(rng, boxes, frames, size) for _ in range(count)),
+        occluders=tuple(sample_occluder(rng, person.boxes, frames, size) for _ in range(count)),
         sensor=sample_sensor(rng, size),
         grain_seed=int(rng.integers(2**31)),
     )
 
 
+def assemble(
+    bodies: Sequence[Body],
+    people: Sequence[Person],
+    *,
+    size: tuple[int, int],
+    camera: Camera,
+    light: Light,
+    backdrop: Backdrop,
+    occluders: tuple[Occluder, ...],
+    sensor: Sensor,
+    grain_seed: int,
+) -> Clip:
+    """A clip of the people in one surface, so that the nearest is on top wherever they meet."""
+    frames = len(camera.shake)
+    nothing = Mesh(
+        vertices=np.zeros((frames, 0, 3)),
+        quads=np.zeros((0, 4), int),
+        part=np.zeros(0, int),
+        colour=np.zeros((0, 3)),
+    )
+    return Clip(
+        size=size,
+        length=frames,
+        camera=camera,
+        light=light,
+        mesh=join([body.mesh for body in bodies] or [nothing]),
+        owner=np.repeat(np.arange(len(bodies)), [len(body.mesh.quads) for body in bodies]),
+        people=tuple(people),
+        bones=np.concatenate([np.zeros((frames, 0, 2, 3)), *(body.bones for body in bodies)], 1),
+        thick=np.concatenate([np.zeros(0), *(body.thick for body in bodies)]),
+        backdrop=backdrop,
+        occluders=occluders,
+        sensor=sensor,
+        grain_seed=grain_seed,
+    )
+
+
 def _action_of(seed: int, number: int) -> str:
-    """All actions in turn, in an order that depends on the seed."""
-    names = sorted(ACTIONS)
+    """All actions of Penn Action in turn, in an order that depends on the seed."""
+    names = sorted(PENN_ACTIONS)
     return names[np.random.default_rng([seed, 2**31]).permutation(len(names))[number % len(names)]]
 
 
-def _move(rng: np.random.Generator, action: Action, body: Proportions, frames: int) -> tuple[Figure, int]:
+def move(rng: np.random.Generator, action: Action, body: Proportions, frames: int) -> tuple[Figure, int]:
+    """The body over the frames, and which hand leads: 0 left, 1 right."""
     style = Style(
         amplitude=rng.uniform(0.82, 1.08),
         stance=rng.uniform(0.8, 1.2),
@@ -218,10 +305,40 @@ def _move(rng: np.random.Generator, action: Action, body: Proportions, frames: i
     return solve(motion, body), 0 if left_handed else 1
 
 
-def joint_points(figure: Figure) -> np.ndarray:
-    """The 13 joints [F, 13, 3] in the order of `JOINTS`."""
-    pairs = (figure.shoulders, figure.elbows, figure.wrists, figure.hips, figure.knees, figure.ankles)
-    return np.concatenate([figure.head[:, None], *pairs], 1)
+def dress(rng: np.random.Generator, action: str, figure: Figure, body: Proportions, lead: int) -> Body:
+    """Skin, clothes and props about a moving figure."""
+    mesh = build(figure, body, sample_outfit(rng))
+    made = [PROPS[name](figure, body, lead, rng) for name in ACTIONS[action].props]
+    bones, thick = _bones(figure, body)
+    return Body(
+        action=action,
+        height=body.height,
+        mesh=join([mesh, *(prop for prop in made if prop is not None)]),
+        own_quads=len(mesh.quads),
+        points=anatomy(figure, body),
+        bones=bones,
+        thick=thick,
+    )
+
+
+def truth_of(body: Body, camera: Camera, size: tuple[int, int]) -> Person:
+    """What is true of a body in the pictures of `camera`."""
+    own = body.mesh.quads[: body.own_quads]
+    flat, _ = camera.project(body.mesh.vertices[:, : own.max() + 1])
+    flat = camera.shaken(flat)
+    head = np.unique(own[body.mesh.part[: body.own_quads] == HEAD])
+    outlines, heads = (np.concatenate([of.min(1), of.max(1)], 1) for of in (flat, flat[:, head]))
+    border = np.array(size) - 1
+    joints, depth = camera.project(body.points)
+    return Person(
+        action=body.action,
+        height=body.height,
+        joints=camera.shaken(joints),
+        depth=depth,
+        boxes=np.concatenate([np.clip(outlines[:, :2], 0, border), np.clip(outlines[:, 2:], 0, border)], 1),
+        outlines=outlines,
+        heads=heads,
+    )
 
 
 def _bones(figure: Figure, body: Proportions) -> tuple[np.ndarray, np.ndarray]:
@@ -244,18 +361,23 @@ def _bones(figure: Figure, body: Proportions) -> tuple[np.ndarray, np.ndarray]:
     return ends, np.array([share for *_, share in lines]) * body.height
 
 
+def jpeg(image: np.ndarray, quality: int) -> bytes:
+    done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done
+    return data.tobytes()
+
+
 def render(clip: Clip) -> tuple[list[bytes], Truth]:
-    """The frames as JPEG files and the truth of the clip."""
+    """The frames of a clip of one person as JPEG files, and the truth."""
+    (person,) = clip.people
     pictures, visible = [], []
-    for image, seen in clip.frames():
-        done, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, clip.sensor.quality])
-        assert done
-        pictures.append(data.tobytes())
-        visible.append(seen)
+    for frame in clip.frames():
+        pictures.append(jpeg(frame.image, clip.sensor.quality))
+        visible.append(frame.visible[0])
     return pictures, Truth(
-        action=clip.action,
+        action=person.action,
         view=clip.camera.view,
-        joints=clip.joints,
+        joints=person.joints,
         visible=np.stack(visible),
-        boxes=clip.boxes,
+        boxes=person.boxes,
     )

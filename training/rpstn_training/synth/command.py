@@ -5,6 +5,7 @@ same clips.
 """
 
 import argparse
+import importlib
 import json
 import multiprocessing
 import os
@@ -14,6 +15,7 @@ import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 from tqdm import tqdm
@@ -21,10 +23,10 @@ from tqdm import tqdm
 from ..errors import UserError
 from ..files import write_json
 from ..interrupt import ignore_interrupt
-from .clip import Clip, make_clip
-from .penn_layout import write_clip as write_penn_clip
+from . import penn_layout
+from .layout import Layout
 
-LAYOUTS: dict[str, Callable[[Path, int, Clip], None]] = {"penn_action": write_penn_clip}
+LAYOUTS: dict[str, Layout] = {"penn_action": penn_layout.LAYOUT}
 VERSION = 1  # of the generator: another number, other pictures
 _NOTE = "synth.json"
 _SMALLEST, _LARGEST = 64, 4096
@@ -40,7 +42,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--clips", type=int, default=60, help="number of clips, each fourth a test clip (default: 60)"
     )
     parser.add_argument("--seed", type=int, default=0, help="other people and movements (default: 0)")
-    parser.add_argument("--frames", type=int, default=24, help="frames of a clip (default: 24)")
+    parser.add_argument(
+        "--frames",
+        type=int,
+        default=24,
+        help="frames of a clip (default: 24); of sets of single pictures clips x frames are drawn",
+    )
     parser.add_argument("--size", default="320x240", help="WIDTHxHEIGHT of the pictures (default: 320x240)")
     parser.add_argument(
         "--workers", type=int, default=None, help="processes (default: one per processor core)"
@@ -81,8 +88,9 @@ def synthesise(
     """
     if dataset not in LAYOUTS:
         raise UserError(f"--dataset: expected one of {', '.join(LAYOUTS)}, got {dataset}")
+    layout = LAYOUTS[dataset]
     for option, value, low, high in (
-        ("--clips", clips, 1, 9999),
+        ("--clips", clips, layout.fewest, 9999),
         ("--frames", frames, 1, 9999),
         ("--seed", seed, 0, 2**63 - 1),
         ("--size, width", size[0], _SMALLEST, _LARGEST),
@@ -91,6 +99,8 @@ def synthesise(
     ):
         if not low <= value <= high:
             raise UserError(f"{option}: expected {low} to {high}, got {value}")
+    if layout.even and (size[0] % 2 or size[1] % 2):
+        raise UserError(f"--size: expected even numbers for {dataset}'s videos, got {size[0]}x{size[1]}")
     note = {
         "dataset": dataset,
         "clips": clips,
@@ -105,8 +115,14 @@ def synthesise(
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     try:
         temporary.mkdir(parents=True)
-        make = partial(_make, temporary, dataset, seed, frames, size)
-        _in_parallel(make, clips, workers or os.cpu_count() or 1)
+        skeleton = _skeleton(layout.dataset)
+        number, length = (clips * frames, 1) if layout.stills else (clips, frames)
+        make = partial(_make, temporary, dataset, seed, number, length, size, skeleton)
+        parts = _in_parallel(
+            make, number, workers or os.cpu_count() or 1, "picture" if layout.stills else "clip"
+        )
+        if layout.finish is not None:
+            layout.finish(temporary, parts, skeleton)
         write_json(temporary / _NOTE, note)
         if out.is_dir():
             out.rmdir()  # empty, as _is_there found
@@ -115,7 +131,8 @@ def synthesise(
         raise UserError(f"{out}: could not be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    print(f"{out}: {clips} clips of {frames} frames, {size[0]}x{size[1]}")
+    drawn = f"{clips * frames} pictures" if layout.stills else f"{clips} clips of {frames} frames"
+    print(f"{out}: {drawn}, {size[0]}x{size[1]}")
 
 
 def _is_there(out: Path, note: dict) -> bool:
@@ -140,22 +157,36 @@ def _is_there(out: Path, note: dict) -> bool:
     return True
 
 
-def _make(root: Path, dataset: str, seed: int, frames: int, size: tuple[int, int], number: int) -> None:
-    LAYOUTS[dataset](root, number, make_clip(seed, number, frames=frames, size=size))
+def _skeleton(dataset: str | None) -> dict[str, Any]:
+    if dataset is None:
+        return {}
+    return importlib.import_module(f"..datasets.{dataset}", __package__).SKELETON.to_dict()
 
 
-def _in_parallel(make: Callable[[int], None], clips: int, workers: int) -> None:
-    bar = partial(tqdm, total=clips, desc="synthetic clips", unit="clip", dynamic_ncols=True, disable=None)
-    if min(workers, clips) == 1:
-        for number in bar(range(clips)):
-            make(number)
-        return
+def _make(
+    root: Path,
+    dataset: str,
+    seed: int,
+    clips: int,
+    frames: int,
+    size: tuple[int, int],
+    skeleton: dict[str, Any],
+    number: int,
+) -> Any:
+    layout = LAYOUTS[dataset]
+    return layout.write(root, number, clips, layout.make(seed, number, frames=frames, size=size), skeleton)
+
+
+def _in_parallel(make: Callable[[int], Any], number: int, workers: int, unit: str) -> list[Any]:
+    """What `make` returns for 0 .. number - 1, in this order."""
+    bar = partial(tqdm, total=number, desc=f"synthetic {unit}s", unit=unit, dynamic_ncols=True, disable=None)
+    if min(workers, number) == 1:
+        return [make(each) for each in bar(range(number))]
     context = multiprocessing.get_context(
         "spawn"
     )  # forking a process that has run PyTorch's threads is not safe
-    with context.Pool(min(workers, clips), initializer=_start_worker) as pool:
-        for _ in bar(pool.imap_unordered(make, range(clips), chunksize=1)):
-            pass
+    with context.Pool(min(workers, number), initializer=_start_worker) as pool:
+        return list(bar(pool.imap(make, range(number), chunksize=1)))
 
 
 def _start_worker() -> None:

@@ -28,8 +28,8 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Projected:
-    """A mesh as the camera sees it: `corners` [F, Q, 4, 2] pixels, `distance` [F, Q] metres, `facing` bool
-    [F, Q], `colour` uint8 [F, Q, 3] with light.
+    """A mesh as the camera sees it in one frame: `corners` [Q, 4, 2] pixels, `distance` [Q] metres, `facing` bool
+    [Q], `colour` uint8 [Q, 3] with light.
     """
 
     corners: np.ndarray
@@ -58,15 +58,15 @@ def sample_light(rng: np.random.Generator) -> Light:
     )
 
 
-def project(mesh: Mesh, camera: Camera, light: Light) -> Projected:
-    """Where the quads are in the picture, which face the camera, and how bright they are."""
-    world = mesh.vertices @ camera.turn.T
+def project(mesh: Mesh, camera: Camera, light: Light, frame: int) -> Projected:
+    """Where the quads of a mesh in world space are in the picture, which face the camera, and how bright they are."""
+    world = mesh.vertices[frame : frame + 1]
     flat, distance = camera.project(world)
-    flat = camera.shaken(flat)
-    q = world[:, mesh.quads]
-    normal = np.cross(q[:, :, 2] - q[:, :, 0], q[:, :, 3] - q[:, :, 1])
+    flat = camera.shaken(flat, frame)[0]
+    q = world[0, mesh.quads]
+    normal = np.cross(q[:, 2] - q[:, 0], q[:, 3] - q[:, 1])
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-12)
-    centre = q.mean(2)
+    centre = q.mean(1)
     facing = (normal * (camera.position - centre)).sum(-1) > 0
     lamp = np.clip(normal @ light.towards * 0.75 + 0.25, 0, 1)  # a large lamp reaches round the edge
     sky = 0.82 + 0.18 * normal[..., 1]
@@ -74,23 +74,23 @@ def project(mesh: Mesh, camera: Camera, light: Light) -> Projected:
     brightness = (light.ambient * sky + (1.08 - light.ambient) * lamp) * near_floor
     colour = mesh.colour * brightness[..., None] * light.tint
     return Projected(
-        corners=flat[:, mesh.quads],
-        distance=distance[:, mesh.quads].mean(2),
+        corners=flat[mesh.quads],
+        distance=distance[0, mesh.quads].mean(1),
         facing=facing,
         colour=np.clip(colour, 0, 255).astype(np.uint8),
         part=mesh.part,
     )
 
 
-def rasterise(shown: Projected, frame: int, size: tuple[int, int]) -> Drawing:
+def rasterise(shown: Projected, size: tuple[int, int]) -> Drawing:
     """Fill the quads that face the camera, farthest first."""
-    corners = shown.corners[frame]
+    corners = shown.corners
     low, high = corners.min(1), corners.max(1)
-    inside = shown.facing[frame] & (high > -2).all(1) & (low < np.array(size) + 1).all(1)
+    inside = shown.facing & (high > -2).all(1) & (low < np.array(size) + 1).all(1)
     chosen = np.flatnonzero(inside)
     if not len(chosen):
         return Drawing(index=np.full((2, 2), -1, np.int32), corner=np.zeros(2, int))
-    chosen = chosen[np.argsort(-shown.distance[frame, chosen], kind="stable")]
+    chosen = chosen[np.argsort(-shown.distance[chosen], kind="stable")]
     start = np.clip(np.floor(low[chosen].min(0)).astype(int) - 1, 0, None)
     end = np.minimum(np.ceil(high[chosen].max(0)).astype(int) + 2, size)
     width, tall = np.maximum(end - start, 1) * SUPERSAMPLING

@@ -11,6 +11,7 @@ from .mesh import Mesh, chain_rings, join, tube
 TORSO, HEAD = 0, 1
 UPPER_ARM, FOREARM, THIGH, SHANK = (2, 3), (4, 5), (6, 7), (8, 9)
 PROP = 10
+HAIR = 11  # that hangs down; what lies on the head is HEAD
 
 _SKINS = (
     (190, 216, 250),
@@ -170,6 +171,11 @@ _LEG = (
 )
 
 
+# Where things are on the head: share of the way from the chin to the crown, and radians from the front.
+_NOSE, _EYES, _EARS = 0.40, (0.55, 0.42), (0.48, 1.6)
+_NOSE_LENGTH = 0.09  # of the head's length
+
+
 def build(figure: Figure, body: Proportions, outfit: Outfit) -> Mesh:
     """The whole surface of the person over the clip."""
     rng = np.random.default_rng(outfit.seed)
@@ -273,20 +279,39 @@ def _head(figure: Figure, body: Proportions, outfit: Outfit) -> Mesh:
         colour[height > line_of_hair] = hair
     else:
         colour[(height > 0.45) & (height < 0.62) & (turn > 1.9)] = 0.75 * skin + 0.25 * hair
-    colour[(np.abs(height - 0.55) < 0.045) & (np.abs(turn - 0.42) < 0.17)] = (45, 40, 38)  # eyes
-    colour[(np.abs(height - 0.645) < 0.03) & (np.abs(turn - 0.42) < 0.25)] = 0.5 * hair + 0.2 * skin  # brows
+    eyes = (np.abs(height - _EYES[0]) < 0.045) & (np.abs(turn - _EYES[1]) < 0.17)
+    colour[eyes] = (45, 40, 38)
+    colour[(np.abs(height - 0.645) < 0.03) & (np.abs(turn - _EYES[1]) < 0.25)] = (
+        0.5 * hair + 0.2 * skin
+    )  # brows
     colour[(np.abs(height - 0.20) < 0.03) & (turn < 0.35)] = skin * (0.62, 0.58, 0.80)  # mouth
-    colour[(np.abs(height - 0.48) < 0.10) & (np.abs(turn - 1.6) < 0.15)] = 0.85 * skin  # ears
+    colour[(np.abs(height - _EARS[0]) < 0.10) & (np.abs(turn - _EARS[1]) < 0.15)] = 0.85 * skin  # ears
     first = np.broadcast_to(front * (deep * body.head)[None, :, None], centres.shape)
     mesh = tube(
         centres, first, left * (wide * body.head)[None, :, None], segments=segments, part=HEAD, colour=colour
     )
     vertices = mesh.vertices.reshape(len(centres), len(at), segments, 3).copy()
-    nose = np.exp(-(((at - 0.40) / 0.08) ** 2))[None, :, None] * body.head * 0.09
+    nose = np.exp(-(((at - _NOSE) / 0.08) ** 2))[None, :, None] * body.head * _NOSE_LENGTH
     vertices[:, :, 0] += nose * front
     return Mesh(
         vertices=vertices.reshape(mesh.vertices.shape), quads=mesh.quads, part=mesh.part, colour=mesh.colour
     )
+
+
+def face(figure: Figure, body: Proportions) -> np.ndarray:
+    """Nose, left and right eye, left and right ear [F, 5, 3] on the surface of the drawn head, in person space."""
+    front, left = figure.head_frame[:, :, 2], figure.head_frame[:, :, 0]
+    points = []
+    for height, turn, out in (
+        (_NOSE, 0.0, _NOSE_LENGTH),
+        *((_EYES[0], side * _EYES[1], 0.0) for side in (1, -1)),
+        *((_EARS[0], side * _EARS[1], 0.0) for side in (1, -1)),
+    ):
+        wide, deep, shift = (value * body.head for value in _profile(_HEAD, np.array(height)))
+        along = figure.chin + height * (figure.crown - figure.chin)
+        ahead = shift + deep * np.cos(turn) + out * body.head
+        points.append(along + ahead * front + wide * np.sin(turn) * left)
+    return np.stack(points, 1)
 
 
 def _long_hair(figure: Figure, body: Proportions, outfit: Outfit) -> Mesh:
@@ -304,7 +329,7 @@ def _long_hair(figure: Figure, body: Proportions, outfit: Outfit) -> Mesh:
     first = across(np.broadcast_to(back[:, None], along.shape), along)
     size = radius[None, :, None]
     return tube(
-        centres, first * size, np.cross(along, first) * size, segments=10, part=HEAD, colour=outfit.hair
+        centres, first * size, np.cross(along, first) * size, segments=10, part=HAIR, colour=outfit.hair
     )
 
 

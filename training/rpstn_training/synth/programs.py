@@ -1,9 +1,9 @@
-"""Penn Action's 15 actions by the names in its label files."""
+"""All actions by their names: Penn Action's 15 by those in its label files, and what people do every day."""
 
-from . import gym, sport
+from . import everyday, gym, sport
 from .actions import Action
 
-ACTIONS: dict[str, Action] = {
+PENN_ACTIONS: dict[str, Action] = {
     "baseball_pitch": Action(
         program=sport.baseball_pitch, seconds=(1.9, 2.6), views=(2, 1, 2, 2), handed=True, outdoor=0.9
     ),
@@ -69,3 +69,13 @@ ACTIONS: dict[str, Action] = {
         program=sport.tennis_serve, seconds=(1.9, 2.6), props=("racket",), handed=True, outdoor=0.9
     ),
 }
+
+EVERYDAY_ACTIONS: dict[str, Action] = {
+    "jump": Action(program=everyday.jump, seconds=(1.1, 1.6), views=(1, 1, 1, 1)),
+    "pick": Action(program=everyday.pick, seconds=(1.8, 2.8), views=(1, 0.5, 1.5, 1.5), handed=True),
+    "run": Action(program=everyday.run, seconds=(0.62, 0.80), views=(1, 1, 2, 2), outdoor=0.9),
+    "stand": Action(program=everyday.stand_about, seconds=(2.5, 4.5), views=(3, 1, 1, 1), handed=True),
+    "walk": Action(program=everyday.walk, seconds=(0.95, 1.25), views=(1, 1, 2, 2), outdoor=0.7),
+}
+
+ACTIONS = PENN_ACTIONS | EVERYDAY_ACTIONS

@@ -88,12 +88,12 @@ class Backdrop:
 
 
 def sample_backdrop(
-    rng: np.random.Generator, camera: Camera, size: tuple[int, int], *, outdoor: bool
+    rng: np.random.Generator, camera: Camera, size: tuple[int, int], *, outdoor: bool, room: float = 0.0
 ) -> Backdrop:
-    """A room or a place outdoors, in the camera's perspective."""
+    """A room or a place outdoors, in the camera's perspective, `room` metres deeper and wider than for one person."""
     origin = np.ceil(np.array(size) * MARGIN)
     full = tuple(int(n) for n in np.array(size) + 2 * origin)
-    behind = camera.position[2] - rng.uniform(2.0, 5.0) - rng.uniform(4.5, 7.0)
+    behind = camera.position[2] - rng.uniform(2.0, 5.0) - rng.uniform(4.5, 7.0) - room
     deep = camera.position[2] - 0.6
     # Sky or ceiling first.
     top = np.array([230, 200, 160.0]) * rng.uniform(0.7, 1.1) if outdoor else _pale(rng, 120, 225)
@@ -103,7 +103,7 @@ def sample_backdrop(
     if outdoor:
         cloud = np.clip(noise(rng, full, cells=3, octaves=5), 0, 2)[..., None]
         canvas = canvas + cloud * rng.uniform(0, 18)
-        behind = min(behind, camera.position[2] - 16.0)
+        behind = min(behind, camera.position[2] - 16.0 - room)
     canvas = np.clip(canvas, 0, 255).astype(np.uint8, order="C")
 
     def paste(texture: np.ndarray, corners: np.ndarray) -> None:
@@ -128,7 +128,7 @@ def sample_backdrop(
         else rng.choice(["planks", "planks", "squares", "rough", "court"])
     )
     floor = _tiles(rng, str(kind), (640, 640))
-    x0, x1 = middle - 8, middle + 8
+    x0, x1 = middle - 8 - room, middle + 8 + room
     paste(floor, np.array([[x0, 0, behind], [x1, 0, behind], [x1, 0, deep], [x0, 0, deep]]))
     if outdoor:
         _skyline(rng, canvas, camera, behind, origin)
