@@ -168,7 +168,12 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["--seed", "-1"], "--seed: expected 0 to"),
         (
             ["--dataset", "imagenet"],
-            "--dataset: expected one of penn_action, got imagenet",
+            "--dataset: expected one of penn_action, sub_jhmdb, posetrack2018, hieve,",
+        ),
+        (["--dataset", "coco", "--clips", "1"], "--clips: expected 2 to 9999, got 1"),
+        (
+            ["--dataset", "hieve", "--size", "65x64"],
+            "--size: expected even numbers for hieve's videos, got 65x64",
         ),
     ],
 )

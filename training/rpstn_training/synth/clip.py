@@ -85,14 +85,16 @@ class Frame:
     cover: np.ndarray
 
     def mask(self, person: int, *, covered: bool = False) -> np.ndarray:
-        """Where `person` is seen, bool [H, W]; with `covered` also behind things, but not behind other people."""
+        """Pixels more than half of which show `person`, bool [H, W]; with `covered` also what is behind things,
+        but not what is behind other people.
+        """
         top = np.append(self.who, -1)[self.drawing.index] == person
         large = top.astype(np.uint8) * 255
         tall, width = (n // SUPERSAMPLING for n in large.shape)
         x, y = self.drawing.corner
         mask = np.zeros(self.cover.shape, bool)
         mask[y : y + tall, x : x + width] = (
-            cv2.resize(large, (width, tall), interpolation=cv2.INTER_AREA) > 127
+            cv2.resize(large, (width, tall), interpolation=cv2.INTER_AREA) > 128
         )
         return mask if covered else mask & (self.cover <= 127)
 

@@ -23,10 +23,18 @@ from tqdm import tqdm
 from ..errors import UserError
 from ..files import write_json
 from ..interrupt import ignore_interrupt
-from . import penn_layout
+from . import coco_layout, hieve_layout, mpii_layout, penn_layout, posetrack2018_layout, sub_jhmdb_layout
 from .layout import Layout
 
-LAYOUTS: dict[str, Layout] = {"penn_action": penn_layout.LAYOUT}
+LAYOUTS: dict[str, Layout] = {
+    "penn_action": penn_layout.LAYOUT,
+    "sub_jhmdb": sub_jhmdb_layout.LAYOUT,
+    "posetrack2018": posetrack2018_layout.LAYOUT,
+    "hieve": hieve_layout.LAYOUT,
+    "coco": coco_layout.LAYOUT,
+    "mpii": mpii_layout.LAYOUT,
+    "custom": coco_layout.CUSTOM,
+}
 VERSION = 1  # of the generator: another number, other pictures
 _NOTE = "synth.json"
 _SMALLEST, _LARGEST = 64, 4096
