@@ -1,0 +1,88 @@
+// CUDA: checks, memory and the order of the kernels; the arithmetic is in joint_relation.cu.
+
+#include "joint_relation.h"
+
+#include <torch/library.h>
+
+#include "checks.h"
+#include "cuda/relation_tensors.h"
+#include "cuda/stream.h"
+
+namespace rpstn {
+namespace {
+
+using at::Tensor;
+
+JointRelationForward joint_relation_forward_cuda(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
+    const Tensor& bias_o, double scale) {
+  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale);
+  const DeviceScope scope(heatmaps);
+  const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
+  const auto acc = accumulate_dtype(dtype);
+  const auto values = as_maps(heatmaps, dtype);
+  const auto shape = relation_shape(values);
+  auto out = at::empty(values.sizes(), values.options());
+  auto relation = at::empty({shape.samples, shape.joints, shape.joints}, values.options().dtype(acc));
+  if (relation.numel() == 0) return {out, relation};
+  const auto wg = dense(weight_g, acc), bg = dense(bias_g, acc), wo = dense(weight_o, acc), bo = dense(bias_o, acc);
+  const Numbers parts(shape.samples * shape.chunks() * shape.part(), values), folded(shape.samples * shape.part(), values),
+      scratch(fold_scratch(shape), values);
+  const auto of = kernel_dtype(dtype);
+  const auto x = maps_of(values);
+  launch_products(of, shape, x, x, /*same=*/true, {}, parts.data(), scope.stream);
+  launch_fold(of, shape, scale, parts.data(), wg.const_data_ptr(), bg.const_data_ptr(), wo.const_data_ptr(),
+              bo.const_data_ptr(), scratch.data(), relation.mutable_data_ptr(), folded.data(), scope.stream);
+  const Mixture mixture = {nullptr, folded.data(), nullptr, element(folded.data(), shape.matrix(), acc), shape.part()};
+  launch_mix(of, shape, x, {}, mixture, out.mutable_data_ptr(), scope.stream);
+  return {out, relation};
+}
+
+Tensor joint_relation_cuda(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
+    const Tensor& bias_o, double scale) {
+  return std::get<0>(joint_relation_forward_cuda(heatmaps, weight_g, bias_g, weight_o, bias_o, scale));
+}
+
+JointRelationBackward joint_relation_backward_cuda(
+    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& relation, const Tensor& weight_g,
+    const Tensor& bias_g, const Tensor& weight_o, double scale) {
+  const auto dtype = heatmaps.scalar_type();
+  const auto acc = accumulate_dtype(dtype);
+  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_g, scale);
+  check_shape("joint_relation_backward", {"grad_out", grad_out}, heatmaps.sym_sizes());
+  const DeviceScope scope(heatmaps);
+  const auto shape = relation_shape(heatmaps);
+  const int64_t size = shape.matrix(), row = shape.part();
+  auto grad_heatmaps = at::empty(heatmaps.sizes(), heatmaps.options());
+  auto grad_parameters = at::empty({2 * row}, heatmaps.options().dtype(acc));
+  if (shape.samples == 0 || shape.joints == 0) {
+    grad_parameters.zero_();
+  } else {
+    const auto grads = as_maps(grad_out, dtype), values = as_maps(heatmaps, dtype), s = dense(relation, acc);
+    const auto wg = dense(weight_g, acc), bg = dense(bias_g, acc), wo = dense(weight_o, acc);
+    const Numbers parts(shape.samples * shape.chunks() * row, values), folded(shape.samples * 2 * size, values),
+        gradients(shape.samples * 2 * row, values), scratch(fold_backward_scratch(shape), values);
+    const auto of = kernel_dtype(dtype);
+    launch_products(of, shape, maps_of(grads), maps_of(values), /*same=*/false, {}, parts.data(), scope.stream);
+    launch_fold_backward(of, shape, scale, parts.data(), s.const_data_ptr(), wg.const_data_ptr(), bg.const_data_ptr(),
+                         wo.const_data_ptr(), scratch.data(), folded.data(), gradients.data(), scope.stream);
+    const Mixture mixture = {nullptr, folded.data(), element(folded.data(), size, acc), nullptr, 2 * size};
+    launch_mix(of, shape, maps_of(grads), maps_of(values), mixture, grad_heatmaps.mutable_data_ptr(), scope.stream);
+    launch_add_samples(of, shape.samples, 2 * row, gradients.data(), grad_parameters.mutable_data_ptr(), scope.stream);
+  }
+  // Each gradient has memory of its own, as autograd wants of a parameter's first gradient.
+  const auto part = [&](int64_t begin, const Tensor& like) {
+    return grad_parameters.narrow(0, begin, like.numel()).view(like.sizes()).to(like.scalar_type(), false, true);
+  };
+  return {grad_heatmaps, part(0, weight_g), part(size, bias_g), part(row, weight_o), part(row + size, bias_g)};
+}
+
+TORCH_LIBRARY_IMPL(rpstn_ext, RPSTN_CUDA_KEY, m) {
+  m.impl("joint_relation", &joint_relation_cuda);
+  m.impl("joint_relation_forward", &joint_relation_forward_cuda);
+  m.impl("joint_relation_backward", &joint_relation_backward_cuda);
+}
+
+}  // namespace
+}  // namespace rpstn

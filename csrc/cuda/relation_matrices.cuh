@@ -1,0 +1,96 @@
+#pragma once
+
+// The K x K algebra of joint_relation.h by the threads of a block together, matrices row-major and dense in shared or
+// global memory. Each function leaves its results for any thread to read after the next __syncthreads().
+
+#include <cstdint>
+
+#include <cuda_runtime.h>
+
+namespace rpstn {
+
+__device__ inline float exponential(float x) { return expf(x); }
+__device__ inline double exponential(double x) { return exp(x); }
+
+// f(i, j) for every entry, entries shared out among the block's threads.
+template <typename Function>
+__device__ inline void for_entries(int rows, int columns, Function&& f) {
+  for (int entry = threadIdx.x; entry < rows * columns; entry += blockDim.x) f(entry / columns, entry % columns);
+}
+
+// a[i,:] . b[:,j] and its transposed forms: elements of a and b one step apart.
+template <typename acc_t>
+__device__ inline acc_t dot(int count, const acc_t* a, int a_step, const acc_t* b, int b_step, acc_t start = 0) {
+  acc_t total = start;
+  for (int k = 0; k < count; ++k) total += a[k * a_step] * b[k * b_step];
+  return total;
+}
+
+// Weights P of relation S. A thread per row's entry; each finds its row's largest and sum by itself.
+template <typename acc_t>
+__device__ inline void softmax_rows(int joints, const acc_t* relation, acc_t* weights) {
+  for_entries(joints, joints, [&](int i, int j) {
+    const acc_t* row = relation + i * joints;
+    acc_t largest = row[0];
+    for (int k = 1; k < joints; ++k) largest = row[k] > largest ? row[k] : largest;
+    acc_t total = 0;
+    for (int k = 0; k < joints; ++k) total += exponential(row[k] - largest);
+    weights[i * joints + j] = exponential(row[j] - largest) / total;
+  });
+}
+
+// A - I and c from S. scratch: [2, K, K]. Begins where S is seen by all threads.
+template <typename acc_t>
+__device__ inline void fold(
+    int joints, const acc_t* relation, const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o,
+    const acc_t* bias_o, acc_t* scratch, acc_t* mixing, acc_t* offset) {
+  acc_t *weights = scratch, *product = scratch + joints * joints;
+  softmax_rows(joints, relation, weights);
+  __syncthreads();
+  for_entries(joints, joints, [&](int i, int j) {
+    product[i * joints + j] = dot(joints, weight_o + i * joints, 1, weights + j, joints);
+  });
+  __syncthreads();
+  for_entries(joints, joints + 1, [&](int i, int j) {
+    const acc_t* row = product + i * joints;
+    if (j < joints) mixing[i * joints + j] = dot(joints, row, 1, weight_g + j, joints);
+    else offset[i] = dot(joints, row, 1, bias_g, 1, bias_o[i]);
+  });
+}
+
+// A^T - I, Q and the sample's part of the parameters' gradients from S, C and r. scratch: [4, K, K].
+template <typename acc_t>
+__device__ inline void fold_backward(
+    int joints, acc_t scale, const acc_t* relation, const acc_t* products, const acc_t* sums, const acc_t* weight_g,
+    const acc_t* bias_g, const acc_t* weight_o, acc_t* scratch, acc_t* mixing_t, acc_t* through_relation,
+    acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o) {
+  const int size = joints * joints;
+  acc_t *weights = scratch, *mixed = scratch + size, *e = scratch + 2 * size, *dp = scratch + 3 * size;
+  softmax_rows(joints, relation, weights);
+  for_entries(joints, joints, [&](int i, int j) {
+    e[i * joints + j] = dot(joints, products + i * joints, 1, weight_g + j * joints, 1, sums[i] * bias_g[j]);
+  });
+  __syncthreads();
+  for_entries(joints, joints, [&](int i, int j) {
+    mixed[i * joints + j] = dot(joints, weight_o + i * joints, 1, weights + j, joints);  // Wo P
+    dp[i * joints + j] = dot(joints, weight_o + i, joints, e + j, joints);
+    grad_weight_o[i * joints + j] = dot(joints, e + i * joints, 1, weights + j * joints, 1);
+  });
+  __syncthreads();
+  for_entries(joints, joints, [&](int i, int j) {
+    mixing_t[i * joints + j] = dot(joints, mixed + j * joints, 1, weight_g + i, joints);
+    grad_weight_g[i * joints + j] = dot(joints, mixed + i, joints, products + j, joints);
+    const acc_t mean = dot(joints, dp + i * joints, 1, weights + i * joints, 1);
+    e[i * joints + j] = weights[i * joints + j] * (dp[i * joints + j] - mean);  // dS
+    if (j == 0) {
+      grad_bias_g[i] = dot(joints, mixed + i, joints, sums, 1);
+      grad_bias_o[i] = sums[i];
+    }
+  });
+  __syncthreads();
+  for_entries(joints, joints, [&](int i, int j) {
+    through_relation[i * joints + j] = scale * (e[i * joints + j] + e[j * joints + i]);
+  });
+}
+
+}  // namespace rpstn
