@@ -1,0 +1,151 @@
+// CUDA: checks, memory and the order of the kernels. In training the heat maps are read twice, before and after the
+// batch's statistics are known.
+
+#include "joint_relation_norm.h"
+
+#include <algorithm>
+
+#include <torch/library.h>
+
+#include "checks.h"
+#include "cuda/joint_relation_norm.cuh"
+#include "cuda/relation_tensors.h"
+#include "cuda/stream.h"
+
+namespace rpstn {
+namespace {
+
+using at::Tensor;
+
+struct Parameters {
+  Tensor weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias;  // dense, in the type of the sums
+
+  NormParameters raw() const {
+    return {weight_g.const_data_ptr(), bias_g.const_data_ptr(),      weight_o.const_data_ptr(),
+            bias_o.const_data_ptr(),   norm_weight.const_data_ptr(), norm_bias.const_data_ptr()};
+  }
+};
+
+// Memory of the batch's statistics.
+struct Batch {
+  Tensor exact, gain;
+
+  Batch(int64_t joints, const Tensor& like)
+      : exact(at::empty({3 * joints}, like.options().dtype(at::kDouble))),
+        gain(at::empty({joints}, like.options().dtype(accumulate_dtype(like.scalar_type())))) {}
+  NormBatch raw(const Tensor& mean, const Tensor& var) const {
+    return {mean.mutable_data_ptr(), var.mutable_data_ptr(), exact.mutable_data_ptr<double>(), gain.mutable_data_ptr()};
+  }
+};
+
+Tensor doubles(int64_t count, const Tensor& like) { return at::empty({count}, like.options().dtype(at::kDouble)); }
+
+JointRelationNormForward joint_relation_norm_forward_cuda(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
+    const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
+    const Tensor& running_var, bool training, double eps, double scale) {
+  check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean,
+                            running_var, training, eps, scale);
+  const DeviceScope scope(heatmaps);
+  const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
+  const auto acc = accumulate_dtype(dtype);
+  const auto values = as_maps(heatmaps, dtype);
+  const auto shape = relation_shape(values);
+  auto out = at::empty(values.sizes(), values.options());
+  auto moments = at::empty({shape.samples, shape.joints, shape.joints + 2}, values.options().dtype(acc));
+  auto mean = dense(running_mean, acc).clone(), var = dense(running_var, acc).clone();
+  if (values.numel() == 0) return {out, moments.zero_(), mean, var};
+  const Parameters parameters = {dense(weight_g, acc), dense(bias_g, acc),      dense(weight_o, acc),
+                                 dense(bias_o, acc),   dense(norm_weight, acc), dense(norm_bias, acc)};
+  const Numbers parts(shape.samples * shape.chunks() * shape.part(), values), folded(shape.samples * shape.part(), values),
+      scratch(norm_fold_scratch(shape), values);
+  const Tensor sums_memory = doubles(shape.samples * 3 * shape.joints, values);
+  auto* sums = sums_memory.mutable_data_ptr<double>();
+  const Batch batch_memory(shape.joints, values);
+  const auto batch = batch_memory.raw(mean, var);
+  const auto of = kernel_dtype(dtype);
+  const auto x = maps_of(values);
+  const int64_t width = shape.joints + 2;
+  const Shift centre = {training ? element(moments.mutable_data_ptr(), shape.joints + 1, acc) : nullptr,
+                        shape.joints * width, width};
+  launch_centre(of, shape, x, training, moments.mutable_data_ptr(), scope.stream);
+  launch_products(of, shape, x, x, /*same=*/true, centre, parts.data(), scope.stream);
+  launch_norm_fold(of, shape, scale, parameters.raw(), parts.data(), scratch.data(), moments.mutable_data_ptr(),
+                   folded.data(), sums, scope.stream);
+  launch_norm_statistics(of, shape, training, eps, parameters.raw(), sums, batch, scope.stream);
+  launch_normalise(of, shape, parameters.raw(), batch, folded.data(), scope.stream);
+  const Mixture mixture = {batch.gain, folded.data(), nullptr, element(folded.data(), shape.matrix(), acc), shape.part()};
+  launch_mix(of, shape, x, {}, mixture, out.mutable_data_ptr(), scope.stream);
+  return {out, moments, mean, var};
+}
+
+JointRelationNormBackward joint_relation_norm_backward_cuda(
+    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
+    const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
+    const Tensor& norm_weight, bool training, double eps, double scale) {
+  const auto dtype = heatmaps.scalar_type();
+  const auto acc = accumulate_dtype(dtype);
+  check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_weight, mean, var,
+                            training, eps, scale);
+  check_shape("joint_relation_norm_backward", {"grad_out", grad_out}, heatmaps.sym_sizes());
+  const DeviceScope scope(heatmaps);
+  const auto shape = relation_shape(heatmaps);
+  const int64_t joints = shape.joints, size = shape.matrix(), row = shape.part();
+  auto grad_heatmaps = at::empty(heatmaps.sizes(), heatmaps.options());
+  auto grad_parameters = at::empty({2 * row + 2 * joints}, heatmaps.options().dtype(acc));
+  if (heatmaps.numel() == 0) {
+    grad_parameters.zero_();
+  } else {
+    const auto grads = as_maps(grad_out, dtype), values = as_maps(heatmaps, dtype), kept = dense(moments, acc);
+    const auto mu = dense(mean, acc), variance = dense(var, acc);
+    const Parameters parameters = {dense(weight_g, acc), dense(bias_g, acc),      dense(weight_o, acc),
+                                   dense(bias_o, acc),   dense(norm_weight, acc), dense(norm_weight, acc)};
+    const Numbers parts(shape.samples * shape.chunks() * row, values), products(shape.samples * size, values),
+        folded(shape.samples * row, values), mixing(shape.samples * (2 * size + joints), values),
+        gradients(shape.samples * 2 * row, values),
+        scratch(std::max(norm_fold_scratch(shape), norm_fold_backward_scratch(shape)), values);
+    const Tensor sums = doubles(shape.samples * 3 * joints, values), of_t = doubles(shape.samples * 2 * joints, values),
+                 batch_gradients = doubles(3 * joints, values);
+    const NormGradientWork work = {products.data(), folded.data(), sums.mutable_data_ptr<double>(),
+                                   of_t.mutable_data_ptr<double>(), batch_gradients.mutable_data_ptr<double>()};
+    const Batch batch_memory(joints, values);
+    const auto batch = batch_memory.raw(mu, variance);
+    const auto of = kernel_dtype(dtype);
+    const auto raw = parameters.raw();
+    const auto x = maps_of(values), d = maps_of(grads);
+    const int64_t width = joints + 2;
+    const void* centres = element(const_cast<void*>(kept.const_data_ptr()), joints + 1, acc);
+    const Shift centre = {training ? centres : nullptr, joints * width, width};
+    auto* grad_norm = element(grad_parameters.mutable_data_ptr(), 2 * row, acc);
+    launch_norm_statistics(of, shape, /*training=*/false, eps, raw, nullptr, batch, scope.stream);
+    launch_products(of, shape, d, x, /*same=*/false, centre, parts.data(), scope.stream);
+    launch_norm_gradient_sums(of, shape, scale, raw, parts.data(), kept.const_data_ptr(), batch, scratch.data(), work,
+                              scope.stream);
+    launch_norm_batch_gradients(of, shape, training, batch, work, grad_norm, scope.stream);
+    launch_norm_fold_backward(of, shape, scale, raw, kept.const_data_ptr(), batch, work, scratch.data(), mixing.data(),
+                              gradients.data(), scope.stream);
+    const Mixture mixture = {batch.gain, mixing.data(), element(mixing.data(), size, acc),
+                             element(mixing.data(), 2 * size, acc), 2 * size + joints};
+    launch_mix(of, shape, d, x, mixture, grad_heatmaps.mutable_data_ptr(), scope.stream);
+    launch_add_samples(of, shape.samples, 2 * row, gradients.data(), grad_parameters.mutable_data_ptr(), scope.stream);
+  }
+  // Each gradient has memory of its own, as autograd wants of a parameter's first gradient.
+  const auto part = [&](int64_t begin, const Tensor& like) {
+    return grad_parameters.narrow(0, begin, like.numel()).view(like.sizes()).to(like.scalar_type(), false, true);
+  };
+  return {grad_heatmaps,
+          part(0, weight_g),
+          part(size, bias_g),
+          part(row, weight_o),
+          part(row + size, bias_o),
+          part(2 * row, norm_weight),
+          part(2 * row + joints, norm_weight)};
+}
+
+TORCH_LIBRARY_IMPL(rpstn_ext, RPSTN_CUDA_KEY, m) {
+  m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_cuda);
+  m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_cuda);
+}
+
+}  // namespace
+}  // namespace rpstn
