@@ -26,10 +26,14 @@ JointRelationForward joint_relation_forward_cuda(
   auto relation = at::empty({shape.samples, shape.joints, shape.joints}, values.options().dtype(acc));
   if (relation.numel() == 0) return {out, relation};
   const auto wg = dense(weight_g, acc), bg = dense(bias_g, acc), wo = dense(weight_o, acc), bo = dense(bias_o, acc);
-  const Numbers parts(shape.samples * shape.chunks() * shape.part(), values), folded(shape.samples * shape.part(), values),
-      scratch(fold_scratch(shape), values);
   const auto of = kernel_dtype(dtype);
   const auto x = maps_of(values);
+  if (launch_one_read_forward(of, shape, scale, x, wg.const_data_ptr(), bg.const_data_ptr(), wo.const_data_ptr(),
+                              bo.const_data_ptr(), relation.mutable_data_ptr(), out.mutable_data_ptr(), scope.stream)) {
+    return {out, relation};
+  }
+  const Numbers parts(shape.samples * shape.chunks() * shape.part(), values), folded(shape.samples * shape.part(), values),
+      scratch(fold_scratch(shape), values);
   launch_products(of, shape, x, x, /*same=*/true, {}, parts.data(), scope.stream);
   launch_fold(of, shape, scale, parts.data(), wg.const_data_ptr(), bg.const_data_ptr(), wo.const_data_ptr(),
               bo.const_data_ptr(), scratch.data(), relation.mutable_data_ptr(), folded.data(), scope.stream);
@@ -61,14 +65,21 @@ JointRelationBackward joint_relation_backward_cuda(
   } else {
     const auto grads = as_maps(grad_out, dtype), values = as_maps(heatmaps, dtype), s = dense(relation, acc);
     const auto wg = dense(weight_g, acc), bg = dense(bias_g, acc), wo = dense(weight_o, acc);
-    const Numbers parts(shape.samples * shape.chunks() * row, values), folded(shape.samples * 2 * size, values),
-        gradients(shape.samples * 2 * row, values), scratch(fold_backward_scratch(shape), values);
+    const Numbers gradients(shape.samples * 2 * row, values);
     const auto of = kernel_dtype(dtype);
-    launch_products(of, shape, maps_of(grads), maps_of(values), /*same=*/false, {}, parts.data(), scope.stream);
-    launch_fold_backward(of, shape, scale, parts.data(), s.const_data_ptr(), wg.const_data_ptr(), bg.const_data_ptr(),
-                         wo.const_data_ptr(), scratch.data(), folded.data(), gradients.data(), scope.stream);
-    const Mixture mixture = {nullptr, folded.data(), element(folded.data(), size, acc), nullptr, 2 * size};
-    launch_mix(of, shape, maps_of(grads), maps_of(values), mixture, grad_heatmaps.mutable_data_ptr(), scope.stream);
+    const auto d = maps_of(grads), x = maps_of(values);
+    const bool done = launch_one_read_backward(
+        of, shape, scale, d, x, s.const_data_ptr(), wg.const_data_ptr(), bg.const_data_ptr(), wo.const_data_ptr(),
+        grad_heatmaps.mutable_data_ptr(), gradients.data(), scope.stream);
+    if (!done) {
+      const Numbers parts(shape.samples * shape.chunks() * row, values), folded(shape.samples * 2 * size, values),
+          scratch(fold_backward_scratch(shape), values);
+      launch_products(of, shape, d, x, /*same=*/false, {}, parts.data(), scope.stream);
+      launch_fold_backward(of, shape, scale, parts.data(), s.const_data_ptr(), wg.const_data_ptr(), bg.const_data_ptr(),
+                           wo.const_data_ptr(), scratch.data(), folded.data(), gradients.data(), scope.stream);
+      const Mixture mixture = {nullptr, folded.data(), element(folded.data(), size, acc), nullptr, 2 * size};
+      launch_mix(of, shape, d, x, mixture, grad_heatmaps.mutable_data_ptr(), scope.stream);
+    }
     launch_add_samples(of, shape.samples, 2 * row, gradients.data(), grad_parameters.mutable_data_ptr(), scope.stream);
   }
   // Each gradient has memory of its own, as autograd wants of a parameter's first gradient.

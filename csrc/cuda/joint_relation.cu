@@ -2,6 +2,7 @@
 
 #include "cuda/joint_relation.cuh"
 
+#include "cuda/joint_relation_one_read.cuh"
 #include "cuda/ptx.cuh"
 #include "cuda/relation_matrices.cuh"
 #include "cuda/relation_sums.cuh"
@@ -68,7 +69,8 @@ __global__ void __launch_bounds__(kThreads) products_kernel(
     }
   }
 
-  add_over_warp<kTile * kTile>(products);
+  int first, kept;
+  add_over_warp<kTile * kTile>(products, first, kept);
 #pragma unroll
   for (int i = 0; i < kTile; ++i) {
 #pragma unroll
@@ -77,10 +79,9 @@ __global__ void __launch_bounds__(kThreads) products_kernel(
   constexpr int kNumbers = kTile * kTile + kTile;
   acc_t* of_warps = reinterpret_cast<acc_t*>(shared_memory());  // [kWarps, kNumbers]
   acc_t* of_warp = of_warps + threadIdx.x / 32 * kNumbers;
-  const int lane = threadIdx.x % 32;
-  of_warp[2 * lane] = products[0];
-  of_warp[2 * lane + 1] = products[1];
-  if (lane == 0) {
+  of_warp[first] = products[0];
+  of_warp[first + 1] = products[1];
+  if (threadIdx.x % 32 == 0) {
 #pragma unroll
     for (int i = 0; i < kTile; ++i) of_warp[kTile * kTile + i] = sums[i];
   }
@@ -269,7 +270,74 @@ const T* as(const void* pointer) {
   return static_cast<const T*>(pointer);
 }
 
+// f(scalar_t(), K that a tile is compiled for) where there is one:
+//   float32            8, 13, 14, 15, 16, 17
+//   float16, bfloat16  16, 32
+template <int kJoints>
+struct TileJoints {
+  static constexpr int kValue = kJoints;
+};
+template <typename Function>
+bool with_tile(Dtype dtype, int64_t joints, Function&& f) {
+  if (dtype == Dtype::kFloat32) {
+    if (joints <= 8) return f(float(), TileJoints<8>());
+    if (joints <= 13) return f(float(), TileJoints<13>());
+    if (joints == 14) return f(float(), TileJoints<14>());
+    if (joints == 15) return f(float(), TileJoints<15>());
+    if (joints == 16) return f(float(), TileJoints<16>());
+    if (joints == 17) return f(float(), TileJoints<17>());
+  }
+  const auto of_halves = [&](auto zero) {
+    if (joints <= 16) return f(zero, TileJoints<16>());
+    if (joints <= 32) return f(zero, TileJoints<32>());
+    return false;
+  };
+  if (dtype == Dtype::kFloat16) return of_halves(__half());
+  if (dtype == Dtype::kBFloat16) return of_halves(__nv_bfloat16());
+  return false;
+}
+
 }  // namespace
+
+bool launch_one_read_forward(
+    Dtype dtype, RelationShape shape, double scale, Maps x, const void* weight_g, const void* bias_g,
+    const void* weight_o, const void* bias_o, void* relation, void* out, cudaStream_t stream) {
+  const DeviceLimits limits = device_limits();
+  if (!limits.has_clusters()) return false;
+  return with_tile(dtype, shape.joints, [&](auto zero, auto tile) {
+    using scalar_t = decltype(zero);
+    constexpr int kJoints = decltype(tile)::kValue;
+    OneReadDivision division;
+    int64_t bytes;
+    if (!divide_for_one_read<scalar_t, kJoints, false>(shape, limits, division, bytes)) return false;
+    launch("joint_relation",
+           {dim3(shape.samples * division.cluster), dim3(kOneReadThreads), stream, bytes, division.cluster},
+           one_read_forward_kernel<scalar_t, kJoints>, shape, division, static_cast<float>(scale), x,
+           as<float>(weight_g), as<float>(bias_g), as<float>(weight_o), as<float>(bias_o), as<float>(relation),
+           as<scalar_t>(out));
+    return true;
+  });
+}
+
+bool launch_one_read_backward(
+    Dtype dtype, RelationShape shape, double scale, Maps grad_out, Maps x, const void* relation, const void* weight_g,
+    const void* bias_g, const void* weight_o, void* grad_x, void* gradients, cudaStream_t stream) {
+  const DeviceLimits limits = device_limits();
+  if (!limits.has_clusters()) return false;
+  return with_tile(dtype, shape.joints, [&](auto zero, auto tile) {
+    using scalar_t = decltype(zero);
+    constexpr int kJoints = decltype(tile)::kValue;
+    OneReadDivision division;
+    int64_t bytes;
+    if (!divide_for_one_read<scalar_t, kJoints, true>(shape, limits, division, bytes)) return false;
+    launch("joint_relation's backward",
+           {dim3(shape.samples * division.cluster), dim3(kOneReadThreads), stream, bytes, division.cluster},
+           one_read_backward_kernel<scalar_t, kJoints>, shape, division, static_cast<float>(scale), grad_out, x,
+           as<float>(relation), as<float>(weight_g), as<float>(bias_g), as<float>(weight_o), as<scalar_t>(grad_x),
+           as<float>(gradients));
+    return true;
+  });
+}
 
 void launch_products(
     Dtype dtype, RelationShape shape, Maps left, Maps right, bool same, Shift shift, void* parts, cudaStream_t stream) {

@@ -40,6 +40,15 @@ struct Mixture {
   int64_t step;
 };
 
+// All of the forward or of the backward but the sum of gradients over the samples in one kernel, where the device, K and
+// N allow it; else false, and nothing is done.
+bool launch_one_read_forward(
+    Dtype dtype, RelationShape shape, double scale, Maps x, const void* weight_g, const void* bias_g,
+    const void* weight_o, const void* bias_o, void* relation, void* out, cudaStream_t stream);
+bool launch_one_read_backward(
+    Dtype dtype, RelationShape shape, double scale, Maps grad_out, Maps x, const void* relation, const void* weight_g,
+    const void* bias_g, const void* weight_o, void* grad_x, void* gradients, cudaStream_t stream);
+
 // parts[b,c] = products left (right - shift)^T and sums of left over the columns of chunk c; `same` says that left is
 // right, then shifted as well.
 void launch_products(

@@ -58,7 +58,8 @@ __device__ inline void fold(
   });
 }
 
-// A^T - I, Q and the sample's part of the parameters' gradients from S, C and r. scratch: [4, K, K].
+// A^T - I, Q and, unless their places are null, the sample's part of the parameters' gradients from S, C and r.
+// scratch: [4, K, K].
 template <typename acc_t>
 __device__ inline void fold_backward(
     int joints, acc_t scale, const acc_t* relation, const acc_t* products, const acc_t* sums, const acc_t* weight_g,
@@ -74,15 +75,17 @@ __device__ inline void fold_backward(
   for_entries(joints, joints, [&](int i, int j) {
     mixed[i * joints + j] = dot(joints, weight_o + i * joints, 1, weights + j, joints);  // Wo P
     dp[i * joints + j] = dot(joints, weight_o + i, joints, e + j, joints);
-    grad_weight_o[i * joints + j] = dot(joints, e + i * joints, 1, weights + j * joints, 1);
+    if (grad_weight_o != nullptr) grad_weight_o[i * joints + j] = dot(joints, e + i * joints, 1, weights + j * joints, 1);
   });
   __syncthreads();
   for_entries(joints, joints, [&](int i, int j) {
     mixing_t[i * joints + j] = dot(joints, mixed + j * joints, 1, weight_g + i, joints);
-    grad_weight_g[i * joints + j] = dot(joints, mixed + i, joints, products + j, joints);
+    if (grad_weight_g != nullptr) {
+      grad_weight_g[i * joints + j] = dot(joints, mixed + i, joints, products + j, joints);
+    }
     const acc_t mean = dot(joints, dp + i * joints, 1, weights + i * joints, 1);
     e[i * joints + j] = weights[i * joints + j] * (dp[i * joints + j] - mean);  // dS
-    if (j == 0) {
+    if (j == 0 && grad_bias_g != nullptr) {
       grad_bias_g[i] = dot(joints, mixed + i, joints, sums, 1);
       grad_bias_o[i] = sums[i];
     }

@@ -8,19 +8,30 @@
 
 namespace rpstn {
 
-// Adds kCount values, a multiple of 32, over the warp: afterwards values[i], i < kCount / 32, of a lane is the sum of
-// value lane * kCount / 32 + i. Halves what is kept at each of five steps, so that kCount - kCount / 32 shuffles do.
+// Adds kCount values over the warp: afterwards values[i], i < kept, of a lane is the sum of value `first` + i. Halves
+// what a lane keeps at each of five steps, so that about kCount shuffles do.
 template <int kCount, int kLanes = 16, typename acc_t, int kSize>
-__device__ inline void add_over_warp(acc_t (&values)[kSize]) {
-  static_assert(kCount <= kSize && kCount % (2 * kLanes) == 0);
+__device__ inline void add_over_warp(acc_t (&values)[kSize], int& first, int& kept) {
+  static_assert(kCount <= kSize);
+  constexpr int kHalf = (kCount + 1) / 2;
+  if constexpr (kLanes == 16) {
+    first = 0;
+    kept = kCount;
+  }
   const bool upper = (threadIdx.x & kLanes) != 0;
 #pragma unroll
-  for (int i = 0; i < kCount / 2; ++i) {
-    const acc_t kept = upper ? values[i + kCount / 2] : values[i];
-    const acc_t given = upper ? values[i] : values[i + kCount / 2];
-    values[i] = kept + __shfl_xor_sync(0xffffffffu, given, kLanes);
+  for (int i = 0; i < kHalf; ++i) {
+    if (i + kHalf < kCount) {
+      const acc_t own = upper ? values[i + kHalf] : values[i];
+      const acc_t given = upper ? values[i] : values[i + kHalf];
+      values[i] = own + __shfl_xor_sync(0xffffffffu, given, kLanes);
+    } else {
+      values[i] += __shfl_xor_sync(0xffffffffu, values[i], kLanes);
+    }
   }
-  if constexpr (kLanes > 1) add_over_warp<kCount / 2, kLanes / 2>(values);
+  first += upper ? kHalf : 0;
+  kept = upper ? max(kept - kHalf, 0) : min(kept, kHalf);
+  if constexpr (kLanes > 1) add_over_warp<kHalf, kLanes / 2>(values, first, kept);
 }
 
 }  // namespace rpstn
