@@ -138,6 +138,14 @@ __device__ inline void multiply_16x8x16<__nv_bfloat16>(float (&d)[4], const uint
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1])));
 }
 
+// --- Stores ---
+
+// 16 bytes to global memory at a multiple of 16, as one instruction: the compiler may take a vector's store apart.
+__device__ inline void store_global_16(void* global, uint4 bits) {
+  asm volatile("st.global.v4.b32 [%0], {%1, %2, %3, %4};" ::"l"(global), "r"(bits.x), "r"(bits.y), "r"(bits.z),
+               "r"(bits.w) : "memory");
+}
+
 #undef RPSTN_SM90
 #undef RPSTN_SM80
 

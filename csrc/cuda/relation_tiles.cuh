@@ -44,7 +44,10 @@ struct TileOutput {
   __device__ void store(int k, int n, const Vector<scalar_t, kCount>& values) const {
     scalar_t* target = data + k * stride + n;
     if (whole && n + kCount <= columns) {
-      store_vector(target, values);
+      static_assert(sizeof(values) == sizeof(uint4));
+      uint4 bits;
+      memcpy(&bits, &values, sizeof(bits));
+      store_global_16(target, bits);
       return;
     }
 #pragma unroll

@@ -143,4 +143,9 @@ void multiply_16x8x16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)
   }
 }
 
+inline void store_global_16(void* global, uint4 bits) {
+  if (reinterpret_cast<uintptr_t>(global) % 16 != 0) emulated::fail("16 bytes stored at no multiple of 16");
+  std::memcpy(global, &bits, 16);
+}
+
 }  // namespace rpstn
