@@ -5,6 +5,7 @@
 #include "cuda/joint_relation_one_read.cuh"
 #include "cuda/ptx.cuh"
 #include "cuda/relation_matrices.cuh"
+#include "cuda/relation_products.cuh"
 #include "cuda/relation_sums.cuh"
 
 namespace rpstn {
@@ -105,6 +106,7 @@ __global__ void __launch_bounds__(kThreads) products_kernel(
 // out[b,k,n] = gain[k] x[b,k,n] + offset[b,k] + sum_j first[b,k,j] x[b,j,n] + sum_j second[b,k,j] y[b,j,n].
 // Block: kTile rows of kThreads * kColumnsPerThread columns of one sample. Thread: kTile x kColumnsPerThread results.
 // Shared: the coefficients of kMixedJoints joints, [j][k], read by all threads at once.
+// The last samples come first: theirs are the maps that the pass before has left in the cache.
 template <typename scalar_t>
 __global__ void __launch_bounds__(kThreads) mix_kernel(
     RelationShape shape,
@@ -116,9 +118,10 @@ __global__ void __launch_bounds__(kThreads) mix_kernel(
   using acc_t = typename Accumulate<scalar_t>::type;
   const int joints = static_cast<int>(shape.joints), tiles = (joints + kTile - 1) / kTile;
   const int64_t blocks = (shape.columns + kThreads * kColumnsPerThread - 1) / (kThreads * kColumnsPerThread);
-  const int first_k = static_cast<int>(blockIdx.x % tiles) * kTile;
-  const int64_t b = blockIdx.x / tiles / blocks;
-  const int64_t begin = blockIdx.x / tiles % blocks * kThreads * kColumnsPerThread + threadIdx.x;
+  const unsigned index = gridDim.x - 1 - blockIdx.x;
+  const int first_k = static_cast<int>(index % tiles) * kTile;
+  const int64_t b = index / tiles / blocks;
+  const int64_t begin = index / tiles % blocks * kThreads * kColumnsPerThread + threadIdx.x;
   acc_t* coefficients = reinterpret_cast<acc_t*>(shared_memory());  // [kMixedJoints, kTile]
   acc_t total[kTile][kColumnsPerThread] = {};
 
@@ -270,22 +273,27 @@ const T* as(const void* pointer) {
   return static_cast<const T*>(pointer);
 }
 
-// f(scalar_t(), K that a tile is compiled for) where there is one:
-//   float32            8, 13, 14, 15, 16, 17
-//   float16, bfloat16  16, 32
+// f(K that a tile is compiled for), in float 8, 13, 14, 15, 16, 17, where there is one; what f returns, or else false.
 template <int kJoints>
 struct TileJoints {
   static constexpr int kValue = kJoints;
 };
 template <typename Function>
+bool with_float_tile(int64_t joints, Function&& f) {
+  if (joints <= 8) return f(TileJoints<8>());
+  if (joints <= 13) return f(TileJoints<13>());
+  if (joints == 14) return f(TileJoints<14>());
+  if (joints == 15) return f(TileJoints<15>());
+  if (joints == 16) return f(TileJoints<16>());
+  if (joints == 17) return f(TileJoints<17>());
+  return false;
+}
+
+// f(scalar_t(), K that a tile is compiled for): float32 as above; float16 and bfloat16 16, 32.
+template <typename Function>
 bool with_tile(Dtype dtype, int64_t joints, Function&& f) {
   if (dtype == Dtype::kFloat32) {
-    if (joints <= 8) return f(float(), TileJoints<8>());
-    if (joints <= 13) return f(float(), TileJoints<13>());
-    if (joints == 14) return f(float(), TileJoints<14>());
-    if (joints == 15) return f(float(), TileJoints<15>());
-    if (joints == 16) return f(float(), TileJoints<16>());
-    if (joints == 17) return f(float(), TileJoints<17>());
+    return with_float_tile(joints, [&](auto tile) { return f(float(), tile); });
   }
   const auto of_halves = [&](auto zero) {
     if (joints <= 16) return f(zero, TileJoints<16>());
@@ -341,6 +349,20 @@ bool launch_one_read_backward(
 
 void launch_products(
     Dtype dtype, RelationShape shape, Maps left, Maps right, bool same, Shift shift, void* parts, cudaStream_t stream) {
+  const bool done = dtype != Dtype::kFloat64 && with_float_tile(shape.joints, [&](auto tile) {
+    const auto launch_with = [&](auto memory, auto kernel) {
+      if (memory.bytes() > device_limits().shared_memory_per_block) return false;
+      launch("joint_relation's products",
+             {dim3(shape.samples * shape.chunks()), dim3(kProductsThreads), stream, memory.bytes()}, kernel, dtype, shape,
+             left, right, shift, as<float>(parts));
+      return true;
+    };
+    constexpr int kJoints = decltype(tile)::kValue;
+    const int joints = static_cast<int>(shape.joints), chunk = static_cast<int>(shape.chunk());
+    return same ? launch_with(ProductsMemory<kJoints, true>{joints, chunk}, &tile_products_kernel<kJoints, true>)
+                : launch_with(ProductsMemory<kJoints, false>{joints, chunk}, &tile_products_kernel<kJoints, false>);
+  });
+  if (done) return;
   const int64_t tiles = tiles_of(shape.joints), pairs = same ? tiles * (tiles + 1) / 2 : tiles * tiles;
   with_type(dtype, [&](auto zero) {
     using scalar_t = decltype(zero);

@@ -13,7 +13,7 @@ struct RelationShape {
 
   __host__ __device__ int64_t matrix() const { return joints * joints; }
   // Columns whose products are summed before those of others: by K alone, and so many that parts stay small.
-  __host__ __device__ int64_t chunk() const { return 512 * ((joints + 7) / 8); }
+  __host__ __device__ int64_t chunk() const { return joints <= 17 ? 1024 : 512 * ((joints + 7) / 8); }
   __host__ __device__ int64_t chunks() const { return (columns + chunk() - 1) / chunk(); }
   // Numbers of one part: products [K, K] and sums [K].
   __host__ __device__ int64_t part() const { return joints * joints + joints; }

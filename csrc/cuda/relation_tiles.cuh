@@ -111,29 +111,30 @@ struct RelationTile<float, kJoints> {
 
   // part = d x^T and the sums of d over the chunk, one half of d's rows after the other.
   __device__ static void cross(TileRows<float> d, TileRows<float> x, int column, float* part) {
+#pragma unroll 1
+    for (int half = 0; half < 2; ++half) cross_half(d, x, column, half, part);
+  }
+  __device__ static void cross_half(TileRows<float> d, TileRows<float> x, int column, int half, float* part) {
     constexpr int kPair = 2;
+    float total[kRectangle] = {};
 #pragma unroll 1
-    for (int half = 0; half < 2; ++half) {
-      float total[kRectangle] = {};
-#pragma unroll 1
-      for (int n = column + threadIdx.x % 32 * kPair; n < column + kChunk; n += 32 * kPair) {
-        Vector<float, kPair> left[kHalfJoints], right[kJoints];
+    for (int n = column + threadIdx.x % 32 * kPair; n < column + kChunk; n += 32 * kPair) {
+      Vector<float, kPair> left[kHalfJoints], right[kJoints];
 #pragma unroll
-        for (int k = 0; k < kHalfJoints; ++k) left[k] = load_vector<kPair>(d.row(half * kHalfJoints + k) + n);
+      for (int k = 0; k < kHalfJoints; ++k) left[k] = load_vector<kPair>(d.row(half * kHalfJoints + k) + n);
 #pragma unroll
-        for (int k = 0; k < kJoints; ++k) right[k] = load_vector<kPair>(x.row(k) + n);
+      for (int k = 0; k < kJoints; ++k) right[k] = load_vector<kPair>(x.row(k) + n);
 #pragma unroll
-        for (int i = 0; i < kHalfJoints; ++i) {
+      for (int i = 0; i < kHalfJoints; ++i) {
 #pragma unroll
-          for (int v = 0; v < kPair; ++v) {
-            total[kHalfJoints * kJoints + i] += left[i].at[v];
+        for (int v = 0; v < kPair; ++v) {
+          total[kHalfJoints * kJoints + i] += left[i].at[v];
 #pragma unroll
-            for (int j = 0; j < kJoints; ++j) total[i * kJoints + j] += left[i].at[v] * right[j].at[v];
-          }
+          for (int j = 0; j < kJoints; ++j) total[i * kJoints + j] += left[i].at[v] * right[j].at[v];
         }
       }
-      keep<kRectangle>(total, part + half * kRectangle);
     }
+    keep<kRectangle>(total, part + half * kRectangle);
   }
 
   // A matrix [joints, joints] with rows of whole vectors; mix adds the identity by itself. By the block; seen after

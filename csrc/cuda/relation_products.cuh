@@ -1,0 +1,146 @@
+#pragma once
+
+// Products of maps for small K, the first of two passes: joint_relation.cuh's launch_products where a tile fits.
+
+#include "cuda/joint_relation.cuh"
+#include "cuda/ptx.cuh"
+#include "cuda/relation_tiles.cuh"
+
+namespace rpstn {
+
+constexpr int kProductsThreads = 128;
+constexpr int kProductsWarps = kProductsThreads / 32;
+
+// Of a block: `maps` tiles of float, and the products of its chunks.
+template <int kJoints, bool kSame>
+struct ProductsMemory {
+  using Tile = RelationTile<float, kJoints>;
+  static constexpr int kPart = kSame ? Tile::kSamePart : Tile::kCrossPart;
+  static constexpr int kTiles = kSame ? 1 : 2;
+  static constexpr int kColumns = kSame ? 4 * kChunk : 2 * kChunk;  // of a tile: each warp has work at once
+  static constexpr int kStride = kColumns + 4;
+
+  int joints, chunk;
+
+  __host__ __device__ int chunks() const { return (chunk + kChunk - 1) / kChunk; }
+  __host__ __device__ int64_t bytes() const {
+    return (kTiles * joints * kStride + chunks() * kPart) * static_cast<int64_t>(sizeof(float));
+  }
+  __device__ float* tile(int which) const {
+    return reinterpret_cast<float*>(shared_memory()) + which * joints * kStride;
+  }
+  __device__ float* parts() const { return tile(kTiles); }
+};
+
+// Columns [begin, begin + columns) of a sample less `shift`, then zeros up to `padded`, as float in shared memory.
+template <typename scalar_t>
+__device__ inline void load_tile(
+    Maps maps, int64_t b, int joints, int64_t begin, int columns, int padded, Shift shift, float* tile, int stride) {
+  constexpr int kVector = 16 / sizeof(scalar_t);
+  const scalar_t* data = static_cast<const scalar_t*>(maps.data) + b * maps.sample + begin * maps.column;
+  const auto shift_of = [&](int k) {
+    return shift.data != nullptr ? static_cast<const float*>(shift.data)[b * shift.sample + k * shift.joint] : 0.0f;
+  };
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  if (maps.joint < maps.column) {  // channels_last
+    for (int i = threadIdx.x; i < joints * padded; i += kProductsThreads) {
+      const int k = i % joints, n = i / joints;
+      tile[k * stride + n] = n < columns ? to_acc(data[k * maps.joint + n * maps.column]) - shift_of(k) : 0.0f;
+    }
+    return;
+  }
+  const bool aligned = maps.column == 1 && reinterpret_cast<uintptr_t>(data) % 16 == 0 &&
+                       maps.joint * static_cast<int64_t>(sizeof(scalar_t)) % 16 == 0;
+  const int whole = aligned ? columns / kVector * kVector : 0;
+  for (int k = warp; k < joints; k += kProductsWarps) {
+    const scalar_t* row = data + k * maps.joint;
+    const float less = shift_of(k);
+    float* target = tile + k * stride;
+#pragma unroll 4
+    for (int n = lane * kVector; n < whole; n += 32 * kVector) {
+      const Vector<scalar_t, kVector> values = load_vector<kVector>(row + n);
+#pragma unroll
+      for (int first = 0; first < kVector; first += 4) {
+        Vector<float, 4> four;
+#pragma unroll
+        for (int v = 0; v < 4; ++v) four.at[v] = to_acc(values.at[first + v]) - less;
+        store_vector(target + n + first, four);
+      }
+    }
+    for (int n = whole + lane; n < padded; n += 32) {
+      target[n] = n < columns ? to_acc(row[n * maps.column]) - less : 0.0f;
+    }
+  }
+}
+
+__device__ inline void load_tile(
+    Dtype dtype, Maps maps, int64_t b, int joints, int64_t begin, int columns, int padded, Shift shift, float* tile,
+    int stride) {
+  if (dtype == Dtype::kFloat32) load_tile<float>(maps, b, joints, begin, columns, padded, shift, tile, stride);
+  else if (dtype == Dtype::kFloat16) load_tile<__half>(maps, b, joints, begin, columns, padded, shift, tile, stride);
+  else load_tile<__nv_bfloat16>(maps, b, joints, begin, columns, padded, shift, tile, stride);
+}
+
+// parts[b,c] of joint_relation.cuh. Block: a chunk of one sample, in shared memory as float whatever its type, so that a
+// shift costs no digits. Warp: kChunk columns at a time, of different maps one half of the products.
+// Expected, not measured: bound by the one read; float32 multiply-adds and the sums over lanes take two thirds of it.
+template <int kJoints, bool kSame>
+__global__ void __launch_bounds__(kProductsThreads, 2) tile_products_kernel(
+    Dtype dtype, RelationShape shape,
+    Maps left,                  // [B, K, N]
+    Maps right,                 // [B, K, N]
+    Shift shift,                // [B, K]
+    float* __restrict__ parts)  // [B, chunks, part]
+{
+  using Memory = ProductsMemory<kJoints, kSame>;
+  using Tile = typename Memory::Tile;
+  const int joints = static_cast<int>(shape.joints), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const Memory memory = {joints, static_cast<int>(shape.chunk())};
+  const int64_t b = blockIdx.x / shape.chunks(), begin = blockIdx.x % shape.chunks() * shape.chunk();
+  const int columns = static_cast<int>(min(shape.columns - begin, shape.chunk()));
+  const int chunks = (columns + kChunk - 1) / kChunk;
+  float* part = parts + blockIdx.x * shape.part();
+  const TileRows<float> first = {memory.tile(0), joints, Memory::kStride};
+  const TileRows<float> second = {memory.tile(Memory::kTiles - 1), joints, Memory::kStride};
+  float sum = 0;  // of row `threadIdx.x`, where maps are the same
+  for (int from = 0; from < columns; from += Memory::kColumns) {
+    const int count = min(columns - from, Memory::kColumns), padded = (count + kChunk - 1) / kChunk * kChunk;
+    __syncthreads();
+    load_tile(dtype, left, b, joints, begin + from, count, padded, kSame ? shift : Shift{}, memory.tile(0), Memory::kStride);
+    if (!kSame) {
+      load_tile(dtype, right, b, joints, begin + from, count, padded, shift, memory.tile(1), Memory::kStride);
+    }
+    __syncthreads();
+    if constexpr (kSame) {
+      for (int c = warp; c * kChunk < padded; c += kProductsWarps) {
+        Tile::same(first, c * kChunk, memory.parts() + (from / kChunk + c) * Memory::kPart);
+      }
+      for (int k = 0; k < joints; ++k) {
+        if (k % kProductsWarps != warp) continue;
+        float total = 0;
+        for (int n = lane; n < padded; n += 32) total += first.row(k)[n];
+#pragma unroll
+        for (int lanes = 16; lanes > 0; lanes /= 2) total += __shfl_xor_sync(0xffffffffu, total, lanes);
+        if (lane == k / kProductsWarps) sum += total;
+      }
+    } else {
+      for (int c = warp / 2; c * kChunk < padded; c += kProductsWarps / 2) {
+        Tile::cross_half(first, second, c * kChunk, warp % 2, memory.parts() + (from / kChunk + c) * Memory::kPart);
+      }
+    }
+  }
+  __syncthreads();
+  for (int entry = threadIdx.x; entry < joints * (joints + 1); entry += kProductsThreads) {
+    const int i = entry / (joints + 1), j = entry % (joints + 1);
+    if (kSame && j == joints) continue;
+    int index = 0;
+    if constexpr (kSame) index = Tile::same_index(i, j);
+    else index = j < joints ? Tile::cross_index(i, j) : Tile::sum_index(i);
+    float total = 0;
+    for (int c = 0; c < chunks; ++c) total += memory.parts()[c * Memory::kPart + index];
+    part[j < joints ? i * joints + j : joints * joints + i] = total;
+  }
+  if (kSame && lane * kProductsWarps + warp < joints) part[joints * joints + lane * kProductsWarps + warp] = sum;
+}
+
+}  // namespace rpstn
