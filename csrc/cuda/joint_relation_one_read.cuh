@@ -32,11 +32,16 @@ struct OneReadMemory {
   }
   __host__ __device__ int tile() const { return joints * stride(); }
   __host__ __device__ int prepared() const { return (Tile::kPrepared + 3) / 4 * 4; }
-  // Wg, bg, Wo, bo; S; forward: A - I, c and two matrices; backward: A^T - I, Q, C, r and four matrices.
-  __host__ __device__ int numbers() const { return (kBackward ? 10 : 6) * joints * joints + 3 * joints; }
+  // Products of the chunks, and when all blocks have added them, scratch of the folding.
+  __host__ __device__ int shared_parts() const {
+    const int parts = chunks_per_block * kPart, scratch = (kBackward ? 4 : 2) * joints * joints;
+    return parts > scratch ? parts : scratch;
+  }
+  // Wg, bg, Wo; forward: bo, S, A - I, c; backward: C, r, A^T - I, and S, whose place Q takes.
+  __host__ __device__ int numbers() const { return (kBackward ? 5 : 4) * joints * joints + 3 * joints; }
   __host__ __device__ int64_t bytes() const {
     return kBarrierBytes + kMaps * tile() * static_cast<int64_t>(sizeof(scalar_t)) +
-           (kMaps * prepared() + chunks_per_block * kPart + numbers()) * static_cast<int64_t>(sizeof(float));
+           (kMaps * prepared() + shared_parts() + numbers()) * static_cast<int64_t>(sizeof(float));
   }
 
   __device__ BulkBarrier* barrier() const { return reinterpret_cast<BulkBarrier*>(shared_memory()); }
@@ -47,7 +52,7 @@ struct OneReadMemory {
     return reinterpret_cast<float*>(maps(kMaps)) + which * prepared();
   }
   __device__ float* parts() const { return coefficients(kMaps); }
-  __device__ float* matrices() const { return parts() + chunks_per_block * kPart; }
+  __device__ float* matrices() const { return parts() + shared_parts(); }
 };
 
 // Columns [begin, begin + columns) of a sample as a block reads them.
@@ -96,12 +101,23 @@ __device__ inline void copy_numbers(int count, const float* source, float* targe
 }
 
 // Sum over all chunks of the sample, in their order, of number `index` of their parts, which lie in the cluster's blocks.
+// Eight are on their way at once.
 __device__ inline float sum_of_cluster(OneReadDivision division, int chunks, int part, float* parts, int index) {
+  constexpr int kAtOnce = 8;
   float total = 0;
-  for (int rank = 0; rank * division.chunks_per_block < chunks; ++rank) {
-    const float* there = in_cluster(parts, rank) + index;
-    const int count = min(division.chunks_per_block, chunks - rank * division.chunks_per_block);
-    for (int c = 0; c < count; ++c) total += there[c * part];
+  int rank = 0, own = 0;
+  for (int first = 0; first < chunks; first += kAtOnce) {
+    float of_chunk[kAtOnce] = {};
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (first + i < chunks) of_chunk[i] = in_cluster(parts, rank)[own * part + index];
+      if (++own == division.chunks_per_block) {
+        own = 0;
+        ++rank;
+      }
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) total += of_chunk[i];
   }
   return total;
 }
@@ -181,7 +197,7 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
   block.expect(source.bulk_bytes());
   block.copy_in_bulk(source, 0);
   float *wg = memory.matrices(), *bg = wg + size, *wo = bg + joints, *bo = wo + size;
-  float *of_sample = bo + joints, *mixing = of_sample + size, *offset = mixing + size, *scratch = offset + joints;
+  float *of_sample = bo + joints, *mixing = of_sample + size, *offset = mixing + size;
   copy_numbers(size, weight_g, wg);
   copy_numbers(joints, bias_g, bg);
   copy_numbers(size, weight_o, wo);
@@ -190,6 +206,7 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
   block.wait();
 
   const auto rows = block.rows(0);
+#pragma unroll 1
   for (int c = threadIdx.x / 32; c < block.own_chunks; c += kOneReadWarps) {
     Tile::same(rows, c * kChunk, memory.parts() + c * Memory::kPart);
   }
@@ -200,7 +217,7 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
     if (block.rank == 0) relation[block.b * size + i * joints + j] = scale * product;
   });
   cluster_sync();
-  fold(joints, of_sample, wg, bg, wo, bo, scratch, mixing, offset);
+  fold(joints, of_sample, wg, bg, wo, bo, memory.parts(), mixing, offset);
   __syncthreads();
   Tile::prepare(joints, mixing, true, memory.coefficients(0));
   __syncthreads();
@@ -231,8 +248,8 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
   block.expect(of_grad.bulk_bytes() + of_x.bulk_bytes());
   block.copy_in_bulk(of_grad, 0);
   block.copy_in_bulk(of_x, 1);
-  float *wg = memory.matrices(), *bg = wg + size, *wo = bg + joints, *of_sample = wo + size;
-  float *total = of_sample + size, *mixing_t = total + row, *through = mixing_t + size, *scratch = through + size;
+  float *wg = memory.matrices(), *bg = wg + size, *wo = bg + joints;
+  float *total = wo + size, *mixing_t = total + row, *of_sample = mixing_t + size, *through = of_sample;
   copy_numbers(size, weight_g, wg);
   copy_numbers(joints, bias_g, bg);
   copy_numbers(size, weight_o, wo);
@@ -242,8 +259,10 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
   block.wait();
 
   const auto grads = block.rows(0), values = block.rows(1);
-  for (int c = threadIdx.x / 32; c < block.own_chunks; c += kOneReadWarps) {
-    Tile::cross(grads, values, c * kChunk, memory.parts() + c * Memory::kPart);
+#pragma unroll 1
+  for (int task = threadIdx.x / 32; task < block.own_chunks * Tile::kCrossTasks; task += kOneReadWarps) {
+    const int c = task / Tile::kCrossTasks;
+    Tile::cross(grads, values, c * kChunk, task % Tile::kCrossTasks, memory.parts() + c * Memory::kPart);
   }
   cluster_sync();
   for_entries(joints, joints + 1, [&](int i, int j) {
@@ -254,7 +273,7 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
   cluster_sync();
   float* g = block.rank == 0 ? gradients + block.b * 2 * row : nullptr;
   const auto place = [&](int begin) { return g != nullptr ? g + begin : nullptr; };
-  fold_backward(joints, scale, of_sample, total, total + size, wg, bg, wo, scratch, mixing_t, through, place(0),
+  fold_backward(joints, scale, of_sample, total, total + size, wg, bg, wo, memory.parts(), mixing_t, through, place(0),
                 place(size), place(row), place(row + size));
   __syncthreads();
   Tile::prepare(joints, mixing_t, true, memory.coefficients(0));

@@ -125,7 +125,7 @@ __global__ void __launch_bounds__(kProductsThreads, 2) tile_products_kernel(
       }
     } else {
       for (int c = warp / 2; c * kChunk < padded; c += kProductsWarps / 2) {
-        Tile::cross_half(first, second, c * kChunk, warp % 2, memory.parts() + (from / kChunk + c) * Memory::kPart);
+        Tile::cross(first, second, c * kChunk, warp % 2, memory.parts() + (from / kChunk + c) * Memory::kPart);
       }
     }
   }

@@ -109,12 +109,9 @@ struct RelationTile<float, kJoints> {
     keep<kTriangle>(total, part);
   }
 
-  // part = d x^T and the sums of d over the chunk, one half of d's rows after the other.
-  __device__ static void cross(TileRows<float> d, TileRows<float> x, int column, float* part) {
-#pragma unroll 1
-    for (int half = 0; half < 2; ++half) cross_half(d, x, column, half, part);
-  }
-  __device__ static void cross_half(TileRows<float> d, TileRows<float> x, int column, int half, float* part) {
+  // part = d x^T and the sums of d over the chunk, for one half of d's rows; the other half is another warp's.
+  static constexpr int kCrossTasks = 2;
+  __device__ static void cross(TileRows<float> d, TileRows<float> x, int column, int half, float* part) {
     constexpr int kPair = 2;
     float total[kRectangle] = {};
 #pragma unroll 1
@@ -207,7 +204,8 @@ struct RelationTileOfHalves {
   __device__ static int sum_index(int i) { return kJoints * kJoints + i; }
 
   __device__ static void same(TileRows<half_t> x, int column, float* part) { products<true>(x, x, column, part); }
-  __device__ static void cross(TileRows<half_t> d, TileRows<half_t> x, int column, float* part) {
+  static constexpr int kCrossTasks = 1;
+  __device__ static void cross(TileRows<half_t> d, TileRows<half_t> x, int column, int, float* part) {
     products<false>(d, x, column, part);
   }
 
