@@ -162,6 +162,11 @@ CONV = Op(
         "a vector of columns": _conv(1, 2, 5, 16, (7, 7)),
         "a vector of columns and one": _conv(1, 2, 5, 17, (7, 7)),
         "31 x 31": _conv(1, 2, 37, 41, (31, 31)),
+        "several tiles": _conv(1, 2, 70, 130, (7, 7)),
+        "several tiles valid": _conv(1, 1, 140, 37, (5, 5), "valid"),
+        "kernel of several windows": _conv(1, 1, 38, 45, (35, 41)),
+        "many small planes": _conv(3, 23, 7, 7, (7, 7)),
+        "many tiny planes": _conv(2, 67, 2, 3, (3, 3)),
     },
 )
 

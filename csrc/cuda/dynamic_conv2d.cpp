@@ -1,0 +1,62 @@
+// CUDA: checks, memory and types; the arithmetic is in dynamic_conv2d.cu. Inputs are read with the strides they have,
+// channels_last included; outputs and gradients are contiguous, whatever the inputs are.
+
+#include "cuda/dynamic_conv2d.cuh"
+
+#include <tuple>
+
+#include <ATen/ops/empty.h>
+#include <torch/library.h>
+
+#include "checks.h"
+#include "cuda/stream.h"
+#include "cuda/views.h"
+#include "dtypes.h"
+
+namespace rpstn {
+namespace {
+
+using at::Tensor;
+using Gradients = std::tuple<Tensor, Tensor>;
+
+Tensor dynamic_conv2d_cuda(
+    const Tensor& features, const Tensor& kernels, int64_t top, int64_t left, int64_t bottom, int64_t right) {
+  check_dynamic_conv2d(features, kernels, top, left, bottom, right);
+  const DeviceScope scope(features);
+  const auto dtype = common_dtype(features, kernels);
+  const auto shape = cuda_plane_shape("dynamic_conv2d", features, kernels, top, left, bottom, right);
+  auto out = at::empty({features.size(0), features.size(1), shape.out_height, shape.out_width},
+                       features.options().dtype(dtype));
+  const auto f = as_dtype(features, dtype), k = as_dtype(kernels, dtype);
+  launch_dynamic_conv2d(
+      shape, /*flipped=*/false, plane_view(f), plane_view(k), out.mutable_data_ptr(), dtype_of(dtype), scope.stream);
+  return out;
+}
+
+Gradients dynamic_conv2d_backward_cuda(
+    const Tensor& grad_out, const Tensor& features, const Tensor& kernels, int64_t top, int64_t left,
+    int64_t bottom, int64_t right, bool need_features, bool need_kernels) {
+  check_dynamic_conv2d(features, kernels, top, left, bottom, right);
+  const DeviceScope scope(features);
+  const auto dtype = common_dtype(features, kernels);
+  const auto shape = cuda_plane_shape("dynamic_conv2d_backward", features, kernels, top, left, bottom, right);
+  const c10::SymInt out_sizes[] = {features.size(0), features.size(1), shape.out_height, shape.out_width};
+  check_shape("dynamic_conv2d_backward", {"grad_out", grad_out}, out_sizes);
+  const auto empty = [dtype](const Tensor& like, bool needed) {
+    return at::empty(needed ? like.sizes() : at::IntArrayRef{0}, like.options().dtype(dtype));
+  };
+  auto grad_features = empty(features, need_features), grad_kernels = empty(kernels, need_kernels);
+  const auto d = as_dtype(grad_out, dtype), f = as_dtype(features, dtype), k = as_dtype(kernels, dtype);
+  launch_dynamic_conv2d_backward(
+      shape, plane_view(d), plane_view(f), plane_view(k), need_features ? grad_features.mutable_data_ptr() : nullptr,
+      need_kernels ? grad_kernels.mutable_data_ptr() : nullptr, dtype_of(dtype), scope.stream);
+  return {as_dtype(grad_features, features.scalar_type()), as_dtype(grad_kernels, kernels.scalar_type())};
+}
+
+TORCH_LIBRARY_IMPL(rpstn_ext, RPSTN_CUDA_KEY, m) {
+  m.impl("dynamic_conv2d", &dynamic_conv2d_cuda);
+  m.impl("dynamic_conv2d_backward", &dynamic_conv2d_backward_cuda);
+}
+
+}  // namespace
+}  // namespace rpstn

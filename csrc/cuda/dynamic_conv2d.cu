@@ -1,0 +1,379 @@
+// Tiles, units and what a thread does with them: plane_tiles.cuh.
+
+#include "cuda/dynamic_conv2d.cuh"
+
+#include "cuda/launch.cuh"
+#include "cuda/plane_tiles.cuh"
+#include "cuda/ptx.cuh"
+
+namespace rpstn {
+namespace {
+
+// What a thread has to do with a block's planes: thread `lane` of plane `s`, units lane, lane + lanes ...
+struct Lane {
+  int s, lane;
+  bool present;  // false for planes beyond the last, of which all pixels are zeros
+
+  __device__ Lane(const PlaneTiles& tiles, int planes)
+      : s(static_cast<int>(threadIdx.x) / tiles.lanes), lane(static_cast<int>(threadIdx.x) % tiles.lanes),
+        present(s < planes) {}
+};
+
+struct BlockTile {
+  int64_t first;  // plane
+  int planes;     // that exist
+  int y, x;       // of the first result
+
+  // Blocks count through [groups of planes][tiles_y][tiles_x].
+  __device__ BlockTile(const PlaneTiles& tiles, int64_t all_planes, int64_t block) {
+    const auto index = static_cast<uint32_t>(block);
+    const uint32_t row = index / tiles.tiles_x;
+    x = static_cast<int>(index % tiles.tiles_x) * tiles.unit_columns * kUnit;
+    y = static_cast<int>(row % tiles.tiles_y) * tiles.unit_rows * kUnit;
+    first = static_cast<int64_t>(row / tiles.tiles_y) * tiles.planes;
+    planes = static_cast<int>(min(static_cast<int64_t>(tiles.planes), all_planes - first));
+  }
+};
+
+// Stores the unit whose first result is (y, x) of plane [height, width].
+template <typename acc_t>
+__device__ void store_unit(
+    void* output, Dtype dtype, int64_t plane, int height, int width, int y, int x, const acc_t (&sums)[kUnit][kUnit]) {
+#pragma unroll
+  for (int r = 0; r < kUnit; ++r) {
+    if (y + r < height) {
+      store_row(output, dtype, (plane * height + y + r) * width + x, sums[r], width - x, width % 4 == 0);
+    }
+  }
+}
+
+// out[p,y,x] = sum_ij kernels[p,i,j] * features[p,y+i-pad_top,x+j-pad_left]
+// Block: a tile of some planes. Thread: units of 4 x 4 results, one after the other.
+// Shared: the tile's region of every plane, then its kernels.
+// 7x7 in float: 784 multiply-adds of a thread for 30 vectors of pixels, 14 of taps. Expected, not measured: on sm_90 the
+// read and the write of memory (15.6 us at 8x256x64x64 on an H200) and the multiply-adds (12.3 us) are bounds alike;
+// the blocks that share a multiprocessor, 6 of 128 threads, copy and compute at different times.
+template <typename acc_t, int kSize>
+__global__ void __launch_bounds__(512) dynamic_conv2d_kernel(
+    DynamicConv2dShape shape, PlaneTiles tiles, bool flipped, bool async, PlaneView features, PlaneView kernels,
+    void* output,  // [planes, out_height, out_width]
+    Dtype dtype) {
+  auto* region = reinterpret_cast<acc_t*>(shared_memory());
+  acc_t* weights = region + tiles.planes * tiles.region();
+  const BlockTile at(tiles, shape.planes, blockIdx.x);
+  const Lane mine(tiles, at.planes);
+  const int height = static_cast<int>(shape.out_height), width = static_cast<int>(shape.out_width);
+  load_region(
+      features, at.first, at.planes, tiles.planes, at.y - static_cast<int>(shape.pad_top),
+      at.x - static_cast<int>(shape.pad_left) - kShift<kSize>, tiles.region_rows, tiles.region_pitch, async, region);
+  load_taps(kernels, at.first, at.planes, tiles.planes, flipped, 0, 0, tiles.window_h, tiles.window_w, weights);
+  copies_ready(async);
+  if (!mine.present) return;
+  for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes) {
+    const int row = unit / tiles.unit_columns * kUnit, column = unit % tiles.unit_columns * kUnit;
+    acc_t sums[kUnit][kUnit] = {};
+    correlate<kSize>(
+        region + (mine.s * tiles.region_rows + row) * tiles.region_pitch + column, tiles.region_pitch,
+        weights + mine.s * tiles.taps(), sums);
+    if (at.x + column < width) {
+      store_unit(output, dtype, at.first + mine.s, height, width, at.y + row, at.x + column, sums);
+    }
+  }
+}
+
+// The same for kernels of any size, one window of the kernel after the other. A thread has one unit.
+template <typename acc_t>
+__global__ void __launch_bounds__(256) dynamic_conv2d_any_kernel(
+    DynamicConv2dShape shape, PlaneTiles tiles, bool flipped, bool async, PlaneView features, PlaneView kernels,
+    void* output,  // [planes, out_height, out_width]
+    Dtype dtype) {
+  auto* region = reinterpret_cast<acc_t*>(shared_memory());
+  acc_t* weights = region + tiles.planes * tiles.region();
+  const BlockTile at(tiles, shape.planes, blockIdx.x);
+  const Lane mine(tiles, at.planes);
+  const int height = static_cast<int>(shape.out_height), width = static_cast<int>(shape.out_width);
+  const int kernel_h = static_cast<int>(shape.kernel_h), kernel_w = static_cast<int>(shape.kernel_w);
+  const int row = mine.lane / tiles.unit_columns * kUnit, column = mine.lane % tiles.unit_columns * kUnit;
+  const bool active = mine.present && mine.lane < tiles.units();
+  const acc_t* unit = region + (mine.s * tiles.region_rows + row) * tiles.region_pitch + column;
+  acc_t sums[kUnit][kUnit] = {};
+  for (int top = 0; top < kernel_h; top += kWindow) {
+    for (int left = 0; left < kernel_w; left += kWindow) {
+      __syncthreads();  // all have used the window before
+      load_region(
+          features, at.first, at.planes, tiles.planes, at.y + top - static_cast<int>(shape.pad_top),
+          at.x + left - static_cast<int>(shape.pad_left), tiles.region_rows, tiles.region_pitch, async, region);
+      load_taps(kernels, at.first, at.planes, tiles.planes, flipped, top, left, tiles.window_h, tiles.window_w, weights);
+      copies_ready(async);
+      if (!active) continue;
+      const int rows = min(kWindow, kernel_h - top), columns = min(kWindow, kernel_w - left);
+      for (int i = 0; i < rows; i += kPiece) {
+        for (int j = 0; j < columns; j += kPiece) {
+          correlate_piece(
+              unit + i * tiles.region_pitch + j, tiles.region_pitch,
+              weights + mine.s * tiles.taps() + i * tiles.window_w + j, tiles.window_w, rows - i, columns - j, sums);
+        }
+      }
+    }
+  }
+  if (active && at.x + column < width) {
+    store_unit(output, dtype, at.first + mine.s, height, width, at.y + row, at.x + column, sums);
+  }
+}
+
+// Adds the sums [threads' groups][kCount] of each plane's groups in order, and calls f(plane, index, sum).
+template <typename acc_t, typename Function>
+__device__ void add_groups(const PlaneTiles& tiles, int planes, int count, const acc_t* groups, Function&& f) {
+  const int of_plane = tiles.lanes > 32 ? tiles.lanes / 32 : 1;
+  for (int n = threadIdx.x; n < planes * count; n += blockDim.x) {
+    const int s = n / count, index = n % count;
+    acc_t sum = 0;
+    for (int g = 0; g < of_plane; ++g) sum += groups[(s * of_plane + g) * count + index];
+    f(s, index, sum);
+  }
+}
+
+// grad_kernels[p,i,j] = sum_yx grad_out[p,y,x] * features[p,y+i-pad_top,x+j-pad_left], and if wanted
+// grad_features[p,y,x] = sum_ij kernels[p,i,j] * grad_out[p,y-i+pad_top,x-j+pad_left], the operation itself with the
+// kernel turned: both from one copy of features and grad_out in shared memory.
+// Block: all tiles of some planes, one after the other. Thread: units of 4 x 4 pixels; it sums each tap over its units,
+// sum_lanes and add_groups sum over threads, always in the same order.
+// Shared: regions of features and of grad_out, whose tile begins (grad_y, grad_x + kShift) after its first pixel,
+// kernels, the sums of groups of threads and those of all tiles.
+// 7x7 in float: 1568 multiply-adds of a thread and unit, which bound it (25 us at 8x256x64x64 on an H200, expected, not
+// measured; memory 21 us), for 60 vectors of pixels; adding up 49 sums costs 200 instructions each two units.
+template <int kSize>
+__global__ void __launch_bounds__(512) dynamic_conv2d_backward_kernel(
+    DynamicConv2dShape shape, PlaneTiles tiles, int grad_y, int grad_x, bool async, PlaneView grad_out,
+    PlaneView features, PlaneView kernels,
+    void* grad_features,  // [planes, height, width] or null
+    void* grad_kernels,   // [planes, kSize, kSize]
+    Dtype dtype) {
+  constexpr int kTaps = kSize * kSize;
+  auto* region = reinterpret_cast<float*>(shared_memory());
+  float* grad = region + tiles.planes * tiles.region();
+  float* weights = grad + tiles.planes * tiles.region();
+  float* groups = weights + tiles.planes * tiles.taps();
+  float* total = groups + tiles.threads() / min(tiles.lanes, 32) * kTaps;
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * tiles.planes;
+  const int planes = static_cast<int>(min(static_cast<int64_t>(tiles.planes), shape.planes - first));
+  const Lane mine(tiles, planes);
+  const int height = static_cast<int>(shape.height), width = static_cast<int>(shape.width);
+  const bool together = (grad_x + kShift<kSize>) % 4 == 0;
+  for (int n = threadIdx.x; n < tiles.planes * kTaps; n += blockDim.x) total[n] = 0;
+  if (grad_features != nullptr) {
+    load_taps(kernels, first, planes, tiles.planes, true, 0, 0, kSize, kTapPitch<kSize>, weights);
+  }
+  for (int tile = 0; tile < tiles.tiles_y * tiles.tiles_x; ++tile) {
+    const int y0 = tile / tiles.tiles_x * tiles.unit_rows * kUnit;
+    const int x0 = tile % tiles.tiles_x * tiles.unit_columns * kUnit;
+    __syncthreads();  // all have used the tile before
+    load_region(
+        features, first, planes, tiles.planes, y0 - static_cast<int>(shape.pad_top),
+        x0 - static_cast<int>(shape.pad_left) - kShift<kSize>, tiles.region_rows, tiles.region_pitch, async, region);
+    load_region(
+        grad_out, first, planes, tiles.planes, y0 - grad_y, x0 - grad_x - kShift<kSize>, tiles.region_rows,
+        tiles.region_pitch, async, grad);
+    copies_ready(async);
+    if (grad_features != nullptr && mine.present) {
+      for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes) {
+        const int row = unit / tiles.unit_columns * kUnit, column = unit % tiles.unit_columns * kUnit;
+        float sums[kUnit][kUnit] = {};
+        correlate<kSize>(
+            grad + (mine.s * tiles.region_rows + row) * tiles.region_pitch + column, tiles.region_pitch,
+            weights + mine.s * tiles.taps(), sums);
+        if (x0 + column < width) {
+          store_unit(grad_features, dtype, first + mine.s, height, width, y0 + row, x0 + column, sums);
+        }
+      }
+    }
+    float sums[kTaps] = {};
+    for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes) {
+      const int row = unit / tiles.unit_columns * kUnit, column = unit % tiles.unit_columns * kUnit;
+      const int place = (mine.s * tiles.region_rows + row) * tiles.region_pitch + column;
+      float pixels[kUnit][kUnit];
+      read_unit(grad + place + grad_y * tiles.region_pitch + grad_x + kShift<kSize>, tiles.region_pitch, together, pixels);
+      kernel_gradient<kSize, kShift<kSize>>(region + place, tiles.region_pitch, pixels, sums);
+    }
+    const int lanes = min(tiles.lanes, 32), group = static_cast<int>(threadIdx.x) / lanes;
+    sum_lanes(sums, lanes, 0, kTaps, [&](int index, float sum) { groups[group * kTaps + index] = sum; });
+    __syncthreads();
+    add_groups(tiles, planes, kTaps, groups, [&](int s, int index, float sum) { total[s * kTaps + index] += sum; });
+  }
+  __syncthreads();
+  for (int n = threadIdx.x; n < planes * kTaps; n += blockDim.x) {
+    store_element(grad_kernels, dtype, first * kTaps + n, total[n]);
+  }
+}
+
+// grad_kernels for kernels of any size, one window of the kernel after the other and in it pieces of 4 x 4 taps. A
+// thread has one unit. Shared: as above; the tile of grad_out has nothing around it.
+template <typename acc_t>
+__global__ void __launch_bounds__(256) dynamic_conv2d_kernel_gradient_kernel(
+    DynamicConv2dShape shape, PlaneTiles tiles, bool async, PlaneView grad_out, PlaneView features,
+    void* grad_kernels,  // [planes, kernel_h, kernel_w]
+    Dtype dtype) {
+  constexpr int kTaps = kPiece * kPiece;
+  const int grad_rows = tiles.unit_rows * kUnit, grad_pitch = tiles.unit_columns * kUnit;
+  auto* region = reinterpret_cast<acc_t*>(shared_memory());
+  acc_t* grad = region + tiles.planes * tiles.region();
+  acc_t* groups = grad + tiles.planes * grad_rows * grad_pitch;
+  acc_t* total = groups + tiles.threads() / min(tiles.lanes, 32) * kTaps;  // [planes][window_h][window_w]
+  const int64_t first = static_cast<int64_t>(blockIdx.x) * tiles.planes;
+  const int planes = static_cast<int>(min(static_cast<int64_t>(tiles.planes), shape.planes - first));
+  const Lane mine(tiles, planes);
+  const int kernel_h = static_cast<int>(shape.kernel_h), kernel_w = static_cast<int>(shape.kernel_w);
+  const int row = mine.lane / tiles.unit_columns * kUnit, column = mine.lane % tiles.unit_columns * kUnit;
+  const int lanes = min(tiles.lanes, 32), group = static_cast<int>(threadIdx.x) / lanes;
+  for (int top = 0; top < kernel_h; top += kWindow) {
+    for (int left = 0; left < kernel_w; left += kWindow) {
+      const int window_h = min(kWindow, kernel_h - top), window_w = min(kWindow, kernel_w - left);
+      for (int n = threadIdx.x; n < tiles.planes * tiles.taps(); n += blockDim.x) total[n] = 0;
+      for (int tile = 0; tile < tiles.tiles_y * tiles.tiles_x; ++tile) {
+        const int y0 = tile / tiles.tiles_x * grad_rows, x0 = tile % tiles.tiles_x * grad_pitch;
+        __syncthreads();  // all have used the tile before
+        load_region(
+            features, first, planes, tiles.planes, y0 + top - static_cast<int>(shape.pad_top),
+            x0 + left - static_cast<int>(shape.pad_left), tiles.region_rows, tiles.region_pitch, async, region);
+        load_region(grad_out, first, planes, tiles.planes, y0, x0, grad_rows, grad_pitch, async, grad);
+        copies_ready(async);
+        const bool active = mine.lane < tiles.units();
+        acc_t pixels[kUnit][kUnit] = {};
+        if (active) {
+          read_unit(grad + (mine.s * grad_rows + row) * grad_pitch + column, grad_pitch, true, pixels);
+        }
+        for (int i = 0; i < window_h; i += kPiece) {
+          for (int j = 0; j < window_w; j += kPiece) {
+            acc_t sums[kTaps] = {};
+            if (active) {
+              kernel_gradient<kPiece, 0>(
+                  region + (mine.s * tiles.region_rows + row + i) * tiles.region_pitch + column + j,
+                  tiles.region_pitch, pixels, sums);
+            }
+            sum_lanes(sums, lanes, 0, kTaps, [&](int index, acc_t sum) { groups[group * kTaps + index] = sum; });
+            __syncthreads();
+            add_groups(tiles, planes, kTaps, groups, [&](int s, int index, acc_t sum) {
+              total[s * tiles.taps() + (i + index / kPiece) * tiles.window_w + j + index % kPiece] += sum;
+            });
+            __syncthreads();
+          }
+        }
+      }
+      for (int n = threadIdx.x; n < planes * window_h * window_w; n += blockDim.x) {
+        const int s = n / (window_h * window_w), i = n / window_w % window_h, j = n % window_w;
+        store_element(
+            grad_kernels, dtype, ((first + s) * kernel_h + top + i) * kernel_w + left + j,
+            total[s * tiles.taps() + i * tiles.window_w + j]);
+      }
+      __syncthreads();
+    }
+  }
+}
+
+int compiled_size(const DynamicConv2dShape& shape, Dtype dtype) {
+  const bool square = shape.kernel_h == shape.kernel_w && dtype != Dtype::kFloat64;
+  return square && (shape.kernel_h == 7 || shape.kernel_h == 5 || shape.kernel_h == 3) ? static_cast<int>(shape.kernel_h) : 0;
+}
+
+// Calls f(std::integral_constant<int, kSize>()) for a compiled size.
+template <typename Function>
+void with_size(int size, Function&& f) {
+  switch (size) {
+    case 7: return f(std::integral_constant<int, 7>());
+    case 5: return f(std::integral_constant<int, 5>());
+    case 3: return f(std::integral_constant<int, 3>());
+  }
+}
+
+// Calls f(acc_t()) for the type of the sums.
+template <typename Function>
+void with_sums(Dtype dtype, Function&& f) {
+  if (dtype == Dtype::kFloat64) return f(double());
+  f(float());
+}
+
+// A warp's read of channels_last takes 32 bytes of each pixel, where they fit into shared memory.
+constexpr int kPlanesOfChannelsLast = 8;
+
+// Neighbouring channels of a block share the sectors of memory that hold them.
+int wanted_planes(const PlaneView& a, const PlaneView& b) {
+  return a.channels_last() || b.channels_last() ? kPlanesOfChannelsLast : 1;
+}
+
+}  // namespace
+
+void launch_dynamic_conv2d(
+    const DynamicConv2dShape& shape, bool flipped, const PlaneView& features, const PlaneView& kernels, void* output,
+    Dtype dtype, cudaStream_t stream) {
+  if (shape.planes == 0) return;
+  const auto limits = device_limits();
+  const bool async = limits.architecture >= 80;
+  const int size = compiled_size(shape, dtype), bytes_of_sum = dtype == Dtype::kFloat64 ? 8 : 4;
+  const auto bytes = [&](const PlaneTiles& t) -> int64_t { return t.planes * (t.region() + t.taps()) * bytes_of_sum; };
+  const TileWish wish = {shape.out_height, shape.out_width, shape.kernel_h, shape.kernel_w, size,
+                         wanted_planes(features, features), size == 0 ? 256 : 512};
+  const auto tiles = divide_planes(wish, limits.shared_memory_per_block, bytes);
+  const Launch how = {
+      dim3(ceil_div(shape.planes, tiles.planes) * tiles.tiles()), dim3(tiles.threads()), stream, bytes(tiles)};
+  if (size == 0) {
+    with_sums(dtype, [&](auto sum) {
+      launch("dynamic_conv2d", how, dynamic_conv2d_any_kernel<decltype(sum)>, shape, tiles, flipped, async, features,
+             kernels, output, dtype);
+    });
+  } else {
+    with_size(size, [&](auto kSize) {
+      launch("dynamic_conv2d", how, dynamic_conv2d_kernel<float, kSize.value>, shape, tiles, flipped, async, features,
+             kernels, output, dtype);
+    });
+  }
+}
+
+void launch_dynamic_conv2d_backward(
+    const DynamicConv2dShape& shape, const PlaneView& grad_out, const PlaneView& features, const PlaneView& kernels,
+    void* grad_features, void* grad_kernels, Dtype dtype, cudaStream_t stream) {
+  if (shape.planes == 0) return;
+  const int size = compiled_size(shape, dtype);
+  // Rows and columns of grad_out before a pixel of features, with which the turned kernel begins.
+  const int64_t before_y = shape.kernel_h - 1 - shape.pad_top, before_x = shape.kernel_w - 1 - shape.pad_left;
+  const bool at_once = size != 0 && grad_kernels != nullptr && before_y >= 0 && before_x >= 0;
+  if (grad_features != nullptr && !at_once) {
+    const DynamicConv2dShape turned = {shape.planes, shape.out_height, shape.out_width, shape.kernel_h, shape.kernel_w,
+                                       before_y, before_x, shape.height, shape.width};
+    launch_dynamic_conv2d(turned, true, grad_out, kernels, grad_features, dtype, stream);
+    grad_features = nullptr;
+  }
+  if (grad_kernels == nullptr) return;
+  const auto limits = device_limits();
+  const bool async = limits.architecture >= 80;
+  const int bytes_of_sum = dtype == Dtype::kFloat64 ? 8 : 4;
+  const auto groups = [](const PlaneTiles& t) { return t.threads() / std::min(t.lanes, 32); };
+  const auto blocks = [&](const PlaneTiles& t) { return dim3(ceil_div(shape.planes, t.planes)); };
+  const int wanted = wanted_planes(features, grad_out);
+  if (size == 0) {
+    const auto bytes = [&](const PlaneTiles& t) -> int64_t {
+      return (t.planes * (t.region() + t.units() * kUnit * kUnit + t.taps()) + groups(t) * kPiece * kPiece) * bytes_of_sum;
+    };
+    const TileWish wish = {shape.out_height, shape.out_width, shape.kernel_h, shape.kernel_w, 0, wanted, 256};
+    const auto tiles = divide_planes(wish, limits.shared_memory_per_block, bytes);
+    with_sums(dtype, [&](auto sum) {
+      launch("dynamic_conv2d_backward", {blocks(tiles), dim3(tiles.threads()), stream, bytes(tiles)},
+             dynamic_conv2d_kernel_gradient_kernel<decltype(sum)>, shape, tiles, async, grad_out, features,
+             grad_kernels, dtype);
+    });
+    return;
+  }
+  const auto bytes = [&](const PlaneTiles& t) -> int64_t {
+    return (t.planes * (2 * t.region() + t.taps() + size * size) + groups(t) * size * size) * bytes_of_sum;
+  };
+  const TileWish wish = {std::max(shape.out_height, shape.height), std::max(shape.out_width, shape.width),
+                         shape.kernel_h, shape.kernel_w, size, wanted, 512};
+  const auto tiles = divide_planes(wish, limits.shared_memory_per_block, bytes);
+  with_size(size, [&](auto kSize) {
+    launch("dynamic_conv2d_backward", {blocks(tiles), dim3(tiles.threads()), stream, bytes(tiles)},
+           dynamic_conv2d_backward_kernel<kSize.value>, shape, tiles, at_once ? static_cast<int>(before_y) : 0,
+           at_once ? static_cast<int>(before_x) : 0, async, grad_out, features, kernels, grad_features, grad_kernels,
+           dtype);
+  });
+}
+
+}  // namespace rpstn

@@ -1,0 +1,332 @@
+#pragma once
+
+// What dynamic_conv2d and dynamic_match do in a block, on tiles of planes in shared memory:
+//   correlate: out[y,x] = sum_ij weights[i,j] * region[y + i, x + j]
+//   kernel_gradient: sums[i,j] = sum_yx grad[y,x] * region[y + i, x + j]
+// A region is a tile with the pixels around it that its taps reach, zeros outside the plane, copied once.
+// A unit is 4 x 4 results of a thread (or, of a gradient, 4 x 4 pixels that it adds to all taps): every row of 12 pixels
+// that a thread reads from shared memory, 3 vectors, serves 4 x 4 x 7 multiply-adds of a 7 x 7 kernel, 26 for each read.
+// Neighbouring threads read neighbouring vectors: no bank conflicts in planes of 32 columns and their multiples.
+// Kernels of 7, 5 and 3 are compiled (kSize); any other (kSize 0) is cut into pieces of 4 x 4 taps.
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+
+#include "cuda/launch.cuh"
+#include "cuda/numbers.cuh"
+#include "cuda/plane_view.cuh"
+#include "cuda/ptx.cuh"
+
+namespace rpstn {
+
+constexpr int kUnit = 4;    // rows and columns of a unit
+constexpr int kPiece = 4;   // rows and columns of a piece of a kernel of another size
+constexpr int kWindow = 32; // at most so many rows and columns of such a kernel are in shared memory at once
+
+__host__ __device__ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+__host__ __device__ constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+
+// Columns before the first that the first result reads. A quadruple of pixels in memory is one in shared memory, too,
+// where the padding is that of "same": padding + kShift is a multiple of 4.
+template <int kSize>
+constexpr int kShift = kSize == 0 ? 0 : (4 - (kSize - 1) / 2 % 4) % 4;
+
+// Elements between rows of a kernel in shared memory.
+template <int kSize>
+constexpr int kTapPitch = round_up(kSize, 4);
+
+// --- The division of planes among blocks and threads ---
+
+// A tile has unit_rows x unit_columns units, which its `lanes` threads take in turn: thread l units l, l + lanes ...
+// The order of sums follows from it; it depends on the sizes of a plane alone. A block has the same tile of `planes`
+// planes: more of them where they are small, or where neighbouring channels are neighbours in memory.
+struct PlaneTiles {
+  int unit_rows, unit_columns, tiles_y, tiles_x, lanes, planes;
+  int window_h, window_w;  // rows and columns of the kernel in shared memory, whole pieces
+  int region_rows, region_pitch;
+
+  __host__ __device__ int units() const { return unit_rows * unit_columns; }
+  __host__ __device__ int region() const { return region_rows * region_pitch; }
+  __host__ __device__ int taps() const { return window_h * window_w; }
+  int64_t tiles() const { return static_cast<int64_t>(tiles_y) * tiles_x; }
+  __host__ __device__ int threads() const { return planes * lanes; }
+};
+
+struct TileWish {
+  int64_t rows, columns;      // of results
+  int64_t kernel_h, kernel_w;
+  int size;                   // compiled: 7, 5, 3; or 0
+  int planes;                 // at least so many planes of a block, if they fit
+  int max_threads;
+};
+
+// `bytes(tiles)` is the shared memory that a block needs; it gets at most `limit`.
+template <typename Bytes>
+PlaneTiles divide_planes(const TileWish& wish, int64_t limit, Bytes&& bytes) {
+  constexpr int kMostColumns = 24, kUsualColumns = 16;  // units across a tile
+  const int64_t across = std::max<int64_t>(1, ceil_div(wish.columns, kUnit));
+  const int64_t down = std::max<int64_t>(1, ceil_div(wish.rows, kUnit));
+  PlaneTiles t = {};
+  for (int64_t most = 256;; most /= 2) {
+    t.tiles_x = static_cast<int>(across <= std::min<int64_t>(kMostColumns, most)
+                                     ? 1 : ceil_div(across, std::min<int64_t>(kUsualColumns, most)));
+    t.unit_columns = static_cast<int>(ceil_div(across, t.tiles_x));
+    t.tiles_y = static_cast<int>(ceil_div(down, std::max<int64_t>(1, most / t.unit_columns)));
+    t.unit_rows = static_cast<int>(ceil_div(down, t.tiles_y));
+    // A compiled kernel's thread takes two units, which halves what it costs to add up threads' sums.
+    const int wanted = wish.size == 0 ? t.units() : static_cast<int>(ceil_div(t.units(), 2));
+    t.lanes = wanted > 16 ? static_cast<int>(round_up(wanted, 32)) : wanted > 8 ? 16 : wanted > 4 ? 8 : 4;
+    if (wish.size == 0) {
+      t.window_h = static_cast<int>(round_up(std::min<int64_t>(wish.kernel_h, kWindow), kPiece));
+      t.window_w = static_cast<int>(round_up(std::min<int64_t>(wish.kernel_w, kWindow), kPiece));
+    } else {
+      t.window_h = wish.size;
+      t.window_w = static_cast<int>(round_up(wish.size, 4));
+    }
+    t.region_rows = t.unit_rows * kUnit + t.window_h - 1;
+    t.region_pitch = t.unit_columns * kUnit + (wish.size == 0 ? t.window_w : 8);
+    const int least = std::max(1, 32 / t.lanes);
+    t.planes = std::min(std::max({least, 128 / t.lanes, wish.planes}), wish.max_threads / t.lanes);
+    while (t.planes > least && bytes(t) > limit) t.planes = std::max(least, t.planes / 2);
+    if (bytes(t) <= limit || most == 1) return t;
+  }
+}
+
+// --- Copies into shared memory ---
+
+// Counts through [depth][height][width] in steps of the block's threads, from its own place on.
+struct BlockCounter {
+  int x, y, z, step_x, step_y, step_z, width, height;
+
+  __device__ BlockCounter(int height, int width) : width(width), height(height) {
+    const int place = threadIdx.x, step = blockDim.x;
+    x = place % width, y = place / width % height, z = place / width / height;
+    step_x = step % width, step_y = step / width % height, step_z = step / width / height;
+  }
+  __device__ void next() {
+    x += step_x, y += step_y, z += step_z;
+    if (x >= width) x -= width, ++y;
+    if (y >= height) y -= height, ++z;
+  }
+};
+
+// Where planes first, first + 1 ... lie; plane p is channel p % C of sample p / C.
+struct PlaneOffsets {
+  int64_t sample, channel;
+  int first_channel, channels;
+  int64_t first_offset;
+
+  __device__ PlaneOffsets(const PlaneView& view, int64_t first)
+      : sample(view.sample), channel(view.channel), channels(view.channels) {
+    const auto plane = static_cast<uint32_t>(first);
+    first_channel = static_cast<int>(plane % channels);
+    first_offset = plane / channels * sample;
+  }
+  __device__ int64_t operator()(int s) const {
+    int c = first_channel + s;
+    int64_t offset = first_offset;
+    while (c >= channels) c -= channels, offset += sample;
+    return offset + c * channel;
+  }
+};
+
+// Fills region [tiles.planes][rows][pitch] from planes first ... of the view, `planes` of which exist, with the pixels
+// from (top, left) on; zeros elsewhere. Copies may be on their way until copies_ready().
+template <typename acc_t>
+__device__ inline void load_region(
+    const PlaneView& view, int64_t first, int planes, int all_planes, int top, int left, int rows, int pitch, bool async,
+    acc_t* region) {
+  const PlaneOffsets offsets(view, first);
+  if constexpr (std::is_same_v<acc_t, float>) {
+    if (view.quads && left % 4 == 0) {
+      for (BlockCounter at(rows, pitch / 4); at.z < all_planes; at.next()) {
+        const int y = top + at.y, x = left + 4 * at.x;
+        const bool present = at.z < planes && y >= 0 && y < view.height && x >= 0 && x < view.width;
+        const int64_t offset = present ? offsets(at.z) + y * view.row + x : 0;
+        float* target = region + (at.z * rows + at.y) * pitch + 4 * at.x;
+        if (async && view.dtype == Dtype::kFloat32) {
+          copy_async_16(target, static_cast<const float*>(view.data) + offset, present);
+        } else {
+          float values[4] = {0, 0, 0, 0};
+          if (present) load_quad(view, offset, values);
+          store_four<float>(target, 0, values);
+        }
+      }
+      return;
+    }
+  }
+  const bool planes_first = view.channels_last();
+  BlockCounter at(planes_first ? pitch : rows, planes_first ? all_planes : pitch);
+  for (;; at.next()) {
+    const int s = planes_first ? at.x : at.z, r = planes_first ? at.z : at.y, c = planes_first ? at.y : at.x;
+    if (planes_first ? r >= rows : s >= all_planes) break;
+    const int y = top + r, x = left + c;
+    const bool present = s < planes && y >= 0 && y < view.height && x >= 0 && x < view.width;
+    region[(s * rows + r) * pitch + c] =
+        present ? load_element<acc_t>(view, offsets(s) + y * view.row + x * view.column) : acc_t(0);
+  }
+}
+
+// Fills weights [all_planes][rows][pitch] with rows and columns from (top, left) on of planes' kernels, turned by 180
+// degrees if `flipped`.
+template <typename acc_t>
+__device__ inline void load_taps(
+    const PlaneView& kernels, int64_t first, int planes, int all_planes, bool flipped, int top, int left, int rows,
+    int pitch, acc_t* weights) {
+  const PlaneOffsets offsets(kernels, first);
+  for (BlockCounter at(rows, pitch); at.z < all_planes; at.next()) {
+    const int i = top + at.y, j = left + at.x;
+    acc_t value = 0;
+    if (at.z < planes && i < kernels.height && j < kernels.width) {
+      value = load_element<acc_t>(kernels, offsets(at.z) + (flipped ? kernels.height - 1 - i : i) * kernels.row +
+                                               (flipped ? kernels.width - 1 - j : j) * kernels.column);
+    }
+    weights[(at.z * rows + at.y) * pitch + at.x] = value;
+  }
+}
+
+// All threads: waits for the block's copies.
+__device__ inline void copies_ready(bool async) {
+  if (async) {
+    copy_async_commit();
+    copy_async_wait<0>();
+  }
+  __syncthreads();
+}
+
+// --- Arithmetic on units ---
+
+template <typename acc_t>
+__device__ inline void read_four(const acc_t* shared, acc_t* values) {
+  constexpr int kAtOnce = 16 / sizeof(acc_t);
+#pragma unroll
+  for (int part = 0; part < 4 / kAtOnce; ++part) {
+    const auto vector = load_vector<kAtOnce>(shared + part * kAtOnce);
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) values[part * kAtOnce + i] = vector.at[i];
+  }
+}
+
+// sums[y][x] += sum_ij weights[i][j] * region[y + i][x + j + kShift]
+template <int kSize, typename acc_t>
+__device__ inline void correlate(
+    const acc_t* region, int pitch, const acc_t* weights, acc_t (&sums)[kUnit][kUnit]) {
+  acc_t taps[kSize][kTapPitch<kSize>];
+#pragma unroll
+  for (int r = 0; r < kSize + kUnit - 1; ++r) {
+    acc_t pixels[12];
+#pragma unroll
+    for (int quad = 0; quad < 3; ++quad) read_four(region + r * pitch + 4 * quad, pixels + 4 * quad);
+    if (r < kSize) {
+#pragma unroll
+      for (int quad = 0; quad < kTapPitch<kSize> / 4; ++quad) {
+        read_four(weights + r * kTapPitch<kSize> + 4 * quad, taps[r < kSize ? r : 0] + 4 * quad);
+      }
+    }
+#pragma unroll
+    for (int y = 0; y < kUnit; ++y) {
+      if (r - y < 0 || r - y >= kSize) continue;
+#pragma unroll
+      for (int j = 0; j < kSize; ++j) {
+#pragma unroll
+        for (int x = 0; x < kUnit; ++x) sums[y][x] += taps[r - y][j] * pixels[x + j + kShift<kSize>];
+      }
+    }
+  }
+}
+
+// The same for a piece of a kernel, of which only rows x columns taps count: a tap that does not is not multiplied by
+// zero, because the pixel may be infinite.
+template <typename acc_t>
+__device__ inline void correlate_piece(
+    const acc_t* region, int pitch, const acc_t* weights, int weights_pitch, int rows, int columns,
+    acc_t (&sums)[kUnit][kUnit]) {
+  constexpr int kReach = kUnit + kPiece - 1;
+  acc_t pixels[kReach][kUnit + kPiece];
+#pragma unroll
+  for (int r = 0; r < kReach; ++r) {
+    read_four(region + r * pitch, pixels[r]);
+    read_four(region + r * pitch + 4, pixels[r] + 4);
+  }
+#pragma unroll
+  for (int i = 0; i < kPiece; ++i) {
+    if (i >= rows) continue;
+    acc_t taps[kPiece];
+    read_four(weights + i * weights_pitch, taps);
+#pragma unroll
+    for (int j = 0; j < kPiece; ++j) {
+      if (j >= columns) continue;
+#pragma unroll
+      for (int y = 0; y < kUnit; ++y) {
+#pragma unroll
+        for (int x = 0; x < kUnit; ++x) sums[y][x] += taps[j] * pixels[y + i][x + j];
+      }
+    }
+  }
+}
+
+// sums[i][j] += sum_yx grad[y][x] * region[y + i][x + j + kColumn]
+template <int kSize, int kColumn, typename acc_t>
+__device__ inline void kernel_gradient(
+    const acc_t* region, int pitch, const acc_t (&grad)[kUnit][kUnit], acc_t (&sums)[kSize * kSize]) {
+  constexpr int kQuads = (kSize + kUnit - 1 + kColumn + 3) / 4;
+#pragma unroll
+  for (int r = 0; r < kSize + kUnit - 1; ++r) {
+    acc_t pixels[4 * kQuads];
+#pragma unroll
+    for (int quad = 0; quad < kQuads; ++quad) read_four(region + r * pitch + 4 * quad, pixels + 4 * quad);
+#pragma unroll
+    for (int y = 0; y < kUnit; ++y) {
+      if (r - y < 0 || r - y >= kSize) continue;
+#pragma unroll
+      for (int x = 0; x < kUnit; ++x) {
+#pragma unroll
+        for (int j = 0; j < kSize; ++j) sums[(r - y) * kSize + j] += grad[y][x] * pixels[x + j + kColumn];
+      }
+    }
+  }
+}
+
+// 4 x 4 pixels of a region; `together` where its first is at a multiple of 4.
+template <typename acc_t>
+__device__ inline void read_unit(const acc_t* region, int pitch, bool together, acc_t (&values)[kUnit][kUnit]) {
+#pragma unroll
+  for (int y = 0; y < kUnit; ++y) {
+    if (together) {
+      read_four(region + y * pitch, values[y]);
+    } else {
+#pragma unroll
+      for (int x = 0; x < kUnit; ++x) values[y][x] = region[y * pitch + x];
+    }
+  }
+}
+
+// --- Sums over threads ---
+
+// Adds each value over groups of `lanes` threads of a warp, a power of two from 4 to 32. With every step a thread keeps
+// half of the values and gives the other half to its partner, so 49 values of 32 threads cost 51 exchanges, not 245.
+// write(index, sum) is called once in each group for each index.
+template <int kDistance = 1, int kCount, typename acc_t, typename Write>
+__device__ inline void sum_lanes(acc_t (&values)[kCount], int lanes, int first, int end, Write&& write) {
+  if constexpr (kDistance < 32) {
+    if (kDistance < lanes) {
+      constexpr int kHalf = (kCount + 1) / 2;
+      const bool upper = (threadIdx.x & kDistance) != 0;
+      acc_t kept[kHalf];
+#pragma unroll
+      for (int n = 0; n < kHalf; ++n) {
+        const acc_t high = n + kHalf < kCount ? values[n + kHalf < kCount ? n + kHalf : 0] : acc_t(0);
+        kept[n] = (upper ? high : values[n]) + __shfl_xor_sync(0xffffffffu, upper ? values[n] : high, kDistance);
+      }
+      sum_lanes<2 * kDistance>(kept, lanes, upper ? first + kHalf : first, upper ? end : min(end, first + kHalf), write);
+      return;
+    }
+  }
+#pragma unroll
+  for (int n = 0; n < kCount; ++n) {
+    if (first + n < end) write(first + n, values[n]);
+  }
+}
+
+}  // namespace rpstn
