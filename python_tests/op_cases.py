@@ -207,6 +207,11 @@ MATCH = Op(
         "kernel larger than features": _match(1, 3, 4, 5, (7, 7), 7),
         "bands of many columns": _match(1, 4, 6, 530, (3, 5), 14),
         "a band and one row": _match(1, 9, 9, 64, (5, 5), 8),
+        "many channels": _match(2, 133, 7, 9, (3, 3), 5),
+        "more joints than registers": _match(1, 6, 17, 33, (5, 5), 35),
+        "more joints than shared memory": _match(1, 3, 8, 8, (3, 3), 70),
+        "several tiles": _match(1, 3, 21, 75, (7, 7), 17),
+        "tall": _match(2, 45, 13, 8, (9, 2), 3),
     },
 )
 

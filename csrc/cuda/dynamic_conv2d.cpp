@@ -29,7 +29,7 @@ Tensor dynamic_conv2d_cuda(
                        features.options().dtype(dtype));
   const auto f = as_dtype(features, dtype), k = as_dtype(kernels, dtype);
   launch_dynamic_conv2d(
-      shape, /*flipped=*/false, plane_view(f), plane_view(k), out.mutable_data_ptr(), dtype_of(dtype), scope.stream);
+      shape, /*flipped=*/false, plane_view(f), plane_view(k), plane_target(out), scope.stream);
   return out;
 }
 
@@ -48,8 +48,8 @@ Gradients dynamic_conv2d_backward_cuda(
   auto grad_features = empty(features, need_features), grad_kernels = empty(kernels, need_kernels);
   const auto d = as_dtype(grad_out, dtype), f = as_dtype(features, dtype), k = as_dtype(kernels, dtype);
   launch_dynamic_conv2d_backward(
-      shape, plane_view(d), plane_view(f), plane_view(k), need_features ? grad_features.mutable_data_ptr() : nullptr,
-      need_kernels ? grad_kernels.mutable_data_ptr() : nullptr, dtype_of(dtype), scope.stream);
+      shape, plane_view(d), plane_view(f), plane_view(k), plane_target(grad_features, need_features),
+      plane_target(grad_kernels, need_kernels), scope.stream);
   return {as_dtype(grad_features, features.scalar_type()), as_dtype(grad_kernels, kernels.scalar_type())};
 }
 

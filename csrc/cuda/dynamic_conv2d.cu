@@ -35,18 +35,6 @@ struct BlockTile {
   }
 };
 
-// Stores the unit whose first result is (y, x) of plane [height, width].
-template <typename acc_t>
-__device__ void store_unit(
-    void* output, Dtype dtype, int64_t plane, int height, int width, int y, int x, const acc_t (&sums)[kUnit][kUnit]) {
-#pragma unroll
-  for (int r = 0; r < kUnit; ++r) {
-    if (y + r < height) {
-      store_row(output, dtype, (plane * height + y + r) * width + x, sums[r], width - x, width % 4 == 0);
-    }
-  }
-}
-
 // out[p,y,x] = sum_ij kernels[p,i,j] * features[p,y+i-pad_top,x+j-pad_left]
 // Block: a tile of some planes. Thread: units of 4 x 4 results, one after the other.
 // Shared: the tile's region of every plane, then its kernels.
@@ -56,8 +44,7 @@ __device__ void store_unit(
 template <typename acc_t, int kSize>
 __global__ void __launch_bounds__(512) dynamic_conv2d_kernel(
     DynamicConv2dShape shape, PlaneTiles tiles, bool flipped, bool async, PlaneView features, PlaneView kernels,
-    void* output,  // [planes, out_height, out_width]
-    Dtype dtype) {
+    PlaneTarget output) {  // [planes, out_height, out_width]
   auto* region = reinterpret_cast<acc_t*>(shared_memory());
   acc_t* weights = region + tiles.planes * tiles.region();
   const BlockTile at(tiles, shape.planes, blockIdx.x);
@@ -76,7 +63,7 @@ __global__ void __launch_bounds__(512) dynamic_conv2d_kernel(
         region + (mine.s * tiles.region_rows + row) * tiles.region_pitch + column, tiles.region_pitch,
         weights + mine.s * tiles.taps(), sums);
     if (at.x + column < width) {
-      store_unit(output, dtype, at.first + mine.s, height, width, at.y + row, at.x + column, sums);
+      store_unit(output, output.plane(at.first + mine.s), height, width, at.y + row, at.x + column, sums);
     }
   }
 }
@@ -85,8 +72,7 @@ __global__ void __launch_bounds__(512) dynamic_conv2d_kernel(
 template <typename acc_t>
 __global__ void __launch_bounds__(256) dynamic_conv2d_any_kernel(
     DynamicConv2dShape shape, PlaneTiles tiles, bool flipped, bool async, PlaneView features, PlaneView kernels,
-    void* output,  // [planes, out_height, out_width]
-    Dtype dtype) {
+    PlaneTarget output) {  // [planes, out_height, out_width]
   auto* region = reinterpret_cast<acc_t*>(shared_memory());
   acc_t* weights = region + tiles.planes * tiles.region();
   const BlockTile at(tiles, shape.planes, blockIdx.x);
@@ -117,19 +103,7 @@ __global__ void __launch_bounds__(256) dynamic_conv2d_any_kernel(
     }
   }
   if (active && at.x + column < width) {
-    store_unit(output, dtype, at.first + mine.s, height, width, at.y + row, at.x + column, sums);
-  }
-}
-
-// Adds the sums [threads' groups][kCount] of each plane's groups in order, and calls f(plane, index, sum).
-template <typename acc_t, typename Function>
-__device__ void add_groups(const PlaneTiles& tiles, int planes, int count, const acc_t* groups, Function&& f) {
-  const int of_plane = tiles.lanes > 32 ? tiles.lanes / 32 : 1;
-  for (int n = threadIdx.x; n < planes * count; n += blockDim.x) {
-    const int s = n / count, index = n % count;
-    acc_t sum = 0;
-    for (int g = 0; g < of_plane; ++g) sum += groups[(s * of_plane + g) * count + index];
-    f(s, index, sum);
+    store_unit(output, output.plane(at.first + mine.s), height, width, at.y + row, at.x + column, sums);
   }
 }
 
@@ -146,9 +120,8 @@ template <int kSize>
 __global__ void __launch_bounds__(512) dynamic_conv2d_backward_kernel(
     DynamicConv2dShape shape, PlaneTiles tiles, int grad_y, int grad_x, bool async, PlaneView grad_out,
     PlaneView features, PlaneView kernels,
-    void* grad_features,  // [planes, height, width] or null
-    void* grad_kernels,   // [planes, kSize, kSize]
-    Dtype dtype) {
+    PlaneTarget grad_features,  // [planes, height, width], or no data
+    PlaneTarget grad_kernels) {  // [planes, kSize, kSize]
   constexpr int kTaps = kSize * kSize;
   auto* region = reinterpret_cast<float*>(shared_memory());
   float* grad = region + tiles.planes * tiles.region();
@@ -161,7 +134,7 @@ __global__ void __launch_bounds__(512) dynamic_conv2d_backward_kernel(
   const int height = static_cast<int>(shape.height), width = static_cast<int>(shape.width);
   const bool together = (grad_x + kShift<kSize>) % 4 == 0;
   for (int n = threadIdx.x; n < tiles.planes * kTaps; n += blockDim.x) total[n] = 0;
-  if (grad_features != nullptr) {
+  if (grad_features.data != nullptr) {
     load_taps(kernels, first, planes, tiles.planes, true, 0, 0, kSize, kTapPitch<kSize>, weights);
   }
   for (int tile = 0; tile < tiles.tiles_y * tiles.tiles_x; ++tile) {
@@ -175,7 +148,7 @@ __global__ void __launch_bounds__(512) dynamic_conv2d_backward_kernel(
         grad_out, first, planes, tiles.planes, y0 - grad_y, x0 - grad_x - kShift<kSize>, tiles.region_rows,
         tiles.region_pitch, async, grad);
     copies_ready(async);
-    if (grad_features != nullptr && mine.present) {
+    if (grad_features.data != nullptr && mine.present) {
       for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes) {
         const int row = unit / tiles.unit_columns * kUnit, column = unit % tiles.unit_columns * kUnit;
         float sums[kUnit][kUnit] = {};
@@ -183,7 +156,7 @@ __global__ void __launch_bounds__(512) dynamic_conv2d_backward_kernel(
             grad + (mine.s * tiles.region_rows + row) * tiles.region_pitch + column, tiles.region_pitch,
             weights + mine.s * tiles.taps(), sums);
         if (x0 + column < width) {
-          store_unit(grad_features, dtype, first + mine.s, height, width, y0 + row, x0 + column, sums);
+          store_unit(grad_features, grad_features.plane(first + mine.s), height, width, y0 + row, x0 + column, sums);
         }
       }
     }
@@ -202,7 +175,8 @@ __global__ void __launch_bounds__(512) dynamic_conv2d_backward_kernel(
   }
   __syncthreads();
   for (int n = threadIdx.x; n < planes * kTaps; n += blockDim.x) {
-    store_element(grad_kernels, dtype, first * kTaps + n, total[n]);
+    const int64_t plane = grad_kernels.plane(first + n / kTaps);
+    store_element(grad_kernels.data, grad_kernels.dtype, plane * kTaps + n % kTaps, total[n]);
   }
 }
 
@@ -211,8 +185,7 @@ __global__ void __launch_bounds__(512) dynamic_conv2d_backward_kernel(
 template <typename acc_t>
 __global__ void __launch_bounds__(256) dynamic_conv2d_kernel_gradient_kernel(
     DynamicConv2dShape shape, PlaneTiles tiles, bool async, PlaneView grad_out, PlaneView features,
-    void* grad_kernels,  // [planes, kernel_h, kernel_w]
-    Dtype dtype) {
+    PlaneTarget grad_kernels) {  // [planes, kernel_h, kernel_w]
   constexpr int kTaps = kPiece * kPiece;
   const int grad_rows = tiles.unit_rows * kUnit, grad_pitch = tiles.unit_columns * kUnit;
   auto* region = reinterpret_cast<acc_t*>(shared_memory());
@@ -262,7 +235,8 @@ __global__ void __launch_bounds__(256) dynamic_conv2d_kernel_gradient_kernel(
       for (int n = threadIdx.x; n < planes * window_h * window_w; n += blockDim.x) {
         const int s = n / (window_h * window_w), i = n / window_w % window_h, j = n % window_w;
         store_element(
-            grad_kernels, dtype, ((first + s) * kernel_h + top + i) * kernel_w + left + j,
+            grad_kernels.data, grad_kernels.dtype,
+            (grad_kernels.plane(first + s) * kernel_h + top + i) * kernel_w + left + j,
             total[s * tiles.taps() + i * tiles.window_w + j]);
       }
       __syncthreads();
@@ -270,27 +244,8 @@ __global__ void __launch_bounds__(256) dynamic_conv2d_kernel_gradient_kernel(
   }
 }
 
-int compiled_size(const DynamicConv2dShape& shape, Dtype dtype) {
-  const bool square = shape.kernel_h == shape.kernel_w && dtype != Dtype::kFloat64;
-  return square && (shape.kernel_h == 7 || shape.kernel_h == 5 || shape.kernel_h == 3) ? static_cast<int>(shape.kernel_h) : 0;
-}
-
-// Calls f(std::integral_constant<int, kSize>()) for a compiled size.
-template <typename Function>
-void with_size(int size, Function&& f) {
-  switch (size) {
-    case 7: return f(std::integral_constant<int, 7>());
-    case 5: return f(std::integral_constant<int, 5>());
-    case 3: return f(std::integral_constant<int, 3>());
-  }
-}
-
-// Calls f(acc_t()) for the type of the sums.
-template <typename Function>
-void with_sums(Dtype dtype, Function&& f) {
-  if (dtype == Dtype::kFloat64) return f(double());
-  f(float());
-}
+// A tile of 64 x 64 results. A compiled kernel's thread takes two units, which halves what it costs to add up sums.
+constexpr int kUnits = 256;
 
 // A warp's read of channels_last takes 32 bytes of each pixel, where they fit into shared memory.
 constexpr int kPlanesOfChannelsLast = 8;
@@ -303,46 +258,47 @@ int wanted_planes(const PlaneView& a, const PlaneView& b) {
 }  // namespace
 
 void launch_dynamic_conv2d(
-    const DynamicConv2dShape& shape, bool flipped, const PlaneView& features, const PlaneView& kernels, void* output,
-    Dtype dtype, cudaStream_t stream) {
+    const DynamicConv2dShape& shape, bool flipped, const PlaneView& features, const PlaneView& kernels,
+    const PlaneTarget& output, cudaStream_t stream) {
   if (shape.planes == 0) return;
+  const Dtype dtype = output.dtype;
   const auto limits = device_limits();
   const bool async = limits.architecture >= 80;
   const int size = compiled_size(shape, dtype), bytes_of_sum = dtype == Dtype::kFloat64 ? 8 : 4;
   const auto bytes = [&](const PlaneTiles& t) -> int64_t { return t.planes * (t.region() + t.taps()) * bytes_of_sum; };
   const TileWish wish = {shape.out_height, shape.out_width, shape.kernel_h, shape.kernel_w, size,
-                         wanted_planes(features, features), size == 0 ? 256 : 512};
+                         wanted_planes(features, features), kUnits, size == 0 ? 1 : 2, size == 0 ? 256 : 512};
   const auto tiles = divide_planes(wish, limits.shared_memory_per_block, bytes);
   const Launch how = {
       dim3(ceil_div(shape.planes, tiles.planes) * tiles.tiles()), dim3(tiles.threads()), stream, bytes(tiles)};
   if (size == 0) {
     with_sums(dtype, [&](auto sum) {
       launch("dynamic_conv2d", how, dynamic_conv2d_any_kernel<decltype(sum)>, shape, tiles, flipped, async, features,
-             kernels, output, dtype);
+             kernels, output);
     });
   } else {
     with_size(size, [&](auto kSize) {
       launch("dynamic_conv2d", how, dynamic_conv2d_kernel<float, kSize.value>, shape, tiles, flipped, async, features,
-             kernels, output, dtype);
+             kernels, output);
     });
   }
 }
 
 void launch_dynamic_conv2d_backward(
     const DynamicConv2dShape& shape, const PlaneView& grad_out, const PlaneView& features, const PlaneView& kernels,
-    void* grad_features, void* grad_kernels, Dtype dtype, cudaStream_t stream) {
+    const PlaneTarget& grad_features, const PlaneTarget& grad_kernels, cudaStream_t stream) {
   if (shape.planes == 0) return;
+  const Dtype dtype = grad_kernels.dtype;
   const int size = compiled_size(shape, dtype);
   // Rows and columns of grad_out before a pixel of features, with which the turned kernel begins.
   const int64_t before_y = shape.kernel_h - 1 - shape.pad_top, before_x = shape.kernel_w - 1 - shape.pad_left;
-  const bool at_once = size != 0 && grad_kernels != nullptr && before_y >= 0 && before_x >= 0;
-  if (grad_features != nullptr && !at_once) {
+  const bool at_once = size != 0 && grad_kernels.data != nullptr && before_y >= 0 && before_x >= 0;
+  if (grad_features.data != nullptr && !at_once) {
     const DynamicConv2dShape turned = {shape.planes, shape.out_height, shape.out_width, shape.kernel_h, shape.kernel_w,
                                        before_y, before_x, shape.height, shape.width};
-    launch_dynamic_conv2d(turned, true, grad_out, kernels, grad_features, dtype, stream);
-    grad_features = nullptr;
+    launch_dynamic_conv2d(turned, true, grad_out, kernels, grad_features, stream);
   }
-  if (grad_kernels == nullptr) return;
+  if (grad_kernels.data == nullptr) return;
   const auto limits = device_limits();
   const bool async = limits.architecture >= 80;
   const int bytes_of_sum = dtype == Dtype::kFloat64 ? 8 : 4;
@@ -353,12 +309,12 @@ void launch_dynamic_conv2d_backward(
     const auto bytes = [&](const PlaneTiles& t) -> int64_t {
       return (t.planes * (t.region() + t.units() * kUnit * kUnit + t.taps()) + groups(t) * kPiece * kPiece) * bytes_of_sum;
     };
-    const TileWish wish = {shape.out_height, shape.out_width, shape.kernel_h, shape.kernel_w, 0, wanted, 256};
+    const TileWish wish = {shape.out_height, shape.out_width, shape.kernel_h, shape.kernel_w, 0, wanted, kUnits, 1, 256};
     const auto tiles = divide_planes(wish, limits.shared_memory_per_block, bytes);
     with_sums(dtype, [&](auto sum) {
       launch("dynamic_conv2d_backward", {blocks(tiles), dim3(tiles.threads()), stream, bytes(tiles)},
              dynamic_conv2d_kernel_gradient_kernel<decltype(sum)>, shape, tiles, async, grad_out, features,
-             grad_kernels, dtype);
+             grad_kernels);
     });
     return;
   }
@@ -366,13 +322,13 @@ void launch_dynamic_conv2d_backward(
     return (t.planes * (2 * t.region() + t.taps() + size * size) + groups(t) * size * size) * bytes_of_sum;
   };
   const TileWish wish = {std::max(shape.out_height, shape.height), std::max(shape.out_width, shape.width),
-                         shape.kernel_h, shape.kernel_w, size, wanted, 512};
+                         shape.kernel_h, shape.kernel_w, size, wanted, kUnits, 2, 512};
   const auto tiles = divide_planes(wish, limits.shared_memory_per_block, bytes);
   with_size(size, [&](auto kSize) {
     launch("dynamic_conv2d_backward", {blocks(tiles), dim3(tiles.threads()), stream, bytes(tiles)},
            dynamic_conv2d_backward_kernel<kSize.value>, shape, tiles, at_once ? static_cast<int>(before_y) : 0,
-           at_once ? static_cast<int>(before_x) : 0, async, grad_out, features, kernels, grad_features, grad_kernels,
-           dtype);
+           at_once ? static_cast<int>(before_x) : 0, async, grad_out, features, kernels,
+           at_once ? grad_features : PlaneTarget{}, grad_kernels);
   });
 }
 

@@ -9,15 +9,15 @@
 
 namespace rpstn {
 
-// output [planes, out_height, out_width], contiguous, in the type of `dtype`; pads may be negative. With `flipped` the
-// kernels are turned by 180 degrees.
+// output [.., out_height, out_width]; pads may be negative. With `flipped` the kernels are turned by 180 degrees.
 void launch_dynamic_conv2d(
-    const DynamicConv2dShape& shape, bool flipped, const PlaneView& features, const PlaneView& kernels, void* output,
-    Dtype dtype, cudaStream_t stream);
+    const DynamicConv2dShape& shape, bool flipped, const PlaneView& features, const PlaneView& kernels,
+    const PlaneTarget& output, cudaStream_t stream);
 
-// Gradients, contiguous, of the shapes of features and kernels; a null pointer is one that is not needed.
+// Gradients of the shapes of features and kernels; a target without data is one that is not needed. Both have one
+// dtype.
 void launch_dynamic_conv2d_backward(
     const DynamicConv2dShape& shape, const PlaneView& grad_out, const PlaneView& features, const PlaneView& kernels,
-    void* grad_features, void* grad_kernels, Dtype dtype, cudaStream_t stream);
+    const PlaneTarget& grad_features, const PlaneTarget& grad_kernels, cudaStream_t stream);
 
 }  // namespace rpstn

@@ -17,6 +17,7 @@
 #include "cuda/numbers.cuh"
 #include "cuda/plane_view.cuh"
 #include "cuda/ptx.cuh"
+#include "dynamic_conv2d.h"
 
 namespace rpstn {
 
@@ -38,6 +39,29 @@ constexpr int kTapPitch = round_up(kSize, 4);
 
 // --- The division of planes among blocks and threads ---
 
+// The size of a compiled kernel, or 0.
+inline int compiled_size(const DynamicConv2dShape& shape, Dtype dtype) {
+  const bool square = shape.kernel_h == shape.kernel_w && dtype != Dtype::kFloat64;
+  return square && (shape.kernel_h == 7 || shape.kernel_h == 5 || shape.kernel_h == 3) ? static_cast<int>(shape.kernel_h) : 0;
+}
+
+// Calls f(std::integral_constant<int, kSize>()) for a compiled size.
+template <typename Function>
+void with_size(int size, Function&& f) {
+  switch (size) {
+    case 7: return f(std::integral_constant<int, 7>());
+    case 5: return f(std::integral_constant<int, 5>());
+    case 3: return f(std::integral_constant<int, 3>());
+  }
+}
+
+// Calls f(acc_t()) for the type of the sums.
+template <typename Function>
+void with_sums(Dtype dtype, Function&& f) {
+  if (dtype == Dtype::kFloat64) return f(double());
+  f(float());
+}
+
 // A tile has unit_rows x unit_columns units, which its `lanes` threads take in turn: thread l units l, l + lanes ...
 // The order of sums follows from it; it depends on the sizes of a plane alone. A block has the same tile of `planes`
 // planes: more of them where they are small, or where neighbouring channels are neighbours in memory.
@@ -58,6 +82,7 @@ struct TileWish {
   int64_t kernel_h, kernel_w;
   int size;                   // compiled: 7, 5, 3; or 0
   int planes;                 // at least so many planes of a block, if they fit
+  int units, units_of_lane;   // at most so many units of a tile, and of a thread
   int max_threads;
 };
 
@@ -68,14 +93,13 @@ PlaneTiles divide_planes(const TileWish& wish, int64_t limit, Bytes&& bytes) {
   const int64_t across = std::max<int64_t>(1, ceil_div(wish.columns, kUnit));
   const int64_t down = std::max<int64_t>(1, ceil_div(wish.rows, kUnit));
   PlaneTiles t = {};
-  for (int64_t most = 256;; most /= 2) {
+  for (int64_t most = wish.units;; most /= 2) {
     t.tiles_x = static_cast<int>(across <= std::min<int64_t>(kMostColumns, most)
                                      ? 1 : ceil_div(across, std::min<int64_t>(kUsualColumns, most)));
     t.unit_columns = static_cast<int>(ceil_div(across, t.tiles_x));
     t.tiles_y = static_cast<int>(ceil_div(down, std::max<int64_t>(1, most / t.unit_columns)));
     t.unit_rows = static_cast<int>(ceil_div(down, t.tiles_y));
-    // A compiled kernel's thread takes two units, which halves what it costs to add up threads' sums.
-    const int wanted = wish.size == 0 ? t.units() : static_cast<int>(ceil_div(t.units(), 2));
+    const int wanted = static_cast<int>(ceil_div(t.units(), wish.units_of_lane));
     t.lanes = wanted > 16 ? static_cast<int>(round_up(wanted, 32)) : wanted > 8 ? 16 : wanted > 4 ? 8 : 4;
     if (wish.size == 0) {
       t.window_h = static_cast<int>(round_up(std::min<int64_t>(wish.kernel_h, kWindow), kPiece));
@@ -302,6 +326,18 @@ __device__ inline void read_unit(const acc_t* region, int pitch, bool together, 
   }
 }
 
+// Stores the unit whose first result is (y, x) of plane [height, width].
+template <typename acc_t>
+__device__ inline void store_unit(
+    const PlaneTarget& target, int64_t plane, int height, int width, int y, int x, const acc_t (&sums)[kUnit][kUnit]) {
+#pragma unroll
+  for (int r = 0; r < kUnit; ++r) {
+    if (y + r < height) {
+      store_row(target.data, target.dtype, (plane * height + y + r) * width + x, sums[r], width - x, width % 4 == 0);
+    }
+  }
+}
+
 // --- Sums over threads ---
 
 // Adds each value over groups of `lanes` threads of a warp, a power of two from 4 to 32. With every step a thread keeps
@@ -326,6 +362,18 @@ __device__ inline void sum_lanes(acc_t (&values)[kCount], int lanes, int first, 
 #pragma unroll
   for (int n = 0; n < kCount; ++n) {
     if (first + n < end) write(first + n, values[n]);
+  }
+}
+
+// Adds the sums [threads' groups][kCount] of each plane's groups in order, and calls f(plane, index, sum).
+template <typename acc_t, typename Function>
+__device__ inline void add_groups(const PlaneTiles& tiles, int planes, int count, const acc_t* groups, Function&& f) {
+  const int of_plane = tiles.lanes > 32 ? tiles.lanes / 32 : 1;
+  for (int n = threadIdx.x; n < planes * count; n += blockDim.x) {
+    const int s = n / count, index = n % count;
+    acc_t sum = 0;
+    for (int g = 0; g < of_plane; ++g) sum += groups[(s * of_plane + g) * count + index];
+    f(s, index, sum);
   }
 }
 

@@ -24,6 +24,20 @@ struct PlaneView {
   __host__ __device__ bool channels_last() const { return channels > 1 && channel < column; }
 };
 
+// Where results of planes go: tensors [B, all_channels, ...], contiguous; the planes are `channels` of them, from `first`
+// on, in each of their samples.
+struct PlaneTarget {
+  void* data;
+  Dtype dtype;
+  int channels, all_channels, first;
+
+  __device__ int64_t plane(int64_t p) const {
+    if (channels == all_channels) return p;
+    const auto index = static_cast<uint32_t>(p);
+    return static_cast<int64_t>(index / channels) * all_channels + first + index % channels;
+  }
+};
+
 template <typename acc_t>
 __device__ inline acc_t load_element(const PlaneView& view, int64_t offset) {
   if constexpr (std::is_same_v<acc_t, double>) {

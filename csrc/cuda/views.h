@@ -32,6 +32,12 @@ inline PlaneView plane_view(const at::Tensor& tensor) {
           static_cast<int>(tensor.size(1)), static_cast<int>(tensor.size(2)), static_cast<int>(width), quads};
 }
 
+// Of a contiguous tensor [B, C, ...], or of one that is not needed.
+inline PlaneTarget plane_target(const at::Tensor& tensor, bool needed = true) {
+  const int channels = needed ? static_cast<int>(tensor.size(1)) : 0;
+  return {needed ? tensor.mutable_data_ptr() : nullptr, dtype_of(tensor.scalar_type()), channels, channels, 0};
+}
+
 // Padding at the bottom and right is what the size of the output says. Positions in a plane are 32-bit integers.
 inline DynamicConv2dShape cuda_plane_shape(
     const char* op, const at::Tensor& features, const at::Tensor& kernels, int64_t top, int64_t left, int64_t bottom,

@@ -1,0 +1,77 @@
+// CUDA: checks, memory and types; the arithmetic is in dynamic_match.cu. Inputs are read with the strides they have,
+// channels_last included; outputs and gradients are contiguous, whatever the inputs are.
+
+#include "dynamic_match.h"
+
+#include "cuda/dynamic_match.cuh"
+
+#include <ATen/ops/empty.h>
+#include <torch/library.h>
+
+#include "checks.h"
+#include "cuda/stream.h"
+#include "cuda/views.h"
+#include "dtypes.h"
+
+namespace rpstn {
+namespace {
+
+using at::Tensor;
+
+Tensor dynamic_match_cuda(
+    const Tensor& features, const Tensor& kernels, const Tensor& weight, const Tensor& bias, int64_t top, int64_t left,
+    int64_t bottom, int64_t right) {
+  check_dynamic_match(features, kernels, weight, bias, top, left, bottom, right);
+  const DeviceScope scope(features);
+  const auto dtype = common_dtype(features, kernels, weight, bias);
+  const auto acc = accumulate_dtype(dtype);
+  const MatchShape shape = {features.size(0), features.size(1), weight.size(0),
+                            cuda_plane_shape("dynamic_match", features, kernels, top, left, bottom, right)};
+  auto out = at::empty({shape.samples, shape.joints, shape.plane.out_height, shape.plane.out_width},
+                       features.options().dtype(dtype));
+  const auto f = as_dtype(features, dtype), k = as_dtype(kernels, dtype);
+  const auto w = as_dtype(weight, acc).contiguous(), b = as_dtype(bias, acc).contiguous();
+  const auto workspace = at::empty({dynamic_match_workspace(shape, dtype_of(dtype))}, w.options());
+  launch_dynamic_match(
+      shape, plane_view(f), plane_view(k), w.const_data_ptr(), b.const_data_ptr(), plane_target(out),
+      workspace.mutable_data_ptr(), scope.stream);
+  return out;
+}
+
+DynamicMatchBackward dynamic_match_backward_cuda(
+    const Tensor& grad_out, const Tensor& features, const Tensor& kernels, const Tensor& weight, int64_t top,
+    int64_t left, int64_t bottom, int64_t right, bool need_features, bool need_kernels, bool need_weight,
+    bool need_bias) {
+  check_dynamic_match_backward(grad_out, features, kernels, weight, top, left, bottom, right);
+  const DeviceScope scope(features);
+  const auto dtype = common_dtype(features, kernels, weight);
+  const auto acc = accumulate_dtype(dtype);
+  const MatchShape shape = {features.size(0), features.size(1), weight.size(0),
+                            cuda_plane_shape("dynamic_match_backward", features, kernels, top, left, bottom, right)};
+  const auto empty = [](at::IntArrayRef sizes, bool needed, at::TensorOptions options) {
+    return at::empty(needed ? sizes : at::IntArrayRef{0}, options);
+  };
+  const auto pointer = [](const Tensor& tensor, bool needed) { return needed ? tensor.mutable_data_ptr() : nullptr; };
+  auto grad_features = empty(features.sizes(), need_features, features.options().dtype(dtype));
+  auto grad_kernels = empty(kernels.sizes(), need_kernels, kernels.options().dtype(dtype));
+  auto grad_weight = empty(weight.sizes(), need_weight, weight.options().dtype(acc));
+  auto grad_bias = empty({shape.joints}, need_bias, weight.options().dtype(acc));
+  const auto d = as_dtype(grad_out, dtype), f = as_dtype(features, dtype), k = as_dtype(kernels, dtype);
+  const auto w = as_dtype(weight, acc).contiguous();
+  const auto workspace = at::empty(
+      {dynamic_match_backward_workspace(shape, dtype_of(dtype), need_weight, need_bias)}, w.options());
+  launch_dynamic_match_backward(
+      shape, plane_view(d), plane_view(f), plane_view(k), w.const_data_ptr(), plane_target(grad_features, need_features),
+      plane_target(grad_kernels, need_kernels), pointer(grad_weight, need_weight), pointer(grad_bias, need_bias),
+      workspace.mutable_data_ptr(), scope.stream);
+  return {as_dtype(grad_features, features.scalar_type()), as_dtype(grad_kernels, kernels.scalar_type()),
+          as_dtype(grad_weight, weight.scalar_type()), as_dtype(grad_bias, weight.scalar_type())};
+}
+
+TORCH_LIBRARY_IMPL(rpstn_ext, RPSTN_CUDA_KEY, m) {
+  m.impl("dynamic_match", &dynamic_match_cuda);
+  m.impl("dynamic_match_backward", &dynamic_match_backward_cuda);
+}
+
+}  // namespace
+}  // namespace rpstn
