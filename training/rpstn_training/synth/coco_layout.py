@@ -1,5 +1,6 @@
 """Writes synthetic pictures of several people in the files of COCO 2017 key points, and as a set of one's own."""
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,23 @@ from .points import columns
 from .programs import ACTIONS
 
 CAST = Cast(
-    people=(0, 7),
+    people=(1, 7),
     reach=(2.3, 10.0),
     actions=dict.fromkeys(sorted(set(ACTIONS) - {"bench_press", "pullup"}), 1.0)
     | {"stand": 8.0, "walk": 6.0, "run": 2.0},
 )
-_SMALLEST = 32.0**2 / 4  # pixels of a person with key points; smaller ones are outlined only
+_NOBODY_EVERY, _NOBODY_AT = 8, 5  # pictures to train on without people
+_SMALLEST = 256 / (
+    320 * 240
+)  # share of the picture of a person with key points; smaller ones are outlined only
 _FEWEST = 3  # joints seen of a person with key points
 _CROWD = 3  # people who make one, of at least twice as many in the picture
+
+
+def make(seed: int, number: int, *, frames: int, size: tuple[int, int]) -> Clip:
+    nobody = number % _NOBODY_EVERY == _NOBODY_AT
+    cast = replace(CAST, people=(0, 0)) if nobody else CAST
+    return make_crowd(seed, number, cast=cast, frames=frames, size=size)
 
 
 def write_picture(
@@ -48,7 +58,7 @@ def write_picture(
             continue
         joints, seen = clip.people[person].joints[0, chosen], frame.visible[person, chosen]
         flags = np.where(seen, 2, 1) * inside(joints, clip.size)
-        if mask.sum() < _SMALLEST or seen.sum() < _FEWEST:
+        if mask.sum() < _SMALLEST * mask.size or seen.sum() < _FEWEST:
             flags[:] = 0
         annotations.append(
             {
@@ -113,7 +123,7 @@ def finish(
 
 LAYOUT = Layout(
     dataset="coco",
-    make=partial(make_crowd, cast=CAST),
+    make=make,
     write=partial(write_picture, folders=("train2017", "val2017")),
     finish=partial(
         finish,
@@ -126,7 +136,7 @@ LAYOUT = Layout(
 # The same with the names that training/configs/custom.yaml has, and the fields beyond COCO's own form.
 CUSTOM = Layout(
     dataset="coco",
-    make=partial(make_crowd, cast=CAST),
+    make=make,
     write=partial(write_picture, folders=("images", "images")),
     finish=partial(
         finish,

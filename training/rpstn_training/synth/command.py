@@ -1,7 +1,11 @@
 """Write synthetic clips of moving people in the files of a real data set.
 
+  rpstn synth --dataset posetrack2018 --out data/synthetic
+  rpstn check-data training/configs/posetrack2018.yaml --set data.root=data/synthetic
+
 The people are drawn from their joints, so the truth is exact, also where something hides it. The same seed gives the
-same clips.
+same clips. Penn Action and Sub-JHMDB show one person, the other sets several, who hide each other. COCO, MPII and
+custom (COCO's form under names of one's own) are single pictures, clips x frames of them.
 """
 
 import argparse
@@ -54,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--frames",
         type=int,
         default=24,
-        help="frames of a clip (default: 24); of sets of single pictures clips x frames are drawn",
+        help="frames of a clip (default: 24)",
     )
     parser.add_argument("--size", default="320x240", help="WIDTHxHEIGHT of the pictures (default: 320x240)")
     parser.add_argument(

@@ -23,7 +23,7 @@ CAST = Cast(
     outdoor=0.8,
 )
 VALIDATION = (3, 7, 8, 17)  # the paper's, of the 19 videos with labels
-_SMALLEST = 500  # pixels of a box with a pose
+_SMALLEST = 500 / (320 * 240)  # share of the picture of a box with a pose; the set has 500 pixels
 _FEWEST = 3  # joints seen of a person with a pose
 
 
@@ -90,7 +90,7 @@ def _person(clip: Clip, index: int, person: int, chosen: np.ndarray, seen: np.nd
     truth = clip.people[person]
     joints, box = truth.joints[index, chosen], truth.boxes[index]
     drawn = inside(joints, clip.size)
-    if np.prod(box[2:] - box[:2] + 1) < _SMALLEST or seen.sum() < _FEWEST:
+    if np.prod(box[2:] - box[:2] + 1) < _SMALLEST * np.prod(clip.size) or seen.sum() < _FEWEST:
         drawn[:] = False
     points = [
         {"id": [int(j)], "x": [round(x, 2)], "y": [round(y, 2)], "score": [int(seen[j])]}
