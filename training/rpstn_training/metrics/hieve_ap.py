@@ -61,9 +61,10 @@ def frame_weight(formula: str, index: float, actions: int) -> float:
 
 def similarity(truth: People, found: People, areas: np.ndarray) -> np.ndarray:
     """OKS [P, G] over the visible joints of each person; a joint that is not predicted counts as 0."""
-    squared = ((found.joints[:, None] - truth.joints[None]) ** 2).sum(axis=-1)
-    scale = 2 * areas[:, None] * (2 * SIGMAS) ** 2 + np.finfo(float).eps
-    near = np.exp(-squared / scale) * (found.present[:, None] & truth.present[None])
+    with np.errstate(over="ignore", under="ignore"):  # far away is far away
+        squared = ((found.joints[:, None] - truth.joints[None]) ** 2).sum(axis=-1)
+        scale = 2 * areas[:, None] * (2 * SIGMAS) ** 2 + np.finfo(float).eps
+        near = np.exp(-squared / scale) * (found.present[:, None] & truth.present[None])
     return near.sum(axis=2) / np.maximum(truth.present.sum(axis=1), 1)
 
 

@@ -65,7 +65,9 @@ class Pairs:
 def pair(truth: People, found: People, threshold: float = THRESHOLD) -> Pairs:
     """Distances, and predictions assigned to people one to one. The scores of predictions play no part."""
     both = found.present[:, None] & truth.present[None]
-    with np.errstate(divide="ignore", invalid="ignore"):  # a head box of no size: nothing matches but by luck
+    with np.errstate(
+        divide="ignore", invalid="ignore", over="ignore"
+    ):  # nothing matches a head box of no size
         distances = np.linalg.norm(found.joints[:, None] - truth.joints[None], axis=-1) / truth.heads[:, None]
     distances = np.where(both, distances, np.inf)
     matches = distances <= threshold
@@ -210,13 +212,13 @@ def _side(points: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarra
     """Sign [points, edges] of (end - start) x (point - start): 1 left, -1 right of the edge, 0 on its line."""
     way = ends - starts
     offset = points[:, None] - starts
-    first, second = way[:, 0] * offset[..., 1], way[:, 1] * offset[..., 0]
-    cross = first - second
+    with np.errstate(over="ignore", invalid="ignore"):
+        first, second = way[:, 0] * offset[..., 1], way[:, 1] * offset[..., 0]
+        cross = first - second
+        # The rounding error is below 8 units of the last place of the products: within it, rational numbers decide.
+        unsure = ~(np.abs(cross) > 8 * np.finfo(float).eps * (np.abs(first) + np.abs(second)))
     sign = np.sign(cross)
-    # The rounding error is below 8 units of the last place of the products: within it, rational numbers decide.
-    for point, edge in np.argwhere(
-        np.abs(cross) <= 8 * np.finfo(float).eps * (np.abs(first) + np.abs(second))
-    ):
+    for point, edge in np.argwhere(unsure):
         x, y, x1, y1, x2, y2 = map(Fraction, (*points[point], *starts[edge], *ends[edge]))
         exact = (x2 - x1) * (y - y1) - (y2 - y1) * (x - x1)
         sign[point, edge] = (exact > 0) - (exact < 0)

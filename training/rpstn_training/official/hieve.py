@@ -227,7 +227,7 @@ def _frames(
             CrowdFrame(
                 truth=truth,
                 found=predicted,
-                areas=sides.prod(axis=1),
+                areas=np.maximum(sides, 0).prod(axis=1),
                 scores=scores,
                 weight=frame_weight(weight, index, anomalies[number]),
             )
