@@ -61,6 +61,8 @@ RELATION = Op(
         "a chunk of columns less one": _relation(1, 14, 1, 1023),
         "a chunk of columns and one": _relation(3, 13, 25, 41),
         "portrait": _relation(2, 17, 64, 48),
+        "sixteen joints": _relation(2, 16, 17, 19),
+        "more columns than a cluster holds": _relation(1, 13, 64, 600),
         "scaled": _relation(2, 15, 12, 9, scale=-0.3),
         "one-hot weights": _relation(2, 13, 16, 16, scale=500.0),
         "uniform weights": _relation(2, 13, 16, 16, scale=0.0),
