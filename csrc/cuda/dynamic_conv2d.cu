@@ -15,8 +15,8 @@ struct Lane {
   bool present;  // false for planes beyond the last, of which all pixels are zeros
 
   __device__ Lane(const PlaneTiles& tiles, int planes)
-      : s(static_cast<int>(threadIdx.x) / tiles.lanes), lane(static_cast<int>(threadIdx.x) % tiles.lanes),
-        present(s < planes) {}
+      : s(static_cast<int>(threadIdx.x / static_cast<unsigned>(tiles.lanes))),
+        lane(static_cast<int>(threadIdx.x) - s * tiles.lanes), present(s < planes) {}
 };
 
 struct BlockTile {
@@ -26,11 +26,17 @@ struct BlockTile {
 
   // Blocks count through [groups of planes][tiles_y][tiles_x].
   __device__ BlockTile(const PlaneTiles& tiles, int64_t all_planes, int64_t block) {
-    const auto index = static_cast<uint32_t>(block);
-    const uint32_t row = index / tiles.tiles_x;
-    x = static_cast<int>(index % tiles.tiles_x) * tiles.unit_columns * kUnit;
-    y = static_cast<int>(row % tiles.tiles_y) * tiles.unit_rows * kUnit;
-    first = static_cast<int64_t>(row / tiles.tiles_y) * tiles.planes;
+    auto group = static_cast<uint32_t>(block);
+    x = y = 0;
+    if (tiles.tiles_x > 1) {
+      x = static_cast<int>(group % tiles.tiles_x) * tiles.unit_columns * kUnit;
+      group /= tiles.tiles_x;
+    }
+    if (tiles.tiles_y > 1) {
+      y = static_cast<int>(group % tiles.tiles_y) * tiles.unit_rows * kUnit;
+      group /= tiles.tiles_y;
+    }
+    first = static_cast<int64_t>(group) * tiles.planes;
     planes = static_cast<int>(min(static_cast<int64_t>(tiles.planes), all_planes - first));
   }
 };
@@ -57,7 +63,7 @@ __global__ void __launch_bounds__(512) dynamic_conv2d_kernel(
   copies_ready(async);
   if (!mine.present) return;
   for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes) {
-    const int row = unit / tiles.unit_columns * kUnit, column = unit % tiles.unit_columns * kUnit;
+    const auto [row, column] = UnitPlace(unit, tiles.unit_columns);
     acc_t sums[kUnit][kUnit] = {};
     correlate<kSize>(
         region + (mine.s * tiles.region_rows + row) * tiles.region_pitch + column, tiles.region_pitch,
@@ -79,7 +85,7 @@ __global__ void __launch_bounds__(256) dynamic_conv2d_any_kernel(
   const Lane mine(tiles, at.planes);
   const int height = static_cast<int>(shape.out_height), width = static_cast<int>(shape.out_width);
   const int kernel_h = static_cast<int>(shape.kernel_h), kernel_w = static_cast<int>(shape.kernel_w);
-  const int row = mine.lane / tiles.unit_columns * kUnit, column = mine.lane % tiles.unit_columns * kUnit;
+  const auto [row, column] = UnitPlace(mine.lane, tiles.unit_columns);
   const bool active = mine.present && mine.lane < tiles.units();
   const acc_t* unit = region + (mine.s * tiles.region_rows + row) * tiles.region_pitch + column;
   acc_t sums[kUnit][kUnit] = {};
@@ -150,7 +156,7 @@ __global__ void __launch_bounds__(512) dynamic_conv2d_backward_kernel(
     copies_ready(async);
     if (grad_features.data != nullptr && mine.present) {
       for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes) {
-        const int row = unit / tiles.unit_columns * kUnit, column = unit % tiles.unit_columns * kUnit;
+        const auto [row, column] = UnitPlace(unit, tiles.unit_columns);
         float sums[kUnit][kUnit] = {};
         correlate<kSize>(
             grad + (mine.s * tiles.region_rows + row) * tiles.region_pitch + column, tiles.region_pitch,
@@ -162,7 +168,7 @@ __global__ void __launch_bounds__(512) dynamic_conv2d_backward_kernel(
     }
     float sums[kTaps] = {};
     for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes) {
-      const int row = unit / tiles.unit_columns * kUnit, column = unit % tiles.unit_columns * kUnit;
+      const auto [row, column] = UnitPlace(unit, tiles.unit_columns);
       const int place = (mine.s * tiles.region_rows + row) * tiles.region_pitch + column;
       float pixels[kUnit][kUnit];
       read_unit(grad + place + grad_y * tiles.region_pitch + grad_x + kShift<kSize>, tiles.region_pitch, together, pixels);
@@ -196,7 +202,7 @@ __global__ void __launch_bounds__(256) dynamic_conv2d_kernel_gradient_kernel(
   const int planes = static_cast<int>(min(static_cast<int64_t>(tiles.planes), shape.planes - first));
   const Lane mine(tiles, planes);
   const int kernel_h = static_cast<int>(shape.kernel_h), kernel_w = static_cast<int>(shape.kernel_w);
-  const int row = mine.lane / tiles.unit_columns * kUnit, column = mine.lane % tiles.unit_columns * kUnit;
+  const auto [row, column] = UnitPlace(mine.lane, tiles.unit_columns);
   const int lanes = min(tiles.lanes, 32), group = static_cast<int>(threadIdx.x) / lanes;
   for (int top = 0; top < kernel_h; top += kWindow) {
     for (int left = 0; left < kernel_w; left += kWindow) {

@@ -20,18 +20,17 @@ constexpr int kThreads = 256;
 // A tile of units, 32 at most. Of a step's `channels` each has its threads, one a unit; then of all these channels each
 // thread mixes 4 pixels into `joints` joints, of `parts` such groups. A cluster's blocks share the channels of a tile.
 struct MatchTiles {
-  int unit_rows, unit_columns, tiles_y, tiles_x, channels, parts, joints, cluster, stages, region_rows, region_pitch,
-      tap_count;
+  int unit_rows, unit_columns, tiles_y, tiles_x, channels, parts, joints, cluster, region_rows, region_pitch, tap_count;
 
   __host__ __device__ int units() const { return unit_rows * unit_columns; }
   __host__ __device__ int quads() const { return units() * kUnit; }
   __host__ __device__ int mixed() const { return parts * joints; }
   __host__ __device__ int region() const { return channels * region_rows * region_pitch; }
   __host__ __device__ int taps() const { return channels * tap_count; }
-  // Regions, matched pixels, taps and weights; or at the end a cluster's sums.
+  // Regions, matched pixels, taps and weights; or at the end the sums.
   int64_t bytes() const {
-    const int64_t work = stages * region() + channels * quads() * 4 + 2 * (taps() + channels * mixed());
-    return 4 * std::max<int64_t>(work, cluster > 1 ? mixed() * quads() * 4 : 0);
+    const int64_t work = channels * quads() * 4 + 2 * (region() + taps() + channels * mixed());
+    return 4 * std::max<int64_t>(work, mixed() * quads() * 4);
   }
 };
 
@@ -47,10 +46,10 @@ __global__ void __launch_bounds__(kThreads, kJoints <= 8 ? 2 : 1) dynamic_match_
     const float* __restrict__ weight,  // [K, C]
     const float* __restrict__ bias,    // [K]
     PlaneTarget output) {              // [B, K, out_height, out_width]
-  auto* regions = reinterpret_cast<float*>(shared_memory());              // [stages][channels][region]
-  float* matched = regions + tiles.stages * tiles.region();               // [channels][quads][4]
-  float* taps = matched + tiles.channels * tiles.quads() * 4;             // [2][channels][kSize][kTapPitch]
-  float* weights = taps + 2 * tiles.taps();                               // [2][channels][parts][joints]
+  auto* regions = reinterpret_cast<float*>(shared_memory());   // [2][channels][region_rows][region_pitch]
+  float* matched = regions + 2 * tiles.region();               // [channels][quads][4]
+  float* taps = matched + tiles.channels * tiles.quads() * 4;  // [2][channels][kSize][kTapPitch]
+  float* weights = taps + 2 * tiles.taps();                    // [2][channels][parts][joints]
   const int thread = threadIdx.x, rank = static_cast<int>(blockIdx.x) % tiles.cluster;
   const uint32_t tile = blockIdx.x / tiles.cluster, tile_row = tile / tiles.tiles_x;
   const int x0 = static_cast<int>(tile % tiles.tiles_x) * tiles.unit_columns * kUnit;
@@ -69,37 +68,35 @@ __global__ void __launch_bounds__(kThreads, kJoints <= 8 ? 2 : 1) dynamic_match_
     load_region(
         features, first, count, tiles.channels, y0 - static_cast<int>(shape.plane.pad_top),
         x0 - static_cast<int>(shape.plane.pad_left) - kShift<kSize>, tiles.region_rows, tiles.region_pitch, async,
-        regions + (tiles.stages > 1 ? odd * tiles.region() : 0));
+        regions + odd * tiles.region());
     load_taps(
         kernels, first, count, tiles.channels, false, 0, 0, kSize, kTapPitch<kSize>, taps + odd * tiles.taps());
-    for (int n = thread; n < tiles.channels * tiles.mixed(); n += kThreads) {
-      const int s = n / tiles.mixed(), k = first_joint + n % tiles.mixed();
-      weights[odd * tiles.channels * tiles.mixed() + n] =
+    for_block(1, tiles.channels, tiles.mixed(), [&](int, int s, int j) {
+      const int k = first_joint + j;
+      weights[(odd * tiles.channels + s) * tiles.mixed() + j] =
           s < count && k < joints ? weight[static_cast<int64_t>(k) * channels + c + s] : 0.0f;
-    }
+    });
   };
 
   const int s = thread / tiles.units(), unit = thread % tiles.units();
-  const int row = unit / tiles.unit_columns * kUnit, column = unit % tiles.unit_columns * kUnit;
+  const auto [row, column] = UnitPlace(unit, tiles.unit_columns);
   const int part = thread / tiles.quads(), quad = thread % tiles.quads();
   float mixed[kJoints][4] = {};
-  if (steps > 0) load_step(0);
-  for (int step = 0; step < steps; ++step) {
+  for (int step = -1; step < steps; ++step) {
     const int odd = step & 1;
-    copies_ready(async);
-    if (tiles.stages > 1 && step + 1 < steps) load_step(step + 1);
+    if (step >= 0) copies_ready(async);
+    if (step + 1 < steps) load_step(step + 1);
+    if (step < 0) continue;
     if (s < tiles.channels) {
       float sums[kUnit][kUnit] = {};
       correlate<kSize>(
-          regions + (tiles.stages > 1 ? odd * tiles.region() : 0) +
-              (s * tiles.region_rows + row) * tiles.region_pitch + column,
+          regions + odd * tiles.region() + (s * tiles.region_rows + row) * tiles.region_pitch + column,
           tiles.region_pitch, taps + odd * tiles.taps() + s * kSize * kTapPitch<kSize>, sums);
       float* target = matched + s * tiles.quads() * 4 + row * tiles.unit_columns * kUnit + column;
 #pragma unroll
       for (int y = 0; y < kUnit; ++y) store_four<float>(target, y * tiles.unit_columns * kUnit, sums[y]);
     }
     __syncthreads();
-    if (tiles.stages == 1 && step + 1 < steps) load_step(step + 1);
     if (part < tiles.parts) {
       const float* w = weights + odd * tiles.channels * tiles.mixed() + part * tiles.joints;
       for (int c = 0; c < tiles.channels; ++c, w += tiles.mixed()) {
@@ -120,22 +117,6 @@ __global__ void __launch_bounds__(kThreads, kJoints <= 8 ? 2 : 1) dynamic_match_
     }
   }
 
-  const int height = static_cast<int>(shape.plane.out_height), width = static_cast<int>(shape.plane.out_width);
-  const auto store = [&](int k, int q, float (&values)[4]) {
-    const int y = y0 + q / tiles.unit_columns, x = x0 + q % tiles.unit_columns * 4;
-    if (first_joint + k >= joints || y >= height || x >= width) return;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) values[i] += bias[first_joint + k];
-    store_row(output.data, output.dtype, ((b * joints + first_joint + k) * height + y) * width + x, values, width - x,
-              width % 4 == 0);
-  };
-  if (tiles.cluster == 1) {
-#pragma unroll
-    for (int j = 0; j < kJoints; ++j) {
-      if (j < tiles.joints && part < tiles.parts) store(part * tiles.joints + j, quad, mixed[j]);
-    }
-    return;
-  }
   __syncthreads();  // what the sums overwrite is done with
   float* partial = regions;  // [parts][joints][quads][4]
 #pragma unroll
@@ -144,18 +125,23 @@ __global__ void __launch_bounds__(kThreads, kJoints <= 8 ? 2 : 1) dynamic_match_
       store_four<float>(partial, ((part * tiles.joints + j) * tiles.quads() + quad) * 4, mixed[j]);
     }
   }
-  cluster_sync();
+  if (tiles.cluster > 1) cluster_sync();
+  else __syncthreads();
+  const int height = static_cast<int>(shape.plane.out_height), width = static_cast<int>(shape.plane.out_width);
   for (int n = rank * kThreads + thread; n < tiles.mixed() * tiles.quads(); n += tiles.cluster * kThreads) {
-    float sums[4] = {};
+    const int k = first_joint + n / tiles.quads(), q = n % tiles.quads();
+    const int y = y0 + q / tiles.unit_columns, x = x0 + q % tiles.unit_columns * 4;
+    if (k >= joints || y >= height || x >= width) continue;
+    float sums[4] = {bias[k], bias[k], bias[k], bias[k]};
     for (int other = 0; other < tiles.cluster; ++other) {
       float values[4];
-      read_four(static_cast<const float*>(in_cluster(partial + 4 * n, other)), values);
+      read_four(static_cast<const float*>(tiles.cluster > 1 ? in_cluster(partial, other) : partial) + 4 * n, values);
 #pragma unroll
       for (int i = 0; i < 4; ++i) sums[i] += values[i];
     }
-    store(n / tiles.quads(), n % tiles.quads(), sums);
+    store_row(output.data, output.dtype, ((b * joints + k) * height + y) * width + x, sums, width - x, width % 4 == 0);
   }
-  cluster_sync();  // nobody leaves while its sums are read
+  if (tiles.cluster > 1) cluster_sync();  // nobody leaves while its sums are read
 }
 
 // Depends on the sizes of a sample and on the device, never on how many samples there are.
@@ -179,8 +165,7 @@ MatchTiles divide_match(const MatchShape& shape, int size, const DeviceLimits& l
   t.tap_count = static_cast<int>(size * round_up(size, 4));
   t.cluster = 1;
   while (limits.has_clusters() && t.cluster < 8 && shape.channels >= 4 * t.cluster * t.channels) t.cluster *= 2;
-  t.stages = limits.architecture >= 80 ? 2 : 1;
-  if (t.bytes() > limits.shared_memory_per_block) t.stages = 1;
+  while (t.channels > 1 && t.bytes() > limits.shared_memory_per_block) --t.channels;
   return t;
 }
 
@@ -192,14 +177,15 @@ MatchTiles divide_match(const MatchShape& shape, int size, const DeviceLimits& l
 // Block: some channels of a sample, one tile after the other. Thread: a unit of 4 x 4 pixels of one channel; for G and
 // for weight_parts 4 neighbouring pixels of 4 channels.
 // Expected, not measured: multiply-adds bound it, 3 * 49 + 2 * K and the region's rim of each pixel and channel of 7x7.
-constexpr int kMixChannels = 4, kMixJoints = 8;
+constexpr int kMixChannels = 4, kMixJoints = 4;
 
-// What of shared memory a block needs, in floats, one after the other.
+// What of shared memory a block needs, in floats, one after the other; and its channels, whole groups of kMixChannels.
 struct BackwardMemory {
-  int regions, grads, matched, turned, taps, groups, kernel_total, weight, weight_total, all;
+  int regions, grads, matched, turned, taps, groups, kernel_total, weight, weight_total, all, channels;
 
-  __host__ __device__ BackwardMemory(const PlaneTiles& t, int joints, int size) {
-    const int channels = static_cast<int>(round_up(t.planes, kMixChannels));
+  BackwardMemory() = default;
+  BackwardMemory(const PlaneTiles& t, int joints, int size) {
+    channels = static_cast<int>(round_up(t.planes, kMixChannels));
     regions = 0;
     grads = regions + channels * t.region();
     matched = grads + channels * t.region();
@@ -207,34 +193,58 @@ struct BackwardMemory {
     taps = turned + channels * t.taps();
     weight = taps + channels * t.taps();
     groups = weight + channels * joints;
-    const int of_taps = t.threads() / (t.lanes < 32 ? t.lanes : 32) * size * size;
+    const int of_taps = t.threads() / std::min(t.lanes, 32) * size * size;
     const int of_weights = t.threads() / 32 * kMixChannels * kMixJoints;
-    kernel_total = groups + (of_taps > of_weights ? of_taps : of_weights);
+    kernel_total = groups + std::max(of_taps, of_weights);
     weight_total = kernel_total + channels * size * size;
     all = weight_total + channels * joints;
   }
 };
 
-// Pixels (y, x) ... (y, x + 3) of plane k of grad_out, zeros outside; `place` is the sample's.
-__device__ inline void load_grad(const PlaneView& grad_out, int64_t place, int k, int y, int x, float (&values)[4]) {
-#pragma unroll
-  for (int i = 0; i < 4; ++i) values[i] = 0;
-  if (y < 0 || y >= grad_out.height) return;
-  const int64_t row = place + k * grad_out.channel + y * grad_out.row;
+// Pixels (y, x) ... (y, x + 3) of joints first ... of a sample's grad_out, zeros outside; the last joint again for joints
+// that there are not. All are on their way together.
+template <typename scalar_t, int kCount>
+__device__ inline void load_joints_of(
+    const PlaneView& grad_out, int64_t place, int last, int y, int x, float (&values)[kCount][4]) {
+  const bool inside = y >= 0 && y < grad_out.height;
+  const auto* data = static_cast<const scalar_t*>(grad_out.data) + place + y * grad_out.row;
   if (grad_out.quads && x % 4 == 0) {
-    if (x >= 0 && x < grad_out.width) load_quad(grad_out, row + x, values);
+    const bool present = inside && x >= 0 && x < grad_out.width;
+#pragma unroll
+    for (int k = 0; k < kCount; ++k) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) values[k][i] = 0;
+      if (present) load_four<scalar_t>(data, min(k, last) * grad_out.channel + x, values[k]);
+    }
     return;
   }
 #pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    if (x + i >= 0 && x + i < grad_out.width) values[i] = load_element<float>(grad_out, row + (x + i) * grad_out.column);
+  for (int k = 0; k < kCount; ++k) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const bool present = inside && x + i >= 0 && x + i < grad_out.width;
+      values[k][i] =
+          present ? to_acc(data[min(k, last) * grad_out.channel + (x + i) * grad_out.column]) : 0.0f;
+    }
+  }
+}
+
+template <int kCount>
+__device__ inline void load_joints(
+    const PlaneView& grad_out, int64_t b, int first, int y, int x, float (&values)[kCount][4]) {
+  const int64_t place = b * grad_out.sample + first * grad_out.channel;
+  const int last = grad_out.channels - 1 - first;
+  switch (grad_out.dtype) {
+    case Dtype::kFloat32: return load_joints_of<float>(grad_out, place, last, y, x, values);
+    case Dtype::kFloat16: return load_joints_of<__half>(grad_out, place, last, y, x, values);
+    default: return load_joints_of<__nv_bfloat16>(grad_out, place, last, y, x, values);
   }
 }
 
 template <int kSize>
 __global__ void __launch_bounds__(kThreads, 2) dynamic_match_backward_kernel(
-    MatchShape shape, PlaneTiles tiles, int grad_y, int grad_x, bool async, PlaneView grad_out, PlaneView features,
-    PlaneView kernels,
+    MatchShape shape, PlaneTiles tiles, BackwardMemory at, int grad_y, int grad_x, bool async, PlaneView grad_out,
+    PlaneView features, PlaneView kernels,
     const float* __restrict__ weight,    // [K, C]
     PlaneTarget grad_features,           // [B, C, height, width], or no data
     PlaneTarget grad_kernels,            // [B, C, kSize, kSize], or no data
@@ -242,16 +252,15 @@ __global__ void __launch_bounds__(kThreads, 2) dynamic_match_backward_kernel(
   constexpr int kTaps = kSize * kSize;
   auto* memory = reinterpret_cast<float*>(shared_memory());
   const int joints = static_cast<int>(shape.joints), channels = static_cast<int>(shape.channels);
-  const BackwardMemory at(tiles, joints, kSize);
   const int groups_of_channels = static_cast<int>(ceil_div(channels, tiles.planes));
   const int64_t b = blockIdx.x / groups_of_channels;
   const int c0 = static_cast<int>(blockIdx.x % groups_of_channels) * tiles.planes;
-  const int planes = min(tiles.planes, channels - c0), padded = static_cast<int>(round_up(tiles.planes, kMixChannels));
+  const int planes = min(tiles.planes, channels - c0), padded = at.channels;
   const int64_t first = b * channels + c0;
   const int thread = threadIdx.x, threads = tiles.threads();
   const int s = thread / tiles.lanes, unit = thread % tiles.lanes;
   const bool active = unit < tiles.units();
-  const int row = unit / tiles.unit_columns * kUnit, column = unit % tiles.unit_columns * kUnit;
+  const auto [row, column] = UnitPlace(unit, tiles.unit_columns);
   const int place = (s * tiles.region_rows + row) * tiles.region_pitch + column;
   const int height = static_cast<int>(shape.plane.height), width = static_cast<int>(shape.plane.width);
   const int tile_rows = tiles.unit_rows * kUnit, tile_columns = tiles.unit_columns * kUnit;
@@ -274,28 +283,30 @@ __global__ void __launch_bounds__(kThreads, 2) dynamic_match_backward_kernel(
         x0 - static_cast<int>(shape.plane.pad_left) - kShift<kSize>, tiles.region_rows, tiles.region_pitch, async,
         memory + at.regions);
     if (need_grads) {
-      const int deep = padded / kMixChannels;
-      for (BlockCounter n(tiles.region_rows, tiles.region_pitch / 4); n.z < deep; n.next()) {
+      for_block(padded / kMixChannels, tiles.region_rows, tiles.region_pitch / 4, [&](int group, int r, int quad) {
         float sums[kMixChannels][4] = {};
-        const float* w = memory + at.weight + n.z * kMixChannels;
-#pragma unroll 4
-        for (int k = 0; k < joints; ++k) {
-          float grad[4], four[kMixChannels];
-          load_grad(grad_out, b * grad_out.sample, k, y0 - grad_y + n.y, x0 - grad_x - kShift<kSize> + 4 * n.x, grad);
-          read_four(w + k * padded, four);
+        for (int k0 = 0; k0 < joints; k0 += kMixJoints) {
+          float grads[kMixJoints][4];
+          load_joints(grad_out, b, k0, y0 - grad_y + r, x0 - grad_x - kShift<kSize> + 4 * quad, grads);
 #pragma unroll
-          for (int c = 0; c < kMixChannels; ++c) {
+          for (int k = 0; k < kMixJoints; ++k) {
+            if (k0 + k >= joints) continue;
+            float four[kMixChannels];
+            read_four(memory + at.weight + (k0 + k) * padded + group * kMixChannels, four);
 #pragma unroll
-            for (int i = 0; i < 4; ++i) sums[c][i] += four[c] * grad[i];
+            for (int c = 0; c < kMixChannels; ++c) {
+#pragma unroll
+              for (int i = 0; i < 4; ++i) sums[c][i] += four[c] * grads[k][i];
+            }
           }
         }
 #pragma unroll
         for (int c = 0; c < kMixChannels; ++c) {
           store_four<float>(
               memory + at.grads,
-              ((n.z * kMixChannels + c) * tiles.region_rows + n.y) * tiles.region_pitch + 4 * n.x, sums[c]);
+              ((group * kMixChannels + c) * tiles.region_rows + r) * tiles.region_pitch + 4 * quad, sums[c]);
         }
-      }
+      });
     }
     copies_ready(async);
     if (grad_features.data != nullptr && active && s < planes && x0 + column < width) {
@@ -338,15 +349,15 @@ __global__ void __launch_bounds__(kThreads, 2) dynamic_match_backward_kernel(
           for (int i = 0; i < kMixChannels; ++i) {
             read_four(memory + at.matched + ((min(c + i, tiles.planes - 1)) * tiles.units() * kUnit + quad) * 4, pixels[i]);
           }
+          const auto [y, x] = UnitPlace(quad, tiles.unit_columns);  // of quads: 4 columns, but 1 row
+          float grads[kMixJoints][4];
+          load_joints(grad_out, b, k0, y0 + y / kUnit, x0 + x, grads);
 #pragma unroll
           for (int j = 0; j < kMixJoints; ++j) {
-            float grad[4];
-            load_grad(grad_out, b * grad_out.sample, min(k0 + j, joints - 1), y0 + quad / tiles.unit_columns,
-                      x0 + quad % tiles.unit_columns * 4, grad);
 #pragma unroll
             for (int i = 0; i < kMixChannels; ++i) {
 #pragma unroll
-              for (int x = 0; x < 4; ++x) sums[j * kMixChannels + i] += grad[x] * pixels[i][x];
+              for (int n = 0; n < 4; ++n) sums[j * kMixChannels + i] += grads[j][n] * pixels[i][n];
             }
           }
         }
@@ -466,7 +477,7 @@ constexpr int kMostFusedJoints = 64;  // of the backward kernel, which keeps wei
 
 struct BackwardWay {
   PlaneTiles tiles;
-  int64_t bytes;
+  BackwardMemory memory;
   int before_y, before_x;  // rows and columns of grad_out before a pixel of features, with which the turned kernel begins
   bool fused;
 };
@@ -483,8 +494,8 @@ BackwardWay backward_way(const MatchShape& shape, int size, const DeviceLimits& 
   const TileWish wish = {std::max(p.out_height, p.height), std::max(p.out_width, p.width), size, size, size,
                          kThreads, 64, 1, kThreads};
   way.tiles = divide_planes(wish, limits.shared_memory_per_block, bytes);
-  way.bytes = bytes(way.tiles);
-  way.fused = way.bytes <= limits.shared_memory_per_block;
+  way.memory = BackwardMemory(way.tiles, static_cast<int>(shape.joints), size);
+  way.fused = bytes(way.tiles) <= limits.shared_memory_per_block;
   return way;
 }
 
@@ -556,8 +567,8 @@ void launch_dynamic_match_backward(
       with_size(size, [&](auto kSize) {
         launch("dynamic_match_backward",
                {dim3(shape.samples * ceil_div(shape.channels, way.tiles.planes)), dim3(way.tiles.threads()), stream,
-                way.bytes},
-               dynamic_match_backward_kernel<kSize.value>, shape, way.tiles, way.before_y, way.before_x,
+                4 * way.memory.all},
+               dynamic_match_backward_kernel<kSize.value>, shape, way.tiles, way.memory, way.before_y, way.before_x,
                limits.architecture >= 80, grad_out, features, kernels, w, grad_features, grad_kernels, weight_parts);
       });
     }

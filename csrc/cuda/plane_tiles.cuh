@@ -119,33 +119,35 @@ PlaneTiles divide_planes(const TileWish& wish, int64_t limit, Bytes&& bytes) {
 
 // --- Copies into shared memory ---
 
-// Counts through [depth][height][width] in steps of the block's threads, from its own place on.
-struct BlockCounter {
-  int x, y, z, step_x, step_y, step_z, width, height;
-
-  __device__ BlockCounter(int height, int width) : width(width), height(height) {
-    const int place = threadIdx.x, step = blockDim.x;
-    x = place % width, y = place / width % height, z = place / width / height;
-    step_x = step % width, step_y = step / width % height, step_z = step / width / height;
+// Calls f(z, y, x) for all of [depth][height][width], shared out among the block's threads: neighbours have neighbouring
+// x, in rows of a power of two of them, so that it takes no division and what depends on x alone is done once.
+template <typename Function>
+__device__ inline void for_block(int depth, int height, int width, Function&& f) {
+  const int shift = width > 16 ? 5 : width > 8 ? 4 : width > 4 ? 3 : width > 2 ? 2 : width > 1 ? 1 : 0;
+  const int thread = threadIdx.x, rows_at_once = static_cast<int>(blockDim.x) >> shift;
+  for (int x = thread & ((1 << shift) - 1); x < width; x += 1 << shift) {
+    int y = thread >> shift, z = 0;
+    for (;; y += rows_at_once) {
+      while (y >= height) y -= height, ++z;
+      if (z >= depth) break;
+      f(z, y, x);
+    }
   }
-  __device__ void next() {
-    x += step_x, y += step_y, z += step_z;
-    if (x >= width) x -= width, ++y;
-    if (y >= height) y -= height, ++z;
-  }
-};
+}
 
 // Where planes first, first + 1 ... lie; plane p is channel p % C of sample p / C.
 struct PlaneOffsets {
-  int64_t sample, channel;
+  int64_t sample, channel, first_offset;
   int first_channel, channels;
-  int64_t first_offset;
 
   __device__ PlaneOffsets(const PlaneView& view, int64_t first)
-      : sample(view.sample), channel(view.channel), channels(view.channels) {
-    const auto plane = static_cast<uint32_t>(first);
-    first_channel = static_cast<int>(plane % channels);
-    first_offset = plane / channels * sample;
+      : sample(view.sample), channel(view.channel), first_offset(first * view.channel), first_channel(0),
+        channels(0x7fffffff) {
+    if (sample == channel * view.channels) return;  // one row of planes
+    const auto plane = static_cast<uint32_t>(first), in_sample = static_cast<uint32_t>(view.channels);
+    channels = view.channels;
+    first_channel = static_cast<int>(plane % in_sample);
+    first_offset = plane / in_sample * sample;
   }
   __device__ int64_t operator()(int s) const {
     int c = first_channel + s;
@@ -164,32 +166,31 @@ __device__ inline void load_region(
   const PlaneOffsets offsets(view, first);
   if constexpr (std::is_same_v<acc_t, float>) {
     if (view.quads && left % 4 == 0) {
-      for (BlockCounter at(rows, pitch / 4); at.z < all_planes; at.next()) {
-        const int y = top + at.y, x = left + 4 * at.x;
-        const bool present = at.z < planes && y >= 0 && y < view.height && x >= 0 && x < view.width;
-        const int64_t offset = present ? offsets(at.z) + y * view.row + x : 0;
-        float* target = region + (at.z * rows + at.y) * pitch + 4 * at.x;
-        if (async && view.dtype == Dtype::kFloat32) {
+      const bool direct = async && view.dtype == Dtype::kFloat32;
+      for_block(all_planes, rows, pitch / 4, [&](int s, int r, int quad) {
+        const int y = top + r, x = left + 4 * quad;
+        const bool present = s < planes && y >= 0 && y < view.height && x >= 0 && x < view.width;
+        const int64_t offset = present ? offsets(s) + y * view.row + x : 0;
+        float* target = region + (s * rows + r) * pitch + 4 * quad;
+        if (direct) {
           copy_async_16(target, static_cast<const float*>(view.data) + offset, present);
         } else {
           float values[4] = {0, 0, 0, 0};
           if (present) load_quad(view, offset, values);
           store_four<float>(target, 0, values);
         }
-      }
+      });
       return;
     }
   }
-  const bool planes_first = view.channels_last();
-  BlockCounter at(planes_first ? pitch : rows, planes_first ? all_planes : pitch);
-  for (;; at.next()) {
-    const int s = planes_first ? at.x : at.z, r = planes_first ? at.z : at.y, c = planes_first ? at.y : at.x;
-    if (planes_first ? r >= rows : s >= all_planes) break;
+  const auto copy = [&](int s, int r, int c) {
     const int y = top + r, x = left + c;
     const bool present = s < planes && y >= 0 && y < view.height && x >= 0 && x < view.width;
     region[(s * rows + r) * pitch + c] =
         present ? load_element<acc_t>(view, offsets(s) + y * view.row + x * view.column) : acc_t(0);
-  }
+  };
+  if (view.channels_last()) for_block(rows, pitch, all_planes, [&](int r, int c, int s) { copy(s, r, c); });
+  else for_block(all_planes, rows, pitch, copy);
 }
 
 // Fills weights [all_planes][rows][pitch] with rows and columns from (top, left) on of planes' kernels, turned by 180
@@ -199,15 +200,15 @@ __device__ inline void load_taps(
     const PlaneView& kernels, int64_t first, int planes, int all_planes, bool flipped, int top, int left, int rows,
     int pitch, acc_t* weights) {
   const PlaneOffsets offsets(kernels, first);
-  for (BlockCounter at(rows, pitch); at.z < all_planes; at.next()) {
-    const int i = top + at.y, j = left + at.x;
+  for_block(all_planes, rows, pitch, [&](int s, int r, int c) {
+    const int i = top + r, j = left + c;
     acc_t value = 0;
-    if (at.z < planes && i < kernels.height && j < kernels.width) {
-      value = load_element<acc_t>(kernels, offsets(at.z) + (flipped ? kernels.height - 1 - i : i) * kernels.row +
+    if (s < planes && i < kernels.height && j < kernels.width) {
+      value = load_element<acc_t>(kernels, offsets(s) + (flipped ? kernels.height - 1 - i : i) * kernels.row +
                                                (flipped ? kernels.width - 1 - j : j) * kernels.column);
     }
-    weights[(at.z * rows + at.y) * pitch + at.x] = value;
-  }
+    weights[(s * rows + r) * pitch + c] = value;
+  });
 }
 
 // All threads: waits for the block's copies.
@@ -220,6 +221,17 @@ __device__ inline void copies_ready(bool async) {
 }
 
 // --- Arithmetic on units ---
+
+// Row and column of a unit's first result in its tile.
+struct UnitPlace {
+  int row, column;
+
+  __device__ UnitPlace(int unit, int unit_columns) {
+    const auto down = static_cast<unsigned>(unit) / static_cast<unsigned>(unit_columns);
+    row = static_cast<int>(down) * kUnit;
+    column = (unit - static_cast<int>(down) * unit_columns) * kUnit;
+  }
+};
 
 template <typename acc_t>
 __device__ inline void read_four(const acc_t* shared, acc_t* values) {
