@@ -23,6 +23,8 @@ int64_t tiles_of(int64_t joints) { return (joints + kTile - 1) / kTile; }
 // parts[b,c,i,j] = sum_n left[b,i,n] (right[b,j,n] - shift[b,j]), parts[b,c,K*K+i] = sum_n left[b,i,n], n in chunk c.
 // Block: one pair of tiles of one chunk of one sample; with same maps only pairs on and above the diagonal.
 // Thread: kTile x kTile products in registers, every kThreads-th column.
+// For K that relation_products.cuh has no tile for, and double. Expected, not measured: two to three times the time of
+// its read, bound by loads that come from the cache once per pair and by the sums over lanes.
 template <typename scalar_t>
 __global__ void __launch_bounds__(kThreads) products_kernel(
     RelationShape shape,
@@ -107,6 +109,7 @@ __global__ void __launch_bounds__(kThreads) products_kernel(
 // Block: kTile rows of kThreads * kColumnsPerThread columns of one sample. Thread: kTile x kColumnsPerThread results.
 // Shared: the coefficients of kMixedJoints joints, [j][k], read by all threads at once.
 // The last samples come first: theirs are the maps that the pass before has left in the cache.
+// Expected, not measured: float32 up to K = 16 bound by memory; half types and larger K by loads from the cache.
 template <typename scalar_t>
 __global__ void __launch_bounds__(kThreads) mix_kernel(
     RelationShape shape,

@@ -69,7 +69,10 @@ struct OneReadSource {
         bulk(maps.column == 1 && reinterpret_cast<uintptr_t>(data) % 16 == 0 &&
              maps.joint * static_cast<int64_t>(sizeof(scalar_t)) % 16 == 0) {}
 
-  __device__ int bulk_columns() const { return bulk ? columns / (16 / int(sizeof(scalar_t))) * (16 / int(sizeof(scalar_t))) : 0; }
+  __device__ int bulk_columns() const {
+    constexpr int kVector = 16 / static_cast<int>(sizeof(scalar_t));
+    return bulk ? columns / kVector * kVector : 0;
+  }
   __device__ unsigned bulk_bytes() const { return static_cast<unsigned>(joints * bulk_columns() * sizeof(scalar_t)); }
 
   // By lane k < joints of one warp, for row k.
@@ -283,6 +286,8 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
                            block.output(shape, grad_x));
 #endif
 }
+
+#undef RPSTN_ONE_READ
 
 // The smallest cluster of which two blocks fit into a multiprocessor, or into one; for few samples a larger one, until
 // the device is full. False where no cluster holds a sample.

@@ -152,7 +152,7 @@ struct RelationTile<float, kJoints> {
         of_x[j] = load_vector<kVector>(x.row(j) + n);
         if constexpr (kTwo) of_y[j] = load_vector<kVector>(y.row(j) + n);
       }
-#pragma unroll 1
+#pragma unroll (kTwo ? 1 : 2)
       for (int k = 0; k < x.joints; ++k) {
         Vector<float, kVector> result = {};
         add(mixture.first + k * kRow, of_x, result);
