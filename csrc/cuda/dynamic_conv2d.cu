@@ -95,7 +95,8 @@ __global__ void __launch_bounds__(256) dynamic_conv2d_any_kernel(
       load_region(
           features, at.first, at.planes, tiles.planes, at.y + top - static_cast<int>(shape.pad_top),
           at.x + left - static_cast<int>(shape.pad_left), tiles.region_rows, tiles.region_pitch, async, region);
-      load_taps(kernels, at.first, at.planes, tiles.planes, flipped, top, left, tiles.window_h, tiles.window_w, weights);
+      load_taps(
+          kernels, at.first, at.planes, tiles.planes, flipped, top, left, tiles.window_h, tiles.window_w, weights);
       copies_ready(async);
       if (!active) continue;
       const int rows = min(kWindow, kernel_h - top), columns = min(kWindow, kernel_w - left);
@@ -171,7 +172,8 @@ __global__ void __launch_bounds__(512) dynamic_conv2d_backward_kernel(
       const auto [row, column] = UnitPlace(unit, tiles.unit_columns);
       const int place = (mine.s * tiles.region_rows + row) * tiles.region_pitch + column;
       float pixels[kUnit][kUnit];
-      read_unit(grad + place + grad_y * tiles.region_pitch + grad_x + kShift<kSize>, tiles.region_pitch, together, pixels);
+      read_unit(
+          grad + place + grad_y * tiles.region_pitch + grad_x + kShift<kSize>, tiles.region_pitch, together, pixels);
       kernel_gradient<kSize, kShift<kSize>>(region + place, tiles.region_pitch, pixels, sums);
     }
     const int lanes = min(tiles.lanes, 32), group = static_cast<int>(threadIdx.x) / lanes;
@@ -313,7 +315,8 @@ void launch_dynamic_conv2d_backward(
   const int wanted = wanted_planes(features, grad_out);
   if (size == 0) {
     const auto bytes = [&](const PlaneTiles& t) -> int64_t {
-      return (t.planes * (t.region() + t.units() * kUnit * kUnit + t.taps()) + groups(t) * kPiece * kPiece) * bytes_of_sum;
+      return (t.planes * (t.region() + t.units() * kUnit * kUnit + t.taps()) + groups(t) * kPiece * kPiece) *
+             bytes_of_sum;
     };
     const TileWish wish = {shape.out_height, shape.out_width, shape.kernel_h, shape.kernel_w, 0, wanted, kUnits, 1, 256};
     const auto tiles = divide_planes(wish, limits.shared_memory_per_block, bytes);

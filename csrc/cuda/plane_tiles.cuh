@@ -42,7 +42,8 @@ constexpr int kTapPitch = round_up(kSize, 4);
 // The size of a compiled kernel, or 0.
 inline int compiled_size(const DynamicConv2dShape& shape, Dtype dtype) {
   const bool square = shape.kernel_h == shape.kernel_w && dtype != Dtype::kFloat64;
-  return square && (shape.kernel_h == 7 || shape.kernel_h == 5 || shape.kernel_h == 3) ? static_cast<int>(shape.kernel_h) : 0;
+  const int64_t size = shape.kernel_h;
+  return square && (size == 7 || size == 5 || size == 3) ? static_cast<int>(size) : 0;
 }
 
 // Calls f(std::integral_constant<int, kSize>()) for a compiled size.
@@ -110,6 +111,7 @@ PlaneTiles divide_planes(const TileWish& wish, int64_t limit, Bytes&& bytes) {
     }
     t.region_rows = t.unit_rows * kUnit + t.window_h - 1;
     t.region_pitch = t.unit_columns * kUnit + (wish.size == 0 ? t.window_w : 8);
+    if (t.unit_columns == 4 && t.region_pitch % 8 == 0) t.region_pitch += 4;  // rows of units in other banks
     const int least = std::max(1, 32 / t.lanes);
     t.planes = std::min(std::max({least, 128 / t.lanes, wish.planes}), wish.max_threads / t.lanes);
     while (t.planes > least && bytes(t) > limit) t.planes = std::max(least, t.planes / 2);
