@@ -1,226 +1,307 @@
-"""Times the operations against their rivals on the CPU: right first, then quick.
+"""Times the operations against their rivals, forward and backward: right first, then quick.
 
-    python benchmarks/ops.py                        # every operation, sizes of DESIGN's bars
-    python benchmarks/ops.py --op joint_relation --samples 1 16 64 --threads 2 --out ops.jsonl
+    python -m benchmarks.ops                              # the sizes that DESIGN's section 5 sets bars for
+    python -m benchmarks.ops --grid --no-compile --out ops.jsonl --plot ops.png
+    python -m benchmarks.ops --op joint_relation --require-bars
 
-Each contender's result is compared with plain PyTorch in float64 before it is timed. Rounds alternate between the
-contenders, so that a disturbance hits all of them; the median and the fastest and slowest tenth are reported. The
+Every contender's result and gradients are compared with plain PyTorch in float64 before it is timed; a rival that
+fails is left out and named, ours ends the run. On the CPU rounds alternate between the contenders; on a GPU CUDA
+events, with the cache overwritten before every call. Ratios are medians over rounds of times in the same round. The
 floor is the larger of the bytes that must move at the measured speed of a copy and the multiply-adds at the measured
-speed of a matrix product. Memory is not handed back to the system between calls, for any contender.
-One JSON object per line: operation, direction, sizes, contender, times in milliseconds, ratio to the fastest rival.
+speed of a matrix product. On the CPU memory is not handed back to the system between calls, for any contender.
 """
 
 import argparse
-import ctypes
-import json
-import platform
 import statistics
-import subprocess
 import sys
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from tqdm import tqdm
 
-import rpstn_ext as rx
+from benchmarks import bars, plot
+from benchmarks.common import (
+    Speed,
+    Timing,
+    alternate,
+    alternate_on_gpu,
+    append_lines,
+    keep_memory,
+    machine_speed,
+    print_table,
+    provenance,
+    why_not_compiled,
+)
+from benchmarks.contenders import Case, Contender, bar_cases, contenders, floor_work, grid_cases, inputs
+from benchmarks.memory import peaks
 
-Call = Callable[[], object]
-
-
-def folded_relation(
-    heatmaps: Tensor, weight_g: Tensor, bias_g: Tensor, weight_o: Tensor, bias_o: Tensor
-) -> Tensor:
-    """The compiled operation's algebra in PyTorch: two batched products over the columns instead of five."""
-    values = heatmaps.flatten(2)
-    mixing = weight_o @ torch.softmax(torch.bmm(values, values.mT), dim=2)
-    offset = mixing @ bias_g + bias_o
-    mixing = mixing @ weight_g + torch.eye(heatmaps.shape[1])
-    return torch.baddbmm(offset[:, :, None], mixing, values).view_as(heatmaps)
-
-
-def conv_per_sample(features: Tensor, kernels: Tensor) -> Tensor:
-    channels, padding = features.shape[1], kernels.shape[-1] // 2
-    samples = zip(features, kernels)
-    return torch.stack(
-        [F.conv2d(f[None], k[:, None], padding=padding, groups=channels)[0] for f, k in samples]
-    )
-
-
-def grouped_conv(features: Tensor, kernels: Tensor) -> Tensor:
-    planes = features.shape[0] * features.shape[1]
-    filters = kernels.reshape(planes, 1, *kernels.shape[2:])
-    out = F.conv2d(features.reshape(1, planes, *features.shape[2:]), filters, padding="same", groups=planes)
-    return out.reshape(features.shape)
+OPS = ("joint_relation", "joint_relation_norm", "dynamic_conv2d", "dynamic_match")
+CHECKED_SAMPLES = (
+    16  # whose results and gradients the gate compares in float64; statistics are of all samples
+)
+TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2, "float16": 5e-3}  # of the largest value
 
 
-def relation_inputs(samples: int) -> list[Tensor]:
-    weights = torch.randn(2, 13, 13) * 0.2
-    return [torch.rand(samples, 13, 64, 64) * 0.1, weights[0], torch.randn(13), weights[1], torch.randn(13)]
+class Prepared:
+    """A contender with its own inputs, its results and what is to be timed."""
+
+    def __init__(self, contender: Contender, tensors: list[Tensor], grad: Tensor) -> None:
+        self.function, self.grad = contender.function, grad
+        layout = torch.channels_last if contender.channels_last else torch.contiguous_format
+        self.tensors = [t.contiguous(memory_format=layout) if t.dim() == 4 else t for t in tensors]
+        self.leaves = [tensor.detach().clone().requires_grad_() for tensor in self.tensors]
+        self.out = self.function(*self.leaves)
+
+    def forward(self) -> Tensor:
+        return self.function(*self.tensors)
+
+    def gradients(self, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return torch.autograd.grad(self.out, self.leaves, grad, retain_graph=True, allow_unused=True)
+
+    def backward(self) -> object:
+        return self.gradients(self.grad)
 
 
-def conv_inputs(samples: int) -> list[Tensor]:
-    return [torch.randn(samples, 256, 64, 64), torch.randn(samples, 256, 7, 7)]
+def worst_error(prepared: Prepared, exact: tuple[Tensor, ...], checked_grad: Tensor) -> float:
+    """The largest error of the result and of each gradient, relative to the largest value.
+
+    Biases are judged by the largest of their gradients: that of a bias before a normalisation is zero.
+    """
+    results = [prepared.out.detach(), *prepared.gradients(checked_grad)]
+    biases = max((float(e.abs().max()) for e in exact if e.dim() == 1), default=0.0)
+    worst = 0.0
+    for result, e in zip(results, exact):
+        result = result[: len(e)] if e.dim() == 4 else result
+        largest = biases if e.dim() == 1 else float(e.abs().max())
+        worst = max(worst, float((result.double() - e).abs().max()) / largest)
+    return worst
 
 
-OPS: dict[str, dict] = {
-    "joint_relation": {
-        "inputs": relation_inputs,
-        "samples": [1, 4, 16, 64],
-        "ours": rx.joint_relation,
-        "plain": rx.reference.joint_relation,
-        "rivals": {"folded": folded_relation},
-        # Multiply-adds of a sample, forward and backward; elements through memory, forward and backward, in inputs.
-        "multiply_adds": lambda x, *_: (1.5 * x.shape[1] * x[0].numel(), 3 * x.shape[1] * x[0].numel()),
-    },
-    "dynamic_conv2d": {
-        "inputs": conv_inputs,
-        "samples": [4],
-        "ours": rx.dynamic_conv2d,
-        "plain": rx.reference.dynamic_conv2d,
-        "rivals": {"grouped": grouped_conv, "per sample": conv_per_sample},
-        "multiply_adds": lambda x, k: (k[0, 0].numel() * x[0].numel(), 2 * k[0, 0].numel() * x[0].numel()),
-    },
-}
+def exact_results(
+    case: Case, plain: Contender, tensors: list[Tensor], checked_grad: Tensor
+) -> tuple[Tensor, ...]:
+    """Result and gradients in float64, of the first samples where samples are independent of each other."""
+    whole = case.op == "joint_relation_norm"
+    count = case.samples if whole else min(case.samples, CHECKED_SAMPLES)
+    leaves = [(t[:count] if t.dim() == 4 else t).double().requires_grad_() for t in tensors]
+    out = plain.function(*leaves)
+    return (out.detach(), *torch.autograd.grad(out, leaves, checked_grad[:count].double()))
 
 
-def check(name: str, result: Tensor, exact: Tensor) -> None:
-    error = (result.double() - exact).abs().max() / exact.abs().max()
-    if not error < 1e-5:
-        sys.exit(f"{name}: relative error {error:.1e} against float64; not timed")
+def measure(case: Case, device: str, limits: argparse.Namespace, speed: Speed) -> list[dict]:
+    """One line per contender and direction."""
+    torch.manual_seed(0)
+    tensors = inputs(case, device)
+    everyone = contenders(case, device, compiled=limits.compile)
+    shape = everyone["ours"].function(*tensors).shape
+    grad = torch.randn(shape, device=device).to(tensors[0].dtype)
+    checked_grad = grad.clone()
+    checked_grad[CHECKED_SAMPLES:] = 0
+    exact = exact_results(case, everyone["plain"], tensors, checked_grad)
 
+    ready: dict[str, Prepared] = {}
+    for name, contender in everyone.items():
+        try:
+            prepared = Prepared(contender, tensors, grad)
+            if name != "ours, without norm":
+                error = worst_error(prepared, exact, checked_grad)
+                if not error < TOLERANCE[case.dtype]:
+                    raise ArithmeticError(f"relative error {error:.1e} against float64")
+        except (
+            ArithmeticError,
+            RuntimeError,
+        ) as problem:  # RuntimeError: a rival out of memory, or not compiled
+            if name.startswith("ours"):
+                sys.exit(f"{case.op} {case.sizes}, {name}: {problem}")
+            reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0][:200]
+            tqdm.write(f"{case.op} {case.sizes}, {name} left out: {reason}")
+            continue
+        ready[name] = prepared
+    del exact
 
-def alternate(calls: dict[str, Call], rounds: int) -> dict[str, list[float]]:
-    """Seconds per call of each round."""
-    repeats = {}
-    for name, call in calls.items():
-        call()
-        start = time.perf_counter()
-        call()
-        repeats[name] = max(1, int(0.02 / (time.perf_counter() - start)))
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            for _ in range(repeats[name]):
-                call()
-            seconds[name].append((time.perf_counter() - start) / repeats[name])
-    return seconds
-
-
-def machine_speed() -> tuple[float, float]:
-    """Bytes per second of a copy too large for the caches, multiply-adds per second of a matrix product."""
-    source = torch.ones(32 * 2**20)
-    target = torch.empty_like(source)
-    square = torch.randn(1024, 1024)
-    out = torch.empty_like(square)
-    seconds = alternate(
-        {"copy": lambda: target.copy_(source), "product": lambda: torch.mm(square, square, out=out)}, 15
-    )
-    return 2 * source.nbytes / min(seconds["copy"]), 1024**3 / min(seconds["product"])
-
-
-def measure(name: str, samples: int, rounds: int, speed: tuple[float, float]) -> list[dict]:
-    op = OPS[name]
-    tensors = op["inputs"](samples)
-    functions = {"ours": op["ours"], "plain": op["plain"], **op["rivals"]}
-    leaves = [tensor.clone().requires_grad_() for tensor in tensors]
-    exact_leaves = [tensor.double().requires_grad_() for tensor in tensors]
-    exact = op["plain"](*exact_leaves)
-    grad = torch.randn(exact.shape)
-    exact_grads = torch.autograd.grad(exact, exact_leaves, grad.double())
-
-    outs = {key: function(*leaves) for key, function in functions.items()}
-    for key, out in outs.items():
-        check(f"{name}, {key}", out, exact)
-        grads = torch.autograd.grad(out, leaves, grad, retain_graph=True)
-        for index, (g, e) in enumerate(zip(grads, exact_grads)):
-            check(f"{name}, {key}, gradient {index}", g, e)
-
-    with torch.no_grad():
-        forward = alternate({k: lambda f=f: f(*tensors) for k, f in functions.items()}, rounds)
-    backward = alternate(
-        {k: lambda o=o: torch.autograd.grad(o, leaves, grad, retain_graph=True) for k, o in outs.items()},
-        rounds,
-    )
-    work = op["multiply_adds"](*tensors)
     lines = []
-    for index, (direction, seconds) in enumerate((("forward", forward), ("backward", backward))):
-        floor = max((2 + index) * tensors[0].nbytes / speed[0], samples * work[index] / speed[1])
-        medians = {key: statistics.median(values) for key, values in seconds.items()}
-        best_rival = min(value for key, value in medians.items() if key != "ours")
-        for key, values in seconds.items():
-            tenths = statistics.quantiles(values, n=10)
+    for direction in ("forward", "backward"):
+        with torch.set_grad_enabled(direction == "backward"):
+            seconds = rounds_of({n: getattr(p, direction) for n, p in ready.items()}, device, limits)
+        floor = speed.floor(*floor_work(case, tensors, ready["ours"].out, direction))
+        for name, values in seconds.items():
+            timing = Timing.of(values)
             lines.append(
                 {
-                    "op": name,
+                    "op": case.op,
                     "direction": direction,
-                    "sizes": list(tensors[0].shape),
-                    "contender": key,
-                    "median_ms": round(medians[key] * 1e3, 4),
-                    "p10_ms": round(tenths[0] * 1e3, 4),
-                    "p90_ms": round(tenths[-1] * 1e3, 4),
-                    "share_of_floor": round(floor / medians[key], 3),
-                    "times_as_fast_as_best_rival": round(best_rival / medians[key], 2),
-                    "times_as_fast_as_plain": round(medians["plain"] / medians[key], 2),
+                    "sizes": case.sizes,
+                    "samples": case.samples,
+                    "contender": name,
+                    "median_ms": timing.median,
+                    "p20_ms": timing.p20,
+                    "p80_ms": timing.p80,
+                    "rounds": len(values),
+                    "floor_ms": floor * 1e3,
+                    "share_of_floor": floor * 1e3 / timing.median,
+                    **moved(case, tensors, ready["ours"].out, direction),
                 }
             )
+            if name == "ours":
+                lines[-1]["ratios"] = {n: ratio(v, values) for n, v in seconds.items() if n != "ours"}
     return lines
 
 
-def keep_memory() -> None:
-    """Large blocks stay with the process: otherwise every fresh result costs page faults that hide the arithmetic."""
-    if platform.system() == "Linux":
-        libc = ctypes.CDLL("libc.so.6")
-        m_trim_threshold, m_mmap_threshold = -1, -3
-        libc.mallopt(m_mmap_threshold, 2**30)
-        libc.mallopt(m_trim_threshold, 2**30)
+def moved(case: Case, tensors: list[Tensor], out: Tensor, direction: str) -> dict[str, float]:
+    bytes_moved, multiply_adds = floor_work(case, tensors, out, direction)
+    return {"bytes": bytes_moved, "multiply_adds": multiply_adds}
 
 
-def provenance() -> dict[str, object]:
-    root = Path(__file__).resolve().parents[1]
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True)
+def ratio(slower: Sequence[float], faster: Sequence[float]) -> float:
+    return statistics.median(a / b for a, b in zip(slower, faster))
+
+
+def rounds_of(
+    calls: dict[str, Callable[[], object]], device: str, limits: argparse.Namespace
+) -> dict[str, list[float]]:
+    """As many rounds as asked for, or as fit into the time, but five."""
+    time_rounds = alternate if device == "cpu" else alternate_on_gpu
+    once = sum(max(0.02, statistics.median(v)) for v in time_rounds(calls, 1).values())
+    return time_rounds(calls, max(5, min(limits.rounds, int(limits.seconds / once))))
+
+
+def graph_latency(device: str) -> dict:
+    """Microseconds of joint_relation for one sample in a CUDA graph, and the kernels it launches."""
+    case = Case("joint_relation", 1, 13, 64, 64)
+    tensors = inputs(case, device)
+    call = contenders(case, device, compiled=False)["ours"].function
+    repeats = 50
+    with torch.no_grad():
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                call(*tensors)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            for _ in range(repeats):
+                call(*tensors)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profiler:
+            call(*tensors)
+            torch.cuda.synchronize()
+    launches = sum(event.device_type == torch.autograd.DeviceType.CUDA for event in profiler.events())
+    timing = Timing.of(alternate_on_gpu({"graph": graph.replay}, 50)["graph"])
     return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip() if commit.returncode == 0 else None,
-        "torch": torch.__version__,
-        "backend": rx.backend(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-        "machine": platform.processor() or platform.machine(),
+        "op": case.op,
+        "direction": "latency in a CUDA graph",
+        "sizes": case.sizes,
+        "samples": 1,
+        "contender": "ours",
+        "median_ms": timing.median / repeats,
+        "p20_ms": timing.p20 / repeats,
+        "p80_ms": timing.p80 / repeats,
+        "launches": launches,
     }
+
+
+def show_case(lines: list[dict]) -> None:
+    ours = {line["direction"]: line for line in lines if line["contender"] == "ours"}
+    rows = []
+    for line in lines:
+        if "floor_ms" not in line:
+            continue
+        of_ours = ours[line["direction"]]["ratios"].get(line["contender"])
+        rows.append(
+            (
+                line["direction"],
+                line["contender"],
+                line["median_ms"],
+                line["p20_ms"],
+                line["p80_ms"],
+                f"{line['share_of_floor']:.0%}",
+                of_ours,
+            )
+        )
+    print(f"\n{lines[0]['op']} {lines[0]['sizes']}")
+    print_table(("direction", "contender", "ms", "p20", "p80", "of floor", "times ours"), rows)
+
+
+def show_memory(case: Case, found: dict[str, dict[str, int]]) -> None:
+    print(f"\n{case.op} {case.sizes}: memory in MB, above the inputs")
+    mb = 1e6
+    print_table(
+        ("contender", "forward peak", "kept for backward", "peak of both"),
+        [(n, m["forward_peak"] / mb, m["kept"] / mb, m["step_peak"] / mb) for n, m in found.items()],
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--op", choices=OPS, nargs="+", default=list(OPS))
-    parser.add_argument(
-        "--samples", type=int, nargs="+", help="numbers of samples instead of the operation's own"
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.ops", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--out", type=Path, help="file the lines are appended to, as well as printed")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(0)
-    keep_memory()
-    speed = machine_speed()
-    facts = {
-        **provenance(),
-        "copy_gb_per_s": round(speed[0] / 1e9, 1),
-        "multiply_adds_g_per_s": round(speed[1] / 1e9, 1),
-    }
-    for name in arguments.op:
-        for samples in arguments.samples or OPS[name]["samples"]:
-            for line in measure(name, samples, arguments.rounds, speed):
-                text = json.dumps({**line, **facts})
-                print(text, flush=True)
-                if arguments.out:
-                    with arguments.out.open("a") as file:
-                        file.write(text + "\n")
+    parser.add_argument("--op", choices=OPS, nargs="+", default=list(OPS))
+    parser.add_argument("--grid", action="store_true", help="the grid of shapes as well")
+    parser.add_argument(
+        "--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu"
+    )
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the CPU")
+    parser.add_argument("--rounds", type=int, default=25, help="at most, per case and direction")
+    parser.add_argument("--seconds", type=float, default=4.0, help="at most, per case and direction")
+    parser.add_argument("--no-compile", dest="compile", action="store_false", help="leave torch.compile out")
+    parser.add_argument("--no-memory", dest="memory", action="store_false", help="leave peak memory out")
+    parser.add_argument("--out", type=Path, help="file that JSON lines are appended to")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="shares of the floor and the roofline")
+    parser.add_argument("--require-bars", action="store_true", help="exit with 1 if a bar is not held")
+    limits = parser.parse_args()
+    device = limits.device
+    torch.set_num_threads(limits.threads)
+    if device == "cpu":
+        keep_memory()
+    else:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    if limits.compile and (reason := why_not_compiled(device)):
+        print(f"torch.compile is left out: {reason}")
+        limits.compile = False
+    if limits.compile:
+        torch._functorch.config.donated_buffer = (
+            False  # a backward that is timed again and again keeps its buffers
+        )
+    speed = machine_speed(device)
+    facts = {**provenance(device), **speed.facts()}
+    print(", ".join(f"{name} {value}" for name, value in facts.items()))
+
+    cases = list(dict.fromkeys([*bar_cases(device), *(grid_cases(device) if limits.grid else ())]))
+    cases = [case for case in cases if case.op in limits.op]
+    lines: list[dict] = []
+    for case in tqdm(cases, unit="case", disable=None):
+        torch.compiler.reset()
+        found = measure(case, device, limits, speed)
+        show_case(found)
+        if limits.memory and case in bar_cases(device):
+            memory = peaks(case, device, limits.threads)
+            if isinstance(memory, str):
+                print(f"no memory measured: {memory}")
+            else:
+                show_memory(case, memory)
+                for line in found:
+                    line["memory"] = memory.get(line["contender"])
+        lines += found
+        if limits.out:
+            append_lines(limits.out, ({**line, **facts} for line in found))
+    if device == "cuda" and "joint_relation" in limits.op:
+        latency = graph_latency(device)
+        print(
+            f"\njoint_relation in a CUDA graph: {latency['median_ms'] * 1e3:.2f} us, {latency['launches']} launches"
+        )
+        lines.append(latency)
+        if limits.out:
+            append_lines(limits.out, [{**latency, **facts}])
+
+    checked = bars.check(lines, device)
+    print("\nBars")
+    bars.show(checked)
+    if limits.plot:
+        plot.draw(lines, facts, limits.plot)
+    if limits.require_bars and not all(bar.held for bar in checked):
+        sys.exit(1)
 
 
 if __name__ == "__main__":
