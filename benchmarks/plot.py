@@ -76,6 +76,10 @@ def _draw_roofline(axes, ours: Sequence[Mapping], facts: Mapping) -> None:
                 )
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_major_formatter("{x:g}")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_formatter(lambda value, _: f"{value:g}" if f"{value:.0e}"[0] in "25" else "")
     axes.set_xlabel("multiply-adds per byte that must move")
     axes.set_ylabel("G multiply-adds per second")
     axes.set_title("Roofline", fontsize=10)

@@ -5,6 +5,16 @@
 #include "cpu/planes.h"
 
 namespace rpstn::RPSTN_ISA {
+namespace {
+
+// This plane, if it is one of those before `end`.
+template <typename scalar_t>
+Ahead plane_ahead(const scalar_t* planes, int64_t plane, int64_t end, int64_t size) {
+  if (plane >= end) return {};
+  return {planes + plane * size, size * static_cast<int64_t>(sizeof(scalar_t))};
+}
+
+}  // namespace
 
 template <typename scalar_t>
 void dynamic_conv2d_planes(
@@ -17,7 +27,9 @@ void dynamic_conv2d_planes(
   for (int64_t p = begin; p < end; ++p) {
     plane.set_features(features + p * size);
     rounded_into(output + p * out_size, out_size, unrounded.data,
-                 [&](acc_t* out) { plane.output(kernels + p * taps, out); });
+                 [&](acc_t* out) {
+                   plane.output(kernels + p * taps, out, plane_ahead(features, p + 1, end, size));
+                 });
   }
 }
 
@@ -30,14 +42,17 @@ void dynamic_conv2d_backward_planes(
   PlaneGradients<acc_t> plane(s);
   const Scratch<acc_t> unrounded(std::is_same_v<scalar_t, acc_t> ? 0 : larger(size, taps));
   for (int64_t p = begin; p < end; ++p) {
+    const Ahead next_gradient = plane_ahead(grad_output, p + 1, end, out_size);
     plane.set_gradient(grad_output + p * out_size);
     if (grad_features != nullptr) {
+      const Ahead ahead = grad_kernels != nullptr ? plane_ahead(features, p, end, size) : next_gradient;
       rounded_into(grad_features + p * size, size, unrounded.data,
-                   [&](acc_t* out) { plane.features_gradient(kernels + p * taps, out); });
+                   [&](acc_t* out) { plane.features_gradient(kernels + p * taps, out, ahead); });
     }
     if (grad_kernels != nullptr) {
       plane.set_features(features + p * size);
-      rounded_into(grad_kernels + p * taps, taps, unrounded.data, [&](acc_t* out) { plane.kernel_gradient(out); });
+      rounded_into(grad_kernels + p * taps, taps, unrounded.data,
+                   [&](acc_t* out) { plane.kernel_gradient(out, next_gradient); });
     }
   }
 }

@@ -14,8 +14,8 @@
 namespace rpstn::RPSTN_ISA {
 namespace {
 
-constexpr int kMixRows = kRegisters == 32 ? 7 : 6;  // kMixRows * kMixVectors + kMixVectors + 1 registers
-constexpr int kMixVectors = 2;
+constexpr int kMixRows = kRegisters == 32 ? 5 : 6;  // kMixRows * kMixVectors + kMixVectors + 1 registers
+constexpr int kMixVectors = kRegisters == 32 ? 4 : 2;
 constexpr int64_t kColumns = 512;  // of the joints' gradients that are held in the type of the sums at a time
 
 // out[r,n] += sum_j coefficients[r * row_step + j * column_step] * values[j,n] for kR rows and kV vectors.
@@ -94,8 +94,11 @@ void forward(
   for (int64_t c = 0; c < shape.channels; c += kMatchChannels) {
     const int64_t count = shape.channels - c < kMatchChannels ? shape.channels - c : kMatchChannels;
     for (int64_t i = 0; i < count; ++i) {
-      plane.set_features(features + ((c + i) * s.height + first_row) * s.width);
-      plane.output(kernels + (c + i) * s.kernel_h * s.kernel_w, convolved.data + i * columns);
+      const scalar_t* rows = features + ((c + i) * s.height + first_row) * s.width;
+      const int64_t bytes = band_shape.height * s.width * static_cast<int64_t>(sizeof(scalar_t));
+      const Ahead next_channel = c + i + 1 < shape.channels ? Ahead{rows + s.height * s.width, bytes} : Ahead{};
+      plane.set_features(rows);
+      plane.output(kernels + (c + i) * s.kernel_h * s.kernel_w, convolved.data + i * columns, next_channel);
     }
     add_mixed(shape.joints, weight + c, shape.channels, 1, convolved.data, count, columns, sums.data, columns,
               columns);
@@ -144,14 +147,16 @@ void backward(
     const int64_t c = begin + i;
     const scalar_t* kernel = kernels + c * taps;
     plane.set_features(features + c * size);
-    if (grad_weight != nullptr) plane.output(kernel, convolved.data + i * stride);
+    const Ahead next_channel =
+        i + 1 < count ? Ahead{features + (c + 1) * size, size * static_cast<int64_t>(sizeof(scalar_t))} : Ahead{};
+    if (grad_weight != nullptr) plane.output(kernel, convolved.data + i * stride, next_channel);
     if (of_planes) plane.set_gradient(mixed.data + i * stride);
     if (grad_kernels != nullptr) {
-      rounded_into(grad_kernels + c * taps, taps, unrounded.data, [&](acc_t* out) { plane.kernel_gradient(out); });
+      rounded_into(grad_kernels + c * taps, taps, unrounded.data, [&](acc_t* out) { plane.kernel_gradient(out, {}); });
     }
     if (grad_features != nullptr) {
       rounded_into(grad_features + c * size, size, unrounded.data,
-                   [&](acc_t* out) { plane.features_gradient(kernel, out); });
+                   [&](acc_t* out) { plane.features_gradient(kernel, out, {}); });
     }
   }
   if (grad_weight == nullptr) return;

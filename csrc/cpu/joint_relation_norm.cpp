@@ -131,10 +131,10 @@ void forward(
       }};
   const Stage mix{
       Order::backwards,
-      [&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch) {
+      [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch) {
         const acc_t* mixing = mixing_of(b);
         simd.mix(d.shape(), begin, end, gain.data(), mixing, x + b * d.sample_size(), nullptr, nullptr,
-                 mixing + size, scratch, y + b * d.sample_size());
+                 mixing + size, training ? d.chunk_before(b, i) : d.sample_ahead(b), scratch, y + b * d.sample_size());
       },
       nothing_more};
 
@@ -230,10 +230,11 @@ void backward(
       }};
   const Stage mix{
       Order::backwards,
-      [&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch) {
+      [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch) {
         const acc_t* first = first_of(b);
         simd.mix(d.shape(), begin, end, gain.data(), first, grad + b * d.sample_size(), first + size,
-                 x + b * d.sample_size(), first + 2 * size, scratch, grad_x + b * d.sample_size());
+                 x + b * d.sample_size(), first + 2 * size, training ? d.chunk_before(b, i) : d.sample_ahead(b), scratch,
+                 grad_x + b * d.sample_size());
       },
       nothing_more};
 

@@ -1,8 +1,8 @@
 // Compiled once per instruction set, RPSTN_ISA naming its namespace; see joint_relation.h for the equations.
 //
 // product: a tile of kTile x kTile results in registers while the columns of the chunk pass by.
-//          Whole vectors of float and double are read where they lie; the columns that are left over, and half
-//          types, pass through scratch padded with zeros.
+//          Whole vectors of float and double are read where they lie, and shifted in registers; the columns that are
+//          left over, and half types, pass through scratch padded with zeros.
 // mix:     blocks of kPackedColumns columns are packed, in the type of the sums and padded with zeros: rows that lie
 //          a power of two apart share few places of the nearest cache and would drive each other out (64 x 64, 13
 //          joints, AVX2: 44 -> 17 microseconds a sample). kRows result rows times kColumns vectors in registers;
@@ -53,29 +53,46 @@ int64_t in_place_end(int64_t begin, int64_t end) {
   return end - (end - begin) % kLanes<acc_t>;
 }
 
+// `shift` [K], or null, is taken off the rows of `right`, and off those of `left` where it is the same panel.
 template <typename acc_t>
-void add_products(Panel<acc_t> left, Panel<acc_t> right, int64_t joints, acc_t* products) {
+void add_products(Panel<acc_t> left, Panel<acc_t> right, const acc_t* shift, int64_t joints, acc_t* products) {
   const bool symmetric = left.data == right.data;
   for_tiles<kTile>(joints, [&](int64_t first_i, int rows_i) {
     for_tiles<kTile>(joints, [&](int64_t first_j, int rows_j) {
       if (symmetric && first_j < first_i) return;
       with_constant<kTile>(rows_i, [&]<int kI>() {
         with_constant<kTile>(rows_j, [&]<int kJ>() {
-          product_tile<kI, kJ>(
-              left.data + first_i * left.stride, left.stride, right.data + first_j * right.stride, right.stride,
-              left.columns, products + first_i * joints + first_j, joints);
+          const auto tile = [&](auto left_shift, auto right_shift) {
+            product_tile<kI, kJ>(
+                left.data + first_i * left.stride, left.stride, right.data + first_j * right.stride, right.stride,
+                left.columns, products + first_i * joints + first_j, joints, left_shift, right_shift);
+          };
+          if (shift == nullptr) {
+            tile(NoShift{}, NoShift{});
+          } else if (symmetric) {
+            tile(Shift<acc_t>{shift + first_i}, Shift<acc_t>{shift + first_j});
+          } else {
+            tile(NoShift{}, Shift<acc_t>{shift + first_j});
+          }
         });
       });
     });
   });
 }
 
+// Of the rows of `panel`, less `shift`.
 template <typename acc_t>
-void add_sums(Panel<acc_t> panel, int64_t joints, acc_t* sums) {
+void add_sums(Panel<acc_t> panel, const acc_t* shift, int64_t joints, acc_t* sums) {
   for (int64_t k = 0; k < joints; ++k) {
-    Vector<acc_t> total = {};
-    for (int64_t n = 0; n < panel.columns; n += kLanes<acc_t>) total += load(panel.data + k * panel.stride + n);
-    sums[k] += sum_lanes<acc_t>(total);
+    const acc_t off = shift != nullptr ? shift[k] : acc_t(0);
+    Vector<acc_t> total[2] = {};
+    int64_t n = 0;
+    for (; n + 2 * kLanes<acc_t> <= panel.columns; n += 2 * kLanes<acc_t>) {
+      total[0] += load(panel.data + k * panel.stride + n) - off;
+      total[1] += load(panel.data + k * panel.stride + n + kLanes<acc_t>) - off;
+    }
+    for (; n < panel.columns; n += kLanes<acc_t>) total[0] += load(panel.data + k * panel.stride + n) - off;
+    sums[k] += sum_lanes<acc_t>(total[0] + total[1]);
   }
 }
 
@@ -86,21 +103,21 @@ void product(
   const auto [joints, columns] = shape;
   for (int64_t i = 0; i < joints * joints; ++i) products[i] = 0;
   for (int64_t i = 0; sums != nullptr && i < joints; ++i) sums[i] = 0;
-  const int64_t middle = shift != nullptr ? begin : in_place_end<scalar_t>(begin, end);
-  const auto add = [&](Panel<acc_t> left_panel, Panel<acc_t> right_panel) {
-    add_products(left_panel, right_panel, joints, products);
-    if (sums != nullptr) add_sums(left_panel, joints, sums);
+  const int64_t middle = in_place_end<scalar_t>(begin, end);
+  const auto add = [&](Panel<acc_t> left_panel, Panel<acc_t> right_panel, const acc_t* to_shift) {
+    add_products(left_panel, right_panel, to_shift, joints, products);
+    if (sums != nullptr) add_sums(left_panel, left == right ? to_shift : nullptr, joints, sums);
   };
   if constexpr (sizeof(scalar_t) == sizeof(acc_t)) {
-    if (middle > begin) add({left + begin, columns, middle - begin}, {right + begin, columns, middle - begin});
+    if (middle > begin) add({left + begin, columns, middle - begin}, {right + begin, columns, middle - begin}, shift);
   }
-  if (end > middle) {
+  if (end > middle) {  // shifted before the zeros that fill its vectors
     const acc_t* left_shift = left == right ? shift : nullptr;
     const auto left_panel = copied(left, joints, columns, middle, end, left_shift, scratch);
     const auto right_panel =
         left == right ? left_panel
                       : copied(right, joints, columns, middle, end, shift, scratch + joints * left_panel.stride);
-    add(left_panel, right_panel);
+    add(left_panel, right_panel, nullptr);
   }
   for (int64_t i = 0; left == right && i < joints; ++i) {
     for (int64_t j = 0; j < i; ++j) products[i * joints + j] = products[j * joints + i];
@@ -176,16 +193,27 @@ void pack(const scalar_t* x, int64_t joints, int64_t stride, int64_t n, int64_t 
   }
 }
 
+// Asks for `columns` columns of some rows, while others are worked on.
+template <typename scalar_t>
+void ask_ahead(const scalar_t* x, int64_t rows, int64_t stride, int64_t columns) {
+  for (int64_t row = 0; row < rows; ++row)
+    Ahead{x + row * stride, columns * static_cast<int64_t>(sizeof(scalar_t))}.ask(0, 1);
+}
+
 template <typename scalar_t, typename acc_t>
 void mix(
     JointRelationShape shape, int64_t begin, int64_t end, const acc_t* gain, const acc_t* first, const scalar_t* x,
-    const acc_t* second, const scalar_t* y, const acc_t* offset, acc_t* scratch, scalar_t* out) {
+    const acc_t* second, const scalar_t* y, const acc_t* offset, int64_t ahead, acc_t* scratch, scalar_t* out) {
   constexpr int64_t kWidth = kLanes<acc_t>;
   const auto [joints, stride] = shape;
   acc_t *packed_x = scratch, *packed_y = packed_x + joints * kPackedColumns,
         *packed_out = packed_y + joints * kPackedColumns;
   for (int64_t block = begin; block < end; block += kPackedColumns) {
     const int64_t columns = end - block < kPackedColumns ? end - block : kPackedColumns;
+    if (ahead != 0) {
+      ask_ahead(x + ahead + block, joints, stride, columns);
+      if (second != nullptr) ask_ahead(y + ahead + block, joints, stride, columns);
+    }
     pack(x, joints, stride, block, columns, packed_x);
     if (second != nullptr) pack(y, joints, stride, block, columns, packed_y);
     acc_t* result = packed_out;

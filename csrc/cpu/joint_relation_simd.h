@@ -49,6 +49,7 @@ struct JointRelationSimd {
       const acc_t* second,    // [K, K] or null
       const scalar_t* y,      // [K, N] or null
       const acc_t* offset,    // [K] or null
+      int64_t ahead,          // elements from here to where x and y are read next, asked for meanwhile; 0 for nowhere
       acc_t* scratch,         // [scratch_elements]
       scalar_t* out);         // [K, N]
 

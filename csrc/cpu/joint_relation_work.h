@@ -46,6 +46,14 @@ struct Division {
   int64_t sample_size() const { return joints * columns; }
   JointRelationShape shape() const { return {joints, columns}; }
 
+  // Elements from a chunk to one that is read later, where there is one: the same of the next sample; or, going
+  // backwards, the next one.
+  int64_t sample_ahead(int64_t sample) const { return sample + 1 < samples ? sample_size() : 0; }
+  int64_t chunk_before(int64_t sample, int64_t index) const {
+    if (index > 0) return -chunk;
+    return sample > 0 ? (chunks - 1) * chunk - sample_size() : 0;
+  }
+
   // Goes through the stages, one after the other for each sample. Many samples: a thread per sample, which stays in
   // its cache from stage to stage. Few samples: a thread per chunk, stage by stage.
   template <typename acc_t, typename First, typename... Rest>

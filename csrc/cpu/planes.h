@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "cpu/rows.h"
+#include "cpu/tiles.h"
 #include "cpu/vectors.h"
 #include "dynamic_conv2d.h"
 
@@ -38,7 +39,14 @@ struct Padded {
   template <typename source_t>
   void fill(scalar_t* buffer, const source_t* plane) const {
     scalar_t* to = origin(buffer);
-    for (int64_t y = 0; y < height; ++y) load_row(plane + y * width, to + y * stride(), width);
+    for (int64_t y = 0; y < height; ++y) {
+      int64_t x = 0;
+      if constexpr (std::is_same_v<scalar_t, source_t>) {  // without a call for each short row
+        for (; x + kLanes<scalar_t> <= width; x += kLanes<scalar_t>)
+          store(to + y * stride() + x, load(plane + y * width + x));
+      }
+      if (x < width) load_row(plane + y * width + x, to + y * stride() + x, width - x);
+    }
   }
 };
 
@@ -60,9 +68,12 @@ Padded<scalar_t> padded_for_taps(
 template <typename scalar_t>
 struct Scratch {
   scalar_t* data;
-  explicit Scratch(int64_t elements)
-      : data(static_cast<scalar_t*>(std::calloc(elements > 0 ? elements : 1, sizeof(scalar_t)))) {
+  explicit Scratch(int64_t elements) {
+    constexpr int64_t kLine = 64;  // of the caches: aligned vectors do not cross one
+    const int64_t bytes = (elements * static_cast<int64_t>(sizeof(scalar_t)) + kLine) / kLine * kLine;
+    data = static_cast<scalar_t*>(std::aligned_alloc(kLine, bytes));
     if (data == nullptr) std::abort();  // a few kilobytes were refused: nothing sensible can follow
+    std::memset(data, 0, bytes);
   }
   ~Scratch() { std::free(data); }
   Scratch(const Scratch&) = delete;
@@ -81,7 +92,10 @@ inline __attribute__((always_inline)) void add_tap_rows(
     for (int row = 0; row < kOutRows + kTaps - 1; ++row) {
       Vector<scalar_t> values[kVectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) values[v] = load(input + row * stride + j + v * kLanes<scalar_t>);
+      for (int v = 0; v < kVectors; ++v) {
+        values[v] = load(input + row * stride + j + v * kLanes<scalar_t>);
+        in_register(values[v]);
+      }
 #pragma GCC unroll 4
       for (int out = 0; out < kOutRows; ++out) {
         const int tap = row - out;
@@ -151,14 +165,23 @@ template <typename scalar_t>
 void correlate(
     const scalar_t* input,  // first tap of the first output, in a padded buffer
     int64_t stride, const scalar_t* kernel, int64_t kernel_h, int64_t kernel_w, scalar_t* output, int64_t out_height,
-    int64_t out_width) {
+    int64_t out_width, const Ahead& ahead) {
   int64_t y = 0;
-  for (; y + kRows <= out_height; y += kRows)
+  for (; y + kRows <= out_height; y += kRows) {
+    ahead.ask(y / kRows, out_height / kRows);
     correlate_rows<scalar_t, kRows>(
         input + y * stride, stride, kernel, kernel_h, kernel_w, output + y * out_width, out_width);
+  }
   for (; y < out_height; ++y)
     correlate_rows<scalar_t, 1>(
         input + y * stride, stride, kernel, kernel_h, kernel_w, output + y * out_width, out_width);
+}
+
+// Rows and columns of taps whose totals, with a vector of grad per row and one of input, fit into the registers.
+constexpr int kMostTapRows = kRegisters == 32 ? 5 : 3;
+constexpr int most_tap_columns(int rows) {
+  const int fitting = (kRegisters - 1 - rows) / rows - (kRegisters == 32 ? 0 : 1);
+  return fitting < 7 ? fitting : 7;
 }
 
 // kTapRows x kTapColumns taps of the kernel's gradient, grad_kernel[i,j] = sum_yx grad[y,x] * input[y + i, x + j]: one
@@ -168,25 +191,30 @@ template <typename scalar_t, int kTapRows, int kTapColumns>
 void correlate_taps(
     const scalar_t* grad, int64_t grad_stride, const scalar_t* input, int64_t stride, int64_t height, int64_t width,
     scalar_t* grad_kernel, int64_t kernel_w) {
-  constexpr int64_t kBlock = 32;
+  constexpr int64_t kBlock = 512;  // vectors
+  const int64_t rows = larger(1, kBlock * kLanes<scalar_t> / whole_vectors<scalar_t>(width));
   double sums[kTapRows][kTapColumns] = {};
-  for (int64_t first = 0; first < height + kTapRows - 1; first += kBlock) {
-    const int64_t end = first + kBlock < height + kTapRows - 1 ? first + kBlock : height + kTapRows - 1;
+  for (int64_t first = 0; first < height + kTapRows - 1; first += rows) {
+    const int64_t end = first + rows < height + kTapRows - 1 ? first + rows : height + kTapRows - 1;
     Vector<scalar_t> total[kTapRows][kTapColumns] = {};
     for (int64_t row = first; row < end; ++row) {  // of the input; tap row i meets row - i of grad
       for (int64_t x = 0; x < width; x += kLanes<scalar_t>) {
         Vector<scalar_t> outer[kTapRows];
-#pragma GCC unroll 4
-        for (int i = 0; i < kTapRows; ++i) outer[i] = load(grad + (row - i) * grad_stride + x);
+#pragma GCC unroll 8
+        for (int i = 0; i < kTapRows; ++i) {
+          outer[i] = load(grad + (row - i) * grad_stride + x);
+          in_register(outer[i]);
+        }
 #pragma GCC unroll 8
         for (int j = 0; j < kTapColumns; ++j) {
-          const Vector<scalar_t> values = load(input + row * stride + x + j);
-#pragma GCC unroll 4
+          Vector<scalar_t> values = load(input + row * stride + x + j);
+          in_register(values);
+#pragma GCC unroll 8
           for (int i = 0; i < kTapRows; ++i) total[i][j] += outer[i] * values;
         }
       }
     }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int i = 0; i < kTapRows; ++i) {
 #pragma GCC unroll 8
       for (int j = 0; j < kTapColumns; ++j) sums[i][j] += sum_lanes<scalar_t>(total[i][j]);
@@ -197,45 +225,22 @@ void correlate_taps(
   }
 }
 
-constexpr int kMostTapRows = kRegisters == 32 ? 3 : 1;
-
-template <typename scalar_t, int kTapRows>
-inline void correlate_tap_rows(
-    const scalar_t* grad, int64_t grad_stride, const scalar_t* input, int64_t stride, int64_t height, int64_t width,
-    scalar_t* grad_kernel, int64_t kernel_w) {
-  int64_t j = 0;
-  for (; j + 7 <= kernel_w; j += 7)
-    correlate_taps<scalar_t, kTapRows, 7>(
-        grad, grad_stride, input + j, stride, height, width, grad_kernel + j, kernel_w);
-  for (; j + 3 <= kernel_w; j += 3)
-    correlate_taps<scalar_t, kTapRows, 3>(
-        grad, grad_stride, input + j, stride, height, width, grad_kernel + j, kernel_w);
-  for (; j < kernel_w; ++j)
-    correlate_taps<scalar_t, kTapRows, 1>(
-        grad, grad_stride, input + j, stride, height, width, grad_kernel + j, kernel_w);
-}
-
-// Every tap; four rows go as two and two, because a single row loads a vector for each product.
 template <typename scalar_t>
 void correlate_all_taps(
     const scalar_t* grad, int64_t grad_stride, const scalar_t* input, int64_t stride, int64_t height, int64_t width,
-    scalar_t* grad_kernel, int64_t kernel_h, int64_t kernel_w) {
-  for (int64_t i = 0; i < kernel_h;) {
-    const int64_t left = kernel_h - i;
-    const int64_t rows = left == 4 ? 2 : left;
-    const scalar_t* from = input + i * stride;
-    scalar_t* to = grad_kernel + i * kernel_w;
-    if (kMostTapRows >= 3 && rows >= 3) {
-      correlate_tap_rows<scalar_t, 3>(grad, grad_stride, from, stride, height, width, to, kernel_w);
-      i += 3;
-    } else if (kMostTapRows >= 2 && rows >= 2) {
-      correlate_tap_rows<scalar_t, 2>(grad, grad_stride, from, stride, height, width, to, kernel_w);
-      i += 2;
-    } else {
-      correlate_tap_rows<scalar_t, 1>(grad, grad_stride, from, stride, height, width, to, kernel_w);
-      i += 1;
-    }
-  }
+    scalar_t* grad_kernel, int64_t kernel_h, int64_t kernel_w, const Ahead& ahead) {
+  for_tiles<kMostTapRows>(kernel_h, [&](int64_t i, int rows) {
+    with_constant<kMostTapRows>(rows, [&]<int kTapRows>() {
+      for_tiles<most_tap_columns(kTapRows)>(kernel_w, [&](int64_t j, int columns) {
+        ahead.ask(i * kernel_w + j * rows, kernel_h * kernel_w, rows * columns);
+        with_constant<most_tap_columns(kTapRows)>(columns, [&]<int kTapColumns>() {
+          correlate_taps<scalar_t, kTapRows, kTapColumns>(
+              grad, grad_stride, input + i * stride + j, stride, height, width, grad_kernel + i * kernel_w + j,
+              kernel_w);
+        });
+      });
+    });
+  });
 }
 
 // Calls body with memory for `count` results in the type of the sums: `target` itself, or `plane`, which is then
@@ -274,9 +279,10 @@ struct Plane {
   }
 
   template <typename scalar_t>
-  void output(const scalar_t* kernel, acc_t* out) {
+  void output(const scalar_t* kernel, acc_t* out, const Ahead& ahead) {
     load_row(kernel, taps.data, s.kernel_h * s.kernel_w);
-    correlate(first_tap(), inner.stride(), taps.data, s.kernel_h, s.kernel_w, out, s.out_height, s.out_width);
+    correlate(
+        first_tap(), inner.stride(), taps.data, s.kernel_h, s.kernel_w, out, s.out_height, s.out_width, ahead);
   }
 };
 
@@ -300,6 +306,7 @@ struct PlaneGradients : Plane<acc_t> {
         s.out_height, s.out_width, before_y, before_x, s.height, s.width, s.kernel_h, s.kernel_w);
     padded.top = larger(padded.top, kMostTapRows - 1);
     padded.bottom = larger(padded.bottom, kMostTapRows - 1);
+    padded.left = whole_vectors<acc_t>(padded.left);  // so that its rows begin at whole vectors
     padded.right = larger(padded.right, whole_vectors<acc_t>(s.out_width) - s.out_width);
     return padded;
   }
@@ -310,7 +317,7 @@ struct PlaneGradients : Plane<acc_t> {
   }
 
   template <typename scalar_t>
-  void features_gradient(const scalar_t* kernel, acc_t* grad_features) {
+  void features_gradient(const scalar_t* kernel, acc_t* grad_features, const Ahead& ahead) {
     const int64_t count = s.kernel_h * s.kernel_w;
     load_row(kernel, this->taps.data, count);
     for (int64_t i = 0; i < count / 2; ++i) {
@@ -319,12 +326,12 @@ struct PlaneGradients : Plane<acc_t> {
       this->taps.data[count - 1 - i] = other;
     }
     correlate(outer.origin(outer_buffer.data) - before_y * outer.stride() - before_x, outer.stride(),
-              this->taps.data, s.kernel_h, s.kernel_w, grad_features, s.height, s.width);
+              this->taps.data, s.kernel_h, s.kernel_w, grad_features, s.height, s.width, ahead);
   }
 
-  void kernel_gradient(acc_t* grad_kernel) {
+  void kernel_gradient(acc_t* grad_kernel, const Ahead& ahead) {
     correlate_all_taps(outer.origin(outer_buffer.data), outer.stride(), this->first_tap(), this->inner.stride(),
-                       s.out_height, s.out_width, grad_kernel, s.kernel_h, s.kernel_w);
+                       s.out_height, s.out_width, grad_kernel, s.kernel_h, s.kernel_w, ahead);
   }
 };
 

@@ -28,19 +28,33 @@ inline void for_tiles(int64_t total, Body body) {
   }
 }
 
-// products[i,j] += sum_n left[i,n] * right[j,n], all of it in registers while the columns, whole vectors, pass by.
-template <int kI, int kJ, typename acc_t>
+// products[i,j] += sum_n (left[i,n] - left_shift[i]) * (right[j,n] - right_shift[j]), all of it in registers while the
+// columns, whole vectors, pass by. A shift is Shift or NoShift.
+struct NoShift {
+  template <typename vector_t>
+  vector_t operator()(vector_t values, int) const {
+    return values;
+  }
+};
+template <typename acc_t>
+struct Shift {
+  const acc_t* shift;
+  Vector<acc_t> operator()(Vector<acc_t> values, int row) const { return values - shift[row]; }
+};
+
+template <int kI, int kJ, typename acc_t, typename LeftShift = NoShift, typename RightShift = NoShift>
 void product_tile(
     const acc_t* left, int64_t left_stride, const acc_t* right, int64_t right_stride, int64_t columns,
-    acc_t* products, int64_t products_stride) {
+    acc_t* products, int64_t products_stride, LeftShift left_shift = {}, RightShift right_shift = {}) {
   Vector<acc_t> total[kI][kJ] = {};
   for (int64_t n = 0; n < columns; n += kLanes<acc_t>) {
     Vector<acc_t> a[kI];
 #pragma GCC unroll 16
-    for (int i = 0; i < kI; ++i) a[i] = load(left + i * left_stride + n);
+    for (int i = 0; i < kI; ++i) a[i] = left_shift(load(left + i * left_stride + n), i);
 #pragma GCC unroll 16
     for (int j = 0; j < kJ; ++j) {
-      const Vector<acc_t> b = load(right + j * right_stride + n);
+      Vector<acc_t> b = right_shift(load(right + j * right_stride + n), j);
+      in_register(b);
 #pragma GCC unroll 16
       for (int i = 0; i < kI; ++i) total[i][j] += a[i] * b;
     }

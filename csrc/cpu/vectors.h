@@ -6,6 +6,10 @@
 #include <cstdint>
 #include <cstring>
 
+#ifdef __AVX2__
+#include <immintrin.h>
+#endif
+
 namespace rpstn::RPSTN_ISA {
 namespace {
 
@@ -60,20 +64,60 @@ inline int64_t whole_vectors(int64_t columns) {
   return (columns + kLanes<acc_t> - 1) / kLanes<acc_t> * kLanes<acc_t>;
 }
 
-// Sum of the lanes, halves first: the same order whenever it is called. By subscripts, as a pointer to a vector would
-// keep it in memory wherever else it is used.
-template <typename acc_t>
-inline acc_t sum_lanes(Vector<acc_t> vector) {
-  constexpr int kCount = kLanes<acc_t>;
-  acc_t lanes[kCount];
-#pragma GCC unroll 16
-  for (int i = 0; i < kCount; ++i) lanes[i] = vector[i];
-#pragma GCC unroll 4
-  for (int half = kCount / 2; half > 0; half /= 2) {
-#pragma GCC unroll 8
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+// Memory that is read next, asked for part by part while other work goes on.
+struct Ahead {
+  const void* data = nullptr;
+  int64_t bytes = 0;
+
+  void ask(int64_t part, int64_t of_parts, int64_t parts = 1) const {
+    constexpr int64_t kLine = 64;
+    const char* first = static_cast<const char*>(data);
+    const int64_t begin = bytes * part / of_parts / kLine * kLine, end = bytes * (part + parts) / of_parts;
+    for (int64_t at = begin; at < end; at += kLine) __builtin_prefetch(first + at);
   }
-  return lanes[0];
+};
+
+// Keeps a vector that several products share in a register: the compiler would rather repeat its load in each of them,
+// and a load across two cache lines costs twice (kernel's gradient of 1x256x64x64, 7x7, AVX-512, one thread: 2.2 -> 1.4
+// ms).
+template <typename vector_t>
+inline void in_register([[maybe_unused]] vector_t& vector) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(vector));
+#elif defined(__AVX2__)
+  __asm__("" : "+x"(vector));
+#endif
+}
+
+// A vector's halves added. Intrinsics, as a pointer to a vector would keep it in memory wherever else it is used;
+// masked, as gcc warns of the others' unset source.
+#if defined(__AVX512F__)
+inline Vector<double, 32> halves_added(Vector<double, 64> v) {
+  return _mm512_maskz_extractf64x4_pd(0xf, v, 0) + _mm512_maskz_extractf64x4_pd(0xf, v, 1);
+}
+inline Vector<float, 32> halves_added(Vector<float, 64> v) {
+  return _mm512_maskz_extractf32x8_ps(0xff, v, 0) + _mm512_maskz_extractf32x8_ps(0xff, v, 1);
+}
+#endif
+#if defined(__AVX2__)
+inline Vector<float, 16> halves_added(Vector<float, 32> v) {
+  return _mm256_castps256_ps128(v) + _mm256_extractf128_ps(v, 1);
+}
+inline Vector<double, 16> halves_added(Vector<double, 32> v) {
+  return _mm256_castpd256_pd128(v) + _mm256_extractf128_pd(v, 1);
+}
+#endif
+
+// Sum of the lanes, halves first: the same order whenever it is called.
+template <typename acc_t, int kBytes = kVectorBytes>
+inline acc_t sum_lanes(Vector<acc_t, kBytes> vector) {
+  if constexpr (kBytes > 16) {
+    return sum_lanes<acc_t, kBytes / 2>(halves_added(vector));
+  } else if constexpr (sizeof(acc_t) == 4) {
+    return (vector[0] + vector[2]) + (vector[1] + vector[3]);
+  } else {
+    return vector[0] + vector[1];
+  }
 }
 
 }  // namespace
