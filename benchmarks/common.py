@@ -167,7 +167,7 @@ def why_not_compiled(device: str = "cpu") -> str | None:
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Columns as wide as their widest cell; numbers to the right."""
-    text = [[_cell(value) for value in row] for row in rows]
+    text = [[cell(value) for value in row] for row in rows]
     widths = [max(len(line[i]) for line in [list(header), *text]) for i in range(len(header))]
     numeric = [bool(text) and all(_is_number(line[i]) for line in text) for i in range(len(header))]
     for line in [list(header), ["-" * width for width in widths], *text]:
@@ -175,7 +175,8 @@ def print_table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None
         print("  ".join(cells).rstrip(), flush=True)
 
 
-def _cell(value: object) -> str:
+def cell(value: object) -> str:
+    """A number, truth or text as a table shows it."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -30,9 +30,10 @@ template <typename scalar_t>
 struct Padded {
   int64_t height, width, top, left, bottom, right;
 
-  int64_t stride() const { return whole_vectors<scalar_t>(left + width + right); }
+  // The zeros behind a row are those before the next one.
+  int64_t stride() const { return whole_vectors<scalar_t>(width + larger(left, right)); }
   // Tiles may read whole vectors beyond the last row, for outputs that are then not stored.
-  int64_t elements() const { return (top + height + bottom) * stride() + kAcross * kLanes<scalar_t>; }
+  int64_t elements() const { return (top + height + bottom) * stride() + right + kAcross * kLanes<scalar_t>; }
   scalar_t* origin(scalar_t* buffer) const { return buffer + top * stride() + left; }
 
   // Copies the plane in, in the type of the sums; the margins were zeroed with the buffer and stay so.
@@ -115,13 +116,23 @@ void correlate_tile(
     int64_t stride, const scalar_t* kernel, int64_t kernel_h, int64_t kernel_w, scalar_t* output, int64_t out_width,
     int64_t columns) {  // at most kVectors vectors wide
   Vector<scalar_t> total[kOutRows][kVectors] = {};
-  int64_t i = 0;
-  for (; i + 7 <= kernel_h; i += 7)
-    add_tap_rows<scalar_t, 7>(total, input + i * stride, stride, kernel + i * kernel_w, kernel_w);
-  for (; i + 3 <= kernel_h; i += 3)
-    add_tap_rows<scalar_t, 3>(total, input + i * stride, stride, kernel + i * kernel_w, kernel_w);
-  for (; i < kernel_h; ++i)
-    add_tap_rows<scalar_t, 1>(total, input + i * stride, stride, kernel + i * kernel_w, kernel_w);
+  for (int64_t i = 0; i < kernel_h;) {
+    const auto add = [&](auto rows) {
+      add_tap_rows<scalar_t, rows>(total, input + i * stride, stride, kernel + i * kernel_w, kernel_w);
+      i += rows;
+    };
+    const int64_t left = kernel_h - i;
+    if (left >= 7)
+      add(std::integral_constant<int, 7>{});
+    else if (left >= 5)
+      add(std::integral_constant<int, 5>{});
+    else if (left >= 3)
+      add(std::integral_constant<int, 3>{});
+    else if (left == 2)
+      add(std::integral_constant<int, 2>{});
+    else
+      add(std::integral_constant<int, 1>{});
+  }
 #pragma GCC unroll 4
   for (int out = 0; out < kOutRows; ++out) {
 #pragma GCC unroll 4

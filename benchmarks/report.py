@@ -1,0 +1,153 @@
+"""Writes RESULTS.md from recorded lines, and nothing else.
+
+python -m benchmarks.report --ops ops.jsonl --model model.jsonl
+"""
+
+import argparse
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from benchmarks import bars
+from benchmarks.common import cell, read_lines
+
+NOT_RUN = "CUDA kernels: compiled, not yet run on a GPU"
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    lines = ["| " + " | ".join(header) + " |", "|" + " --- |" * len(header)]
+    return [*lines, *("| " + " | ".join(cell(value) for value in row) + " |" for row in rows), ""]
+
+
+def machine(line: dict) -> str:
+    device = line.get("gpu") or f"{line['cpu']}, {line['threads']} threads, {line['instructions']}"
+    speed = ""
+    if "copy_gb_per_s" in line:
+        speed = f", copy {line['copy_gb_per_s']:g} GB/s, {line['multiply_adds_g_per_s']:g} G multiply-adds/s in float32"
+    changed = " with changes" if line["changed_since"] else ""
+    commit = (line["commit"] or "unknown")[:12]
+    return f"{device}{speed}; torch {line['torch']}; commit {commit}{changed}; {line['date']}."
+
+
+def runs_of(lines: Sequence[dict]) -> list[list[dict]]:
+    """Lines of one run share its date."""
+    dates = dict.fromkeys(line["date"] for line in lines)
+    return [[line for line in lines if line["date"] == date] for date in dates]
+
+
+def ops_run(lines: Sequence[dict]) -> list[str]:
+    text = [f"## Operations on {lines[0].get('gpu') or lines[0]['cpu']}", "", machine(lines[0]), ""]
+    text += [
+        "Milliseconds are medians of rounds in which every contender takes its turn. *Of floor*: the time that the",
+        "bytes and multiply-adds cost at the machine's own speed over the time taken. *Best rival*: the fastest of",
+        "plain PyTorch, the folded form, grouped convolution, a loop over samples, channels_last and, where they",
+        "ran, the compiled forms.",
+        "",
+    ]
+    rows = []
+    for line in lines:
+        if line["contender"] != "ours" or "ratios" not in line:
+            continue
+        rivals = {name: ratio for name, ratio in line["ratios"].items() if not name.startswith("ours")}
+        best = min(rivals, key=rivals.get)
+        rows.append(
+            (
+                line["op"],
+                line["sizes"],
+                line["direction"],
+                line["median_ms"],
+                f"{line['p20_ms']:.3g} to {line['p80_ms']:.3g}",
+                f"{line['share_of_floor']:.0%}",
+                line["ratios"]["plain"],
+                rivals[best],
+                best,
+            )
+        )
+    header = (
+        "operation",
+        "sizes",
+        "direction",
+        "ms",
+        "p20 to p80",
+        "of floor",
+        "times plain",
+        "times best rival",
+    )
+    text += table((*header, "best rival"), rows)
+    text += ["### Bars of DESIGN, section 5", ""]
+    device = "cpu" if lines[0]["device"] == "cpu" else "cuda"
+    text += table(("bar", "wanted", "measured", "held"), bars.check(lines, device))
+    return text + memory_table(lines)
+
+
+def memory_table(lines: Sequence[dict]) -> list[str]:
+    rows = [
+        (line["op"], line["sizes"], line["contender"], *(line["memory"][name] / 1e6 for name in names))
+        for names in [("forward_peak", "kept", "step_peak")]
+        for line in lines
+        if line.get("memory") and line["direction"] == "forward"
+    ]
+    if not rows:
+        return []
+    header = ("operation", "sizes", "contender", "forward peak", "kept for backward", "peak of both")
+    return ["### Memory in MB, above the inputs", "", *table(header, rows)]
+
+
+def model_run(lines: Sequence[dict]) -> list[str]:
+    first, clip = lines[0], "x".join(map(str, lines[0]["clip"]))
+    text = [
+        f"## RPSTN, {first['network']}, clip {clip}, on {first.get('gpu') or first['cpu']}",
+        "",
+        machine(first),
+        "",
+        "The same weights with our operations, with plain PyTorch and with the released formulation's operations.",
+        "*Share*: the operations' calls alone over the whole.",
+        "",
+    ]
+    reference = {(n["what"], n["mode"]): n["median_ms"] for n in lines if n["operations"] == "reference"}
+    rows = [
+        (
+            line["what"],
+            line["mode"],
+            line["operations"],
+            line["median_ms"],
+            f"{line['p20_ms']:.3g} to {line['p80_ms']:.3g}",
+            reference[line["what"], line["mode"]] / line["median_ms"],
+            line.get("operations_ms"),
+            None if "operations_share" not in line else f"{line['operations_share']:.1%}",
+        )
+        for line in lines
+    ]
+    header = ("what", "mode", "operations", "ms", "p20 to p80", "times reference", "operations ms", "share")
+    return text + table(header, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--ops", type=Path, nargs="*", default=[], help="files of python -m benchmarks.ops --out"
+    )
+    parser.add_argument(
+        "--model", type=Path, nargs="*", default=[], help="files of python -m benchmarks.model --out"
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    options = parser.parse_args()
+    ops = [line for path in options.ops for line in read_lines(path)]
+    model = [line for path in options.model for line in read_lines(path)]
+    text = [] if any("gpu" in line for line in (*ops, *model)) else [NOT_RUN, ""]
+    text += [
+        "# Recorded results",
+        "",
+        "Written by `python -m benchmarks.report` from the lines of the other two.",
+        "",
+    ]
+    for run in runs_of(ops):
+        text += ops_run(run)
+    for run in runs_of(model):
+        text += model_run(run)
+    options.out.write_text("\n".join(text).rstrip() + "\n")
+    print(f"{options.out}: {len(ops)} lines of operations, {len(model)} of the model")
+
+
+if __name__ == "__main__":
+    main()
