@@ -12,6 +12,7 @@ speed of a matrix product. On the CPU memory is not handed back to the system be
 """
 
 import argparse
+import importlib
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -270,9 +271,8 @@ def main() -> None:
         print(f"torch.compile is left out: {reason}")
         limits.compile = False
     if limits.compile:
-        torch._functorch.config.donated_buffer = (
-            False  # a backward that is timed again and again keeps its buffers
-        )
+        # A backward that is timed again and again keeps its buffers.
+        importlib.import_module("torch._functorch.config").donated_buffer = False
     speed = machine_speed(device)
     facts = {**provenance(device), **speed.facts()}
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
