@@ -70,3 +70,22 @@ def test_norm_is_the_composition_and_moves_the_running_statistics():
     )
     out = rx.joint_relation_norm(heatmaps, *parameters, norm.weight, norm.bias, mean, var, training=False)
     torch.testing.assert_close(out, plain)
+
+
+def test_norm_of_a_batch_larger_than_the_caches():
+    """Results above 8 MiB are written past the caches."""
+    torch.manual_seed(0)
+    heatmaps = torch.rand(48, 13, 64, 64)
+    parameters = [torch.randn(13, 13) * 0.2, torch.randn(13), torch.randn(13, 13) * 0.2, *torch.randn(3, 13)]
+    leaves = [tensor.requires_grad_() for tensor in (heatmaps, *parameters)]
+    exact_leaves = [tensor.detach().double().requires_grad_() for tensor in leaves]
+    out = rx.joint_relation_norm(*leaves, torch.zeros(13), torch.ones(13), training=True)
+    statistics = torch.zeros(13, dtype=torch.float64), torch.ones(13, dtype=torch.float64)
+    exact = rx.reference.joint_relation_norm(*exact_leaves, *statistics, training=True)
+    grad = torch.randn_like(out)
+    (grad_heatmaps,) = torch.autograd.grad(out, leaves[:1], grad)
+    (exact_grad,) = torch.autograd.grad(exact, exact_leaves[:1], grad.double())
+    torch.testing.assert_close(out.double(), exact, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        grad_heatmaps.double(), exact_grad, rtol=0, atol=1e-5 * float(exact_grad.abs().max())
+    )

@@ -56,7 +56,7 @@ void forward(
       [&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch) {
         const acc_t* f = folding + b * folded;
         simd.mix(d.shape(), begin, end, nullptr, f + 2 * size, x + b * d.sample_size(), nullptr, nullptr,
-                 f + 3 * size, d.sample_ahead(b), scratch, z + b * d.sample_size());
+                 f + 3 * size, d.sample_ahead(b), false, scratch, z + b * d.sample_size());
       },
       nothing_more};
   d.run<acc_t>(relation, relate, mix);
@@ -104,7 +104,7 @@ void backward(
       [&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch) {
         const acc_t* f = folding + b * folded + row;
         simd.mix(d.shape(), begin, end, nullptr, f + 4 * size, grad + b * d.sample_size(), f + 5 * size,
-                 x + b * d.sample_size(), nullptr, d.sample_ahead(b), scratch, grad_x + b * d.sample_size());
+                 x + b * d.sample_size(), nullptr, d.sample_ahead(b), false, scratch, grad_x + b * d.sample_size());
       },
       nothing_more};
   d.run<acc_t>(relation, relate, mix);

@@ -146,7 +146,7 @@ void sum_rows(JointRelationShape shape, int64_t begin, int64_t end, const scalar
 template <int kR, int kV, typename acc_t>
 void mix_tile(
     const acc_t* gain, const acc_t* first, const acc_t* x, const acc_t* second, const acc_t* y, const acc_t* offset,
-    const acc_t* x_rows, int64_t joints, acc_t* out, int64_t out_stride) {
+    const acc_t* x_rows, int64_t joints, bool past_caches, acc_t* out, int64_t out_stride) {
   constexpr int kWidth = kLanes<acc_t>;
   Vector<acc_t> total[kR][kV] = {};
   const auto add = [&](const acc_t* coefficients, const acc_t* values) {
@@ -169,8 +169,14 @@ void mix_tile(
     const acc_t factor = gain != nullptr ? gain[r] : acc_t(1), shift = offset != nullptr ? offset[r] : acc_t(0);
 #pragma GCC unroll 16
     for (int v = 0; v < kV; ++v) {
-      store(out + r * out_stride + v * kWidth,
-            factor * load(x_rows + r * kPackedColumns + v * kWidth) + (total[r][v] + shift));
+      const Vector<acc_t> result =
+          factor * load(x_rows + r * kPackedColumns + v * kWidth) + (total[r][v] + shift);
+      acc_t* target = out + r * out_stride + v * kWidth;
+      if (past_caches) {
+        store_past_caches(target, result);
+      } else {
+        store(target, result);
+      }
     }
   }
 }
@@ -203,9 +209,12 @@ void ask_ahead(const scalar_t* x, int64_t rows, int64_t stride, int64_t columns)
 template <typename scalar_t, typename acc_t>
 void mix(
     JointRelationShape shape, int64_t begin, int64_t end, const acc_t* gain, const acc_t* first, const scalar_t* x,
-    const acc_t* second, const scalar_t* y, const acc_t* offset, int64_t ahead, acc_t* scratch, scalar_t* out) {
+    const acc_t* second, const scalar_t* y, const acc_t* offset, int64_t ahead, bool past_caches,
+    acc_t* scratch, scalar_t* out) {
   constexpr int64_t kWidth = kLanes<acc_t>;
   const auto [joints, stride] = shape;
+  const bool streams =
+      past_caches && reinterpret_cast<uintptr_t>(out) % kVectorBytes == 0 && stride % kWidth == 0;
   acc_t *packed_x = scratch, *packed_y = packed_x + joints * kPackedColumns,
         *packed_out = packed_y + joints * kPackedColumns;
   for (int64_t block = begin; block < end; block += kPackedColumns) {
@@ -234,7 +243,7 @@ void mix(
             mix_tile<kR, kV>(
                 gain != nullptr ? gain + row : nullptr, first + row * joints, packed_x + n, second != nullptr ? second + row * joints : nullptr,
                 packed_y + n, offset != nullptr ? offset + row : nullptr, packed_x + row * kPackedColumns + n,
-                joints, result + row * result_stride + n, result_stride);
+                joints, in_place && streams, result + row * result_stride + n, result_stride);
           });
         });
         n += vectors * kWidth;
@@ -244,6 +253,7 @@ void mix(
       store_row(packed_out + row * kPackedColumns, out + row * stride + block, columns);
     }
   }
+  if (streams) finish_stores();
 }
 
 }  // namespace

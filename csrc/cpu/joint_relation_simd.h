@@ -50,6 +50,7 @@ struct JointRelationSimd {
       const scalar_t* y,      // [K, N] or null
       const acc_t* offset,    // [K] or null
       int64_t ahead,          // elements from here to where x and y are read next, asked for meanwhile; 0 for nowhere
+      bool past_caches,       // whether the result is too large to be read from a cache afterwards
       acc_t* scratch,         // [scratch_elements]
       scalar_t* out);         // [K, N]
 

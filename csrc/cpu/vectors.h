@@ -58,6 +58,24 @@ inline void store(acc_t* target, Vector<acc_t> vector) {
   std::memcpy(target, &vector, sizeof(vector));
 }
 
+// To an aligned target, past the caches; finish_stores before another thread may read it.
+template <typename acc_t>
+inline void store_past_caches(acc_t* target, Vector<acc_t> vector) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(target), (__m512i)vector);
+#elif defined(__AVX2__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(target), (__m256i)vector);
+#else
+  store(target, vector);
+#endif
+}
+
+inline void finish_stores() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
+
 // `columns` rounded up to whole vectors.
 template <typename acc_t>
 inline int64_t whole_vectors(int64_t columns) {
