@@ -12,7 +12,7 @@ CMAKE := $(BIN)/python cmake/run.py
 demo: $(VENV)/.built
 	$(BIN)/rpstn demo --out $(DEMO)
 
-test: $(VENV)/.built
+test: $(VENV)/.built build/cuda_on_cpu/_C_cuda_on_cpu.so
 	$(BIN)/python -m pytest -q python_tests
 
 # The CUDA kernels, compiled by nvcc for every architecture; where there is no nvcc, by one from packages.

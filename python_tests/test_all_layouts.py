@@ -1,4 +1,4 @@
-"""The whole way of each data set without a download: synth -> check-data -> 20 steps of training -> eval."""
+"""The whole way of each data set without a download: synth, check-data, 20 steps of train, eval, score its file."""
 
 import json
 from pathlib import Path
@@ -25,6 +25,15 @@ LAYOUTS = {
     "coco": "coco.yaml",
     "mpii": "mpii.yaml",
     "custom": "custom.yaml",
+}
+LABELS = {  # what `rpstn score` compares with, relative to the root
+    "penn_action": "",
+    "sub_jhmdb": "",
+    "posetrack2018": "annotations/val",
+    "hieve": "labels/train/track2&3",
+    "coco": "annotations/person_keypoints_val2017.json",
+    "mpii": "annot/gt_valid.mat",
+    "custom": "annotations/val.json",
 }
 STEPS = 20
 
@@ -76,4 +85,17 @@ def test_from_synthetic_clips_to_scores(
     assert main(["eval", str(config), "--weights", weights, "--out", str(scores), *changes]) == 0
     assert 0 <= json.loads(scores.read_text())["score"] <= 1
 
-    # `rpstn score` and the set's submission file go here, with the predictions of `weights`.
+    # `rpstn score` finds in the submission file what `rpstn eval` found.
+    evaluation = json.loads(scores.read_text())
+    submission = Path(evaluation["submission"])
+    assert submission.exists()
+    again = tmp_path / "score.json"
+    labels = root / LABELS[dataset]
+    files = ["--gt", str(labels), "--pred", str(submission), "--out", str(again)]
+    options = ["--set", "videos=[3]"] if dataset == "hieve" else []
+    assert main(["score", "--dataset", dataset, *files, *options]) == 0
+    official = evaluation["official"]
+    pck = evaluation["visible"].get("person", {}).get("mean_of_joints")
+    expected = pck if official is None else official["main"]
+    assert json.loads(again.read_text())["main"] == pytest.approx(expected, rel=1e-9)
+    assert (official is None) == (dataset in ("penn_action", "sub_jhmdb"))  # these are scored by PCK

@@ -15,6 +15,8 @@ import rpstn_ext as rx
 from rpstn_ext import _library
 
 ROOT = Path(__file__).resolve().parents[1]
+CUDA_LIBRARY = ROOT / "build" / "cuda" / "_C_cuda.so"
+OPS = ("joint_relation", "joint_relation_norm", "dynamic_conv2d", "dynamic_match")
 compiled = pytest.mark.skipif(rx.backend() == "reference", reason="no compiled library")
 
 CALL_EACH_OP = """
@@ -158,21 +160,45 @@ def test_find_torch_names_the_installed_torch():
 @pytest.mark.parametrize(
     "setting, expected",
     [
-        ("ON", "RPSTN_CUDA=ON: this version holds no CUDA kernels"),
+        ("ON", "RPSTN_CUDA=ON: no nvcc on PATH, in CUDA_HOME or in /usr/local/cuda; set RPSTN_CUDA=AUTO"),
+        ("AUTO", "building the operations for the CPU only (no nvcc on PATH, in CUDA_HOME or in /usr/local"),
         ("maybe", "RPSTN_CUDA: expected AUTO, ON or OFF, got maybe"),
         ("OFF", "building the operations for the CPU only (RPSTN_CUDA=OFF)"),
     ],
 )
 def test_the_cuda_setting_is_answered_honestly(setting, expected, tmp_path):
-    options = ["-G", "Ninja", f"-DPython_EXECUTABLE={sys.executable}", f"-DRPSTN_CUDA={setting}"]
+    """On a machine without nvcc."""
+    options = [
+        "-G",
+        "Ninja",
+        f"-DPython_EXECUTABLE={sys.executable}",
+        f"-DRPSTN_CUDA={setting}",
+        "-DRPSTN_NVCC=",
+    ]
     done = subprocess.run(
         ["cmake", "-S", str(ROOT), "-B", str(tmp_path), *options], capture_output=True, text=True, timeout=120
     )
-    assert (done.returncode == 0) == (setting == "OFF")
+    assert (done.returncode == 0) == (setting in ("AUTO", "OFF"))
     assert expected in " ".join((done.stdout + done.stderr).split())
 
 
-@pytest.mark.parametrize("name", ["joint_relation", "joint_relation_norm", "dynamic_conv2d", "dynamic_match"])
+@pytest.mark.skipif(not CUDA_LIBRARY.exists(), reason="no build/cuda/_C_cuda.so; `make cuda` compiles it")
+@compiled
+def test_the_cuda_library_loads_beside_any_torch():
+    """It needs no CUDA of torch to load, and brings what the CPU library has."""
+    names = [f"{op}{step}" for op in OPS for step in ("", "_backward")]
+    names += ["joint_relation_forward", "joint_relation_norm_forward"]
+    names.remove("joint_relation_norm")  # of all backends, it calls joint_relation_norm_forward
+    found = run_python(
+        "import torch, rpstn_ext\n"
+        f"torch.ops.load_library({str(CUDA_LIBRARY)!r})\n"
+        "has = torch._C._dispatch_has_kernel_for_dispatch_key\n"
+        f"print(*[has(f'rpstn_ext::{{name}}', 'CUDA') for name in {names}], sep='\\n')"
+    )
+    assert found == ["True"] * len(names)
+
+
+@pytest.mark.parametrize("name", OPS)
 def test_documented_examples_run(name):
     module = importlib.import_module(f"rpstn_ext.ops.{name}")
     result = doctest.testmod(module)

@@ -46,7 +46,7 @@ def demo_config(out: Path, *, seed: int = 0) -> Config:
         model=ModelConfig(name="rpstn", options=small),
         heatmap=HeatmapConfig(sigma=1.5),
         train=TrainConfig(
-            epochs=46, batch_size=4, learning_rate=1e-3, milestones=(33, 43), eval_every=9, device="cpu"
+            epochs=40, batch_size=4, learning_rate=1e-3, milestones=(29, 37), eval_every=8, device="cpu"
         ),
         eval=EvalConfig(protocol="streaming"),
     )

@@ -2,7 +2,7 @@
 
 The file is the one truth: `rpstn eval` prints what `rpstn score` prints for it. The functions `write` and `score` of
 `official.<data set>`, and `labels(root, *, ...) -> Path | None`, which says where the labels are, take what they name
-among the fields of `DataConfig`, its `options`, and `subset`, `nms` and `algorithm`.
+among the fields of `DataConfig`, its `options`, and `subset`, `nms`, `videos` (their numbers) and `algorithm`.
 """
 
 from collections.abc import Callable, Sequence
@@ -80,6 +80,7 @@ def submit(
         **config.data.options,
         "subset": subset,
         "nms": nms,
+        "videos": sorted({int(track.video) for track in tracks if track.video.isdecimal()}),
         "algorithm": config.model.name.replace("_", "-"),
     }
     path = module.write(

@@ -137,7 +137,7 @@ def read(
         if subset == "test" and detections is not None:
             folder = jsonfiles.inside(root, detections, "data.options.detections")
         else:
-            folder = next((root / name for name in _LABELS if (root / name).is_dir()), root / _LABELS[0])
+            folder = label_folder(root)
         labels = read_labels(folder, report)
         if not hidden:
             labels = [label for label in labels if (label.number in validation) == (subset == "test")]
@@ -156,6 +156,11 @@ def read(
                     _count(label, poses, report)
                     tracks += track_people(video, poses, label.file, report)
         return tracks
+
+
+def label_folder(root: Path) -> Path:
+    """Where the labels lie: in one of the folders that unpacked archives have, or else in the first of them."""
+    return next((root / name for name in _LABELS if (root / name).is_dir()), root / _LABELS[0])
 
 
 def read_labels(folder: Path, report: Report) -> list[Label]:

@@ -340,7 +340,8 @@ def _table(
 def write(
     predictions: Sequence["Prediction"], tracks: Sequence[Track], skeleton: Skeleton, out: Path, *, root: Path
 ) -> Path:
-    """The zip file `out` with <n>.json of every video of the tracks in its root, each with an entry per decoded frame.
+    """A zip file, `out` or hieve.zip in the folder `out`, with <n>.json of every video of the tracks in its root, each
+    with an entry per decoded frame.
 
     Where the videos are those with hidden labels, the decoded ones without anybody have a file too. A point's score is
     its own times that of the person's box, a person's the mean of them.
@@ -349,8 +350,8 @@ def write(
         raise UserError(f"{out}: expected the joints of hieve, got those of {skeleton.name}")
     if not tracks:
         raise UserError(f"{out}: expected predictions to write, got none")
-    if out.is_dir():
-        raise UserError(f"{out}: expected the name of a zip file, found a folder")
+    if out.suffix != ".zip":
+        out = out / "hieve.zip"
     folders = {int(track.video): track.frames[0].parent for track in tracks}
     if min(folders) >= _FIRST_HIDDEN:
         store = folders[min(folders)].parent
@@ -369,6 +370,11 @@ def write(
             ]
             archive.writestr(f"{number}.json", json.dumps({"annolist": entries}, allow_nan=False))
     return out
+
+
+def labels(root: Path, *, subset: str, images: Literal["val", "test"] = "val") -> Path | None:
+    """The folder of labels that `score` reads, None where they are hidden."""
+    return None if subset == "test" and images == "test" else hieve.label_folder(root)
 
 
 def _rect(prediction: "Prediction", track: Track, frame: int) -> dict[str, Any]:
