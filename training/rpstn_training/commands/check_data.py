@@ -65,7 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     out = args.out or Path(f"{config.output.rstrip('/')}-check")
-    checked = {subset: check(config, subset, pictures=not args.labels_only) for subset in _SUBSETS}
+    # The clip one trains on may be all there is: a subset that the configuration does not use is not asked for.
+    used = _SUBSETS if config.eval.subset == "test" else ("train",)
+    checked = {subset: check(config, subset, pictures=not args.labels_only) for subset in used}
     sheets = [
         path for subset, found in checked.items() if (path := draw(config, subset, found, out)) is not None
     ]

@@ -15,7 +15,10 @@ frames without a box the search goes on from the last one with a box.
 """
 
 import argparse
+import statistics
 from pathlib import Path
+
+_LOW_SCORE = 0.5  # of a pose, the mean of its joints
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,6 +81,14 @@ def run(args: argparse.Namespace) -> int:
         f"{len(result.frames)} frames, {len(result.persons)} person{'s' * (len(result.persons) != 1)}, "
         f"{len(result.poses)} poses of {len(result.skeleton.joints)} joints, {result.speed:.1f} frames/s"
     )
+    typical = statistics.median([float(pose.scores.mean()) for pose in result.poses] or [1.0])
+    if typical < _LOW_SCORE:
+        hint = (
+            "check the boxes"
+            if args.boxes
+            else "if people do not fill the picture, give their boxes with --boxes"
+        )
+        print(f"the scores are low ({typical:.2f}; a joint that is plain to see has about 1): {hint}")
     for file in result.files.values():
         print(file)
     return 0
