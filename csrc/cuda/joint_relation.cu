@@ -260,22 +260,6 @@ int64_t shared_bytes(RelationShape shape, int64_t numbers) {
   return shape.joints <= kSharedJoints ? numbers * static_cast<int64_t>(sizeof(acc_t)) : 0;
 }
 
-// f(scalar_t(), acc_t()); scalar_t is one type per type of sums where only those matter.
-template <typename Function>
-void with_sums(Dtype dtype, Function&& f) {
-  if (dtype == Dtype::kFloat64) return f(double());
-  return f(float());
-}
-
-template <typename T>
-T* as(void* pointer) {
-  return static_cast<T*>(pointer);
-}
-template <typename T>
-const T* as(const void* pointer) {
-  return static_cast<const T*>(pointer);
-}
-
 // f(K that a tile is compiled for), in float 8, 13, 14, 15, 16, 17, where there is one; what f returns, or else false.
 template <int kJoints>
 struct TileJoints {

@@ -237,21 +237,6 @@ __global__ void __launch_bounds__(kThreads) norm_fold_backward_kernel(
       g, g + size, g + row, g + row + size);
 }
 
-template <typename Function>
-void with_sums(Dtype dtype, Function&& f) {
-  if (dtype == Dtype::kFloat64) return f(double());
-  return f(float());
-}
-
-template <typename T>
-T* as(void* pointer) {
-  return static_cast<T*>(pointer);
-}
-template <typename T>
-const T* as(const void* pointer) {
-  return static_cast<const T*>(pointer);
-}
-
 template <typename acc_t>
 Launch per_sample(RelationShape shape, int64_t scratch, cudaStream_t stream) {
   const bool shared = shape.joints <= kSharedJoints;

@@ -67,4 +67,21 @@ void with_type(Dtype dtype, Function&& f) {
   }
 }
 
+// Calls f(acc_t()) for the type of the sums of `dtype`.
+template <typename Function>
+void with_sums(Dtype dtype, Function&& f) {
+  if (dtype == Dtype::kFloat64) return f(double());
+  return f(float());
+}
+
+// Memory that a launcher was given without its type.
+template <typename T>
+T* as(void* pointer) {
+  return static_cast<T*>(pointer);
+}
+template <typename T>
+const T* as(const void* pointer) {
+  return static_cast<const T*>(pointer);
+}
+
 }  // namespace rpstn

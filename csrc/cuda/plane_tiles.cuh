@@ -56,13 +56,6 @@ void with_size(int size, Function&& f) {
   }
 }
 
-// Calls f(acc_t()) for the type of the sums.
-template <typename Function>
-void with_sums(Dtype dtype, Function&& f) {
-  if (dtype == Dtype::kFloat64) return f(double());
-  f(float());
-}
-
 // A tile has unit_rows x unit_columns units, which its `lanes` threads take in turn: thread l units l, l + lanes ...
 // The order of sums follows from it; it depends on the sizes of a plane alone. A block has the same tile of `planes`
 // planes: more of them where they are small, or where neighbouring channels are neighbours in memory.
