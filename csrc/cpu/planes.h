@@ -60,7 +60,7 @@ Padded<scalar_t> padded_for_taps(
   return {height,
           width,
           at_least_zero(before_y),
-          at_least_zero(before_x),
+          whole_vectors<scalar_t>(at_least_zero(before_x)),  // so that its rows begin at whole vectors
           at_least_zero(out_height + kernel_h - 1 - before_y - height),
           at_least_zero(whole_vectors<scalar_t>(out_width) + kernel_w - 1 - before_x - width)};
 }
@@ -177,9 +177,12 @@ void correlate(
     const scalar_t* input,  // first tap of the first output, in a padded buffer
     int64_t stride, const scalar_t* kernel, int64_t kernel_h, int64_t kernel_w, scalar_t* output, int64_t out_height,
     int64_t out_width, const Ahead& ahead) {
+  const int64_t tile_bytes = kRows * out_width * static_cast<int64_t>(sizeof(scalar_t));
   int64_t y = 0;
   for (; y + kRows <= out_height; y += kRows) {
     ahead.ask(y / kRows, out_height / kRows);
+    if (y + 2 * kRows <= out_height)
+      ask_for<Lines::kWrite>(output + (y + kRows) * out_width, 0, tile_bytes);
     correlate_rows<scalar_t, kRows>(
         input + y * stride, stride, kernel, kernel_h, kernel_w, output + y * out_width, out_width);
   }
@@ -196,33 +199,41 @@ constexpr int most_tap_columns(int rows) {
 }
 
 // kTapRows x kTapColumns taps of the kernel's gradient, grad_kernel[i,j] = sum_yx grad[y,x] * input[y + i, x + j]: one
-// vector total per tap, a vector of input serves all tap rows. Columns of `grad` beyond its width are zeros. Totals
-// are added up in fixed order, in blocks of rows so that rounding grows with the block, not with the plane.
+// vector total per tap. A row of input meets tap row i with row - i of grad: going down the rows, every vector of grad
+// is loaded once and handed from tap row to tap row, every vector of input serves all of them. Columns of `grad` beyond
+// its width are zeros. Totals are added up in fixed order, in blocks of rows so that rounding grows with the block, not
+// with the plane.
 template <typename scalar_t, int kTapRows, int kTapColumns>
 void correlate_taps(
-    const scalar_t* grad, int64_t grad_stride, const scalar_t* input, int64_t stride, int64_t height, int64_t width,
-    scalar_t* grad_kernel, int64_t kernel_w) {
+    const scalar_t* grad, int64_t grad_stride, const scalar_t* input, int64_t stride,
+    int64_t begin, int64_t end,  // rows of input that are not all zeros, within those that grad's rows meet
+    int64_t width, scalar_t* grad_kernel, int64_t kernel_w) {
   constexpr int64_t kBlock = 512;  // vectors
   const int64_t rows = larger(1, kBlock * kLanes<scalar_t> / whole_vectors<scalar_t>(width));
   double sums[kTapRows][kTapColumns] = {};
-  for (int64_t first = 0; first < height + kTapRows - 1; first += rows) {
-    const int64_t end = first + rows < height + kTapRows - 1 ? first + rows : height + kTapRows - 1;
+  for (int64_t first = begin; first < end; first += rows) {
+    const int64_t last = first + rows < end ? first + rows : end;
     Vector<scalar_t> total[kTapRows][kTapColumns] = {};
-    for (int64_t row = first; row < end; ++row) {  // of the input; tap row i meets row - i of grad
-      for (int64_t x = 0; x < width; x += kLanes<scalar_t>) {
-        Vector<scalar_t> outer[kTapRows];
+    for (int64_t x = 0; x < width; x += kLanes<scalar_t>) {
+      const scalar_t* newest = grad + first * grad_stride + x;
+      const scalar_t* below = input + first * stride + x;
+      Vector<scalar_t> outer[kTapRows];
 #pragma GCC unroll 8
-        for (int i = 0; i < kTapRows; ++i) {
-          outer[i] = load(grad + (row - i) * grad_stride + x);
-          in_register(outer[i]);
-        }
+      for (int i = 1; i < kTapRows; ++i) outer[i - 1] = load(newest - i * grad_stride);
+      for (int64_t row = first; row < last; ++row) {
+#pragma GCC unroll 8
+        for (int i = kTapRows - 1; i > 0; --i) outer[i] = outer[i - 1];
+        outer[0] = load(newest);
+        in_register(outer[0]);
 #pragma GCC unroll 8
         for (int j = 0; j < kTapColumns; ++j) {
-          Vector<scalar_t> values = load(input + row * stride + x + j);
+          Vector<scalar_t> values = load(below + j);
           in_register(values);
 #pragma GCC unroll 8
           for (int i = 0; i < kTapRows; ++i) total[i][j] += outer[i] * values;
         }
+        newest += grad_stride;
+        below += stride;
       }
     }
 #pragma GCC unroll 8
@@ -238,16 +249,21 @@ void correlate_taps(
 
 template <typename scalar_t>
 void correlate_all_taps(
-    const scalar_t* grad, int64_t grad_stride, const scalar_t* input, int64_t stride, int64_t height, int64_t width,
-    scalar_t* grad_kernel, int64_t kernel_h, int64_t kernel_w, const Ahead& ahead) {
-  for_tiles<kMostTapRows>(kernel_h, [&](int64_t i, int rows) {
+    const scalar_t* grad, int64_t grad_stride, const scalar_t* input, int64_t stride, const DynamicConv2dShape& s,
+    scalar_t* grad_kernel, const Ahead& ahead) {
+  for_tiles<kMostTapRows>(s.kernel_h, [&](int64_t i, int rows) {
+    const int64_t met = s.out_height + rows - 1;  // rows of input from tap row i on that grad's rows meet
+    const int64_t begin = at_least_zero(s.pad_top - i), below = s.pad_top + s.height - i;
+    const int64_t end = below < met ? below : met;
     with_constant<kMostTapRows>(rows, [&]<int kTapRows>() {
-      for_tiles<most_tap_columns(kTapRows)>(kernel_w, [&](int64_t j, int columns) {
-        ahead.ask(i * kernel_w + j * rows, kernel_h * kernel_w, rows * columns);
+      for_tiles<most_tap_columns(kTapRows)>(s.kernel_w, [&](int64_t j, int columns) {
+        // Both planes fill the nearest cache.
+        ahead.ask<Lines::kReadSecondLevel>(
+            i * s.kernel_w + j * rows, s.kernel_h * s.kernel_w, rows * columns);
         with_constant<most_tap_columns(kTapRows)>(columns, [&]<int kTapColumns>() {
           correlate_taps<scalar_t, kTapRows, kTapColumns>(
-              grad, grad_stride, input + i * stride + j, stride, height, width, grad_kernel + i * kernel_w + j,
-              kernel_w);
+              grad, grad_stride, input + i * stride + j, stride, begin, end, s.out_width,
+              grad_kernel + i * s.kernel_w + j, s.kernel_w);
         });
       });
     });
@@ -317,7 +333,6 @@ struct PlaneGradients : Plane<acc_t> {
         s.out_height, s.out_width, before_y, before_x, s.height, s.width, s.kernel_h, s.kernel_w);
     padded.top = larger(padded.top, kMostTapRows - 1);
     padded.bottom = larger(padded.bottom, kMostTapRows - 1);
-    padded.left = whole_vectors<acc_t>(padded.left);  // so that its rows begin at whole vectors
     padded.right = larger(padded.right, whole_vectors<acc_t>(s.out_width) - s.out_width);
     return padded;
   }
@@ -341,8 +356,8 @@ struct PlaneGradients : Plane<acc_t> {
   }
 
   void kernel_gradient(acc_t* grad_kernel, const Ahead& ahead) {
-    correlate_all_taps(outer.origin(outer_buffer.data), outer.stride(), this->first_tap(), this->inner.stride(),
-                       s.out_height, s.out_width, grad_kernel, s.kernel_h, s.kernel_w, ahead);
+    correlate_all_taps(outer.origin(outer_buffer.data), outer.stride(), this->first_tap(), this->inner.stride(), s,
+                       grad_kernel, ahead);
   }
 };
 

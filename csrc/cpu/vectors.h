@@ -82,16 +82,26 @@ inline int64_t whole_vectors(int64_t columns) {
   return (columns + kLanes<acc_t> - 1) / kLanes<acc_t> * kLanes<acc_t>;
 }
 
+// Asks for lines of the caches before they are needed: to be read, or written without waiting for what they held.
+enum class Lines { kReadFirstLevel, kReadSecondLevel, kWrite };
+
+template <Lines kFor>
+inline void ask_for(const void* data, int64_t begin, int64_t end) {
+  constexpr int64_t kLine = 64;
+  constexpr int kLevel = kFor == Lines::kReadSecondLevel ? 2 : 3;  // of the builtin: 3 is the nearest cache
+  const char* first = static_cast<const char*>(data);
+  for (int64_t at = begin / kLine * kLine; at < end; at += kLine)
+    __builtin_prefetch(first + at, kFor == Lines::kWrite, kLevel);
+}
+
 // Memory that is read next, asked for part by part while other work goes on.
 struct Ahead {
   const void* data = nullptr;
   int64_t bytes = 0;
 
+  template <Lines kFor = Lines::kReadFirstLevel>
   void ask(int64_t part, int64_t of_parts, int64_t parts = 1) const {
-    constexpr int64_t kLine = 64;
-    const char* first = static_cast<const char*>(data);
-    const int64_t begin = bytes * part / of_parts / kLine * kLine, end = bytes * (part + parts) / of_parts;
-    for (int64_t at = begin; at < end; at += kLine) __builtin_prefetch(first + at);
+    ask_for<kFor>(data, bytes * part / of_parts, bytes * (part + parts) / of_parts);
   }
 };
 
