@@ -15,10 +15,11 @@ demo: $(VENV)/.built
 test: $(VENV)/.built build/cuda_on_cpu/_C_cuda_on_cpu.so
 	$(BIN)/python -m pytest -q python_tests
 
-# The CUDA kernels, compiled by nvcc for every architecture; where there is no nvcc, by one from packages.
+# The CUDA kernels, compiled by nvcc for every architecture, with warnings, of spilled registers too, as errors; where
+# there is no nvcc, by one from packages.
 cuda: $(VENV)/.installed
 	@command -v nvcc >/dev/null || $(PIP) install -q -r requirements-cuda.txt -c constraints.txt
-	$(CMAKE) -B build/cuda -DRPSTN_CUDA=ON
+	$(CMAKE) -B build/cuda -DRPSTN_CUDA=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
 	$(CMAKE) --build build/cuda --target _C_cuda
 
 lint: $(VENV)/.installed

@@ -48,7 +48,7 @@ struct BlockTile {
 // read and the write of memory (15.6 us at 8x256x64x64 on an H200) and the multiply-adds (12.3 us) are bounds alike;
 // the blocks that share a multiprocessor, 6 of 128 threads, copy and compute at different times.
 template <typename acc_t, int kSize>
-__global__ void __launch_bounds__(512) dynamic_conv2d_kernel(
+__global__ void __launch_bounds__(512, 1) dynamic_conv2d_kernel(
     DynamicConv2dShape shape, PlaneTiles tiles, bool flipped, bool async, PlaneView features, PlaneView kernels,
     PlaneTarget output) {  // [planes, out_height, out_width]
   auto* region = reinterpret_cast<acc_t*>(shared_memory());
@@ -76,7 +76,7 @@ __global__ void __launch_bounds__(512) dynamic_conv2d_kernel(
 
 // The same for kernels of any size, one window of the kernel after the other. A thread has one unit.
 template <typename acc_t>
-__global__ void __launch_bounds__(256) dynamic_conv2d_any_kernel(
+__global__ void __launch_bounds__(256, 1) dynamic_conv2d_any_kernel(
     DynamicConv2dShape shape, PlaneTiles tiles, bool flipped, bool async, PlaneView features, PlaneView kernels,
     PlaneTarget output) {  // [planes, out_height, out_width]
   auto* region = reinterpret_cast<acc_t*>(shared_memory());
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(256) dynamic_conv2d_any_kernel(
 // 7x7 in float: 1568 multiply-adds of a thread and unit, which bound it (25 us at 8x256x64x64 on an H200, expected, not
 // measured; memory 21 us), for 60 vectors of pixels; adding up 49 sums costs 200 instructions each two units.
 template <int kSize>
-__global__ void __launch_bounds__(512) dynamic_conv2d_backward_kernel(
+__global__ void __launch_bounds__(512, 1) dynamic_conv2d_backward_kernel(
     DynamicConv2dShape shape, PlaneTiles tiles, int grad_y, int grad_x, bool async, PlaneView grad_out,
     PlaneView features, PlaneView kernels,
     PlaneTarget grad_features,  // [planes, height, width], or no data
@@ -191,7 +191,7 @@ __global__ void __launch_bounds__(512) dynamic_conv2d_backward_kernel(
 // grad_kernels for kernels of any size, one window of the kernel after the other and in it pieces of 4 x 4 taps. A
 // thread has one unit. Shared: as above; the tile of grad_out has nothing around it.
 template <typename acc_t>
-__global__ void __launch_bounds__(256) dynamic_conv2d_kernel_gradient_kernel(
+__global__ void __launch_bounds__(256, 1) dynamic_conv2d_kernel_gradient_kernel(
     DynamicConv2dShape shape, PlaneTiles tiles, bool async, PlaneView grad_out, PlaneView features,
     PlaneTarget grad_kernels) {  // [planes, kernel_h, kernel_w]
   constexpr int kTaps = kPiece * kPiece;

@@ -62,12 +62,13 @@ __device__ inline void load_joints_of(
     return;
   }
 #pragma unroll
-  for (int k = 0; k < kCount; ++k) {
+  for (int i = 0; i < 4; ++i) {
+    const bool present = inside && x + i >= 0 && x + i < grad_out.width;
+    const auto* pixel = data + (x + i) * grad_out.column;
 #pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const bool present = inside && x + i >= 0 && x + i < grad_out.width;
-      values[k][i] =
-          present ? to_acc(data[min(k, last) * grad_out.channel + (x + i) * grad_out.column]) : 0.0f;
+    for (int k = 0; k < kCount; ++k) {
+      values[k][i] = present ? to_acc(*pixel) : 0.0f;
+      if (k < last) pixel += grad_out.channel;
     }
   }
 }
@@ -213,6 +214,7 @@ __global__ void __launch_bounds__(kThreads, 2) dynamic_match_backward_kernel(
           const int k = k0 + n / kMixChannels, plane = c + n % kMixChannels;
           if (k >= joints || plane >= planes) continue;
           float sum = 0;
+#pragma unroll 1  // four at once would cost registers that the loops of taps need
           for (int warp = 0; warp < threads / 32; ++warp) sum += memory[at.groups + warp * kSums + n];
           memory[at.weight_total + plane * joints + k] += sum;
         }

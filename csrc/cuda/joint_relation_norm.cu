@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kThreads) norm_fold_kernel(
 // mu = sum_b (A xs + N (A m + c)) / (B N), var = sum_b (diag(A G A^T) + 2 (A xs) e + N e e) / (B N), e = A m + c - mu.
 // Block: a joint. Thread: every kThreads-th sample.
 template <typename acc_t>
-__global__ void __launch_bounds__(kThreads) norm_statistics_kernel(
+__global__ void __launch_bounds__(kThreads, 1) norm_statistics_kernel(
     RelationShape shape, bool training, double eps,
     const acc_t* __restrict__ norm_weight,   // [K]
     const double* __restrict__ sums,         // [B, 3, K]
@@ -102,25 +102,26 @@ __global__ void __launch_bounds__(kThreads) norm_statistics_kernel(
   const int64_t k = blockIdx.x, joints = shape.joints;
   double mu = 0, variance = 0;
   if (training) {
-    const double columns = static_cast<double>(shape.columns), count = static_cast<double>(shape.samples) * columns;
+    const double columns = static_cast<double>(shape.columns);
+    const double share = 1 / (static_cast<double>(shape.samples) * columns);
     for (int64_t b = threadIdx.x; b < shape.samples; b += kThreads) {
       const double* of_sample = sums + b * 3 * joints + k;
       mu += of_sample[0] + columns * of_sample[joints];
     }
-    mu = add_over_block(mu) / count;
+    mu = add_over_block(mu) * share;
     for (int64_t b = threadIdx.x; b < shape.samples; b += kThreads) {
       const double* of_sample = sums + b * 3 * joints + k;
       const double e = of_sample[joints] - mu;
       variance += of_sample[2 * joints] + 2 * of_sample[0] * e + columns * e * e;
     }
-    variance = add_over_block(variance) / count;
+    variance = add_over_block(variance) * share;
     variance = variance < 0 ? 0.0 : variance;  // NaN stays
   } else {
     mu = mean[k];
     variance = var[k];
   }
   if (threadIdx.x != 0) return;
-  const double inverse = 1.0 / sqrt(variance + eps);
+  const double inverse = rsqrt(variance + eps);
   exact[k] = mu;
   exact[joints + k] = variance;
   exact[2 * joints + k] = inverse;
