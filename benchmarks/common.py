@@ -67,6 +67,22 @@ def keep_memory() -> None:
         libc.mallopt(m_trim_threshold, 2**30)
 
 
+def limit_memory(share: float = 0.8) -> None:
+    """Lets torch refuse a result that the machine has no room for, where the system would end the process instead.
+
+    A share of what is available now; Linux only, without effect elsewhere.
+    """
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.exists():
+        return
+    import resource
+
+    available = next(line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable"))
+    bytes_allowed = int(share * 1024 * int(available.split()[1]))
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (bytes_allowed, hard))
+
+
 def alternate(calls: Mapping[str, Call], rounds: int) -> dict[str, list[float]]:
     """Seconds per call of each round, on the CPU.
 
