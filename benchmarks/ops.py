@@ -60,14 +60,12 @@ FLOOR = {
 
 
 class Prepared:
-    """A contender with its own inputs, its results and what is to be timed."""
+    """A contender with its inputs, which those of the same layout share, its results and what is to be timed."""
 
-    def __init__(self, contender: Contender, tensors: list[Tensor], grad: Tensor) -> None:
-        self.function, self.grad = contender.function, grad
-        layout = torch.channels_last if contender.channels_last else torch.contiguous_format
-        self.tensors = [t.contiguous(memory_format=layout) if t.dim() == 4 else t for t in tensors]
-        self.leaves = [tensor.detach().clone().requires_grad_() for tensor in self.tensors]
-        self.out = self.function(*self.leaves)
+    def __init__(self, contender: Contender, leaves: list[Tensor], grad: Tensor) -> None:
+        self.function, self.leaves, self.grad = contender.function, leaves, grad
+        self.tensors = [leaf.detach() for leaf in leaves]
+        self.out = self.function(*leaves)
 
     def forward(self) -> Tensor:
         return self.function(*self.tensors)
@@ -77,6 +75,13 @@ class Prepared:
 
     def backward(self) -> object:
         return self.gradients(self.grad)
+
+
+def leaves_of(contender: Contender, tensors: list[Tensor]) -> list[Tensor]:
+    """The inputs in the contender's layout, differentiable."""
+    layout = torch.channels_last if contender.channels_last else torch.contiguous_format
+    laid_out = [t.contiguous(memory_format=layout) if t.dim() == 4 else t for t in tensors]
+    return [tensor.detach().requires_grad_() for tensor in laid_out]
 
 
 def worst_error(prepared: Prepared, exact: tuple[Tensor, ...], checked_grad: Tensor) -> float:
@@ -118,7 +123,7 @@ def measure(case: Case, device: str, limits: argparse.Namespace, speed: Speed) -
     errors: dict[str, float] = {}
     for name, contender in everyone.items():
         try:
-            prepared = Prepared(contender, tensors, grad)
+            prepared = Prepared(contender, leaves_of(contender, tensors), grad)
             if name != "ours, without norm":
                 errors[name] = worst_error(prepared, exact, checked_grad)
             ready[name] = prepared
@@ -136,6 +141,12 @@ def measure(case: Case, device: str, limits: argparse.Namespace, speed: Speed) -
     lines = []
     for direction in ("forward", "backward"):
         with torch.set_grad_enabled(direction == "backward"):
+            for name in list(ready):  # once more, now that memory holds what all of them keep for backward
+                try:
+                    getattr(ready[name], direction)()
+                except RuntimeError as problem:
+                    del ready[name]
+                    leave_out(case, name, str(problem))
             seconds = rounds_of({n: getattr(p, direction) for n, p in ready.items()}, device, limits)
         floor = speed.floor(*floor_work(case, tensors, ready["ours"].out, direction))
         for name, values in seconds.items():
