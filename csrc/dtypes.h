@@ -23,4 +23,10 @@ inline at::ScalarType accumulate_dtype(at::ScalarType dtype) {
   return dtype == at::kDouble ? at::kDouble : at::kFloat;
 }
 
+// Numbers [begin, begin + like.numel()) of `packed`, shaped and typed like `like`, with memory of their own, as autograd
+// wants of a parameter's first gradient.
+inline at::Tensor unpacked(const at::Tensor& packed, int64_t begin, const at::Tensor& like) {
+  return packed.narrow(0, begin, like.numel()).view(like.sizes()).to(like.scalar_type(), false, true);
+}
+
 }  // namespace rpstn

@@ -154,10 +154,7 @@ JointRelationBackward joint_relation_backward_cpu(
       backward<scalar_t>(grads, values, s, wg, bg, wo, scale, grad_heatmaps, grad_parameters);
     });
   }
-  // Each gradient has memory of its own, as autograd wants of a parameter's first gradient.
-  const auto part = [&](int64_t begin, const Tensor& like) {
-    return grad_parameters.narrow(0, begin, like.numel()).view(like.sizes()).to(like.scalar_type(), false, true);
-  };
+  const auto part = [&](int64_t begin, const Tensor& like) { return unpacked(grad_parameters, begin, like); };
   return {grad_heatmaps, part(0, weight_g), part(joints * joints, bias_g), part(row, weight_o),
           part(row + joints * joints, bias_g)};
 }

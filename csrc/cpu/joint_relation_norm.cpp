@@ -334,10 +334,7 @@ JointRelationNormBackward joint_relation_norm_backward_cpu(
                          eps, scale, grad_heatmaps, grad_parameters);
     });
   }
-  // Each gradient has memory of its own, as autograd wants of a parameter's first gradient.
-  const auto part = [&](int64_t begin, const Tensor& like) {
-    return grad_parameters.narrow(0, begin, like.numel()).view(like.sizes()).to(like.scalar_type(), false, true);
-  };
+  const auto part = [&](int64_t begin, const Tensor& like) { return unpacked(grad_parameters, begin, like); };
   return {grad_heatmaps,
           part(0, weight_g),
           part(joints * joints, bias_g),

@@ -129,10 +129,7 @@ JointRelationNormBackward joint_relation_norm_backward_cuda(
     launch_mix(of, shape, d, x, mixture, grad_heatmaps.mutable_data_ptr(), scope.stream);
     launch_add_samples(of, shape.samples, 2 * row, gradients.data(), grad_parameters.mutable_data_ptr(), scope.stream);
   }
-  // Each gradient has memory of its own, as autograd wants of a parameter's first gradient.
-  const auto part = [&](int64_t begin, const Tensor& like) {
-    return grad_parameters.narrow(0, begin, like.numel()).view(like.sizes()).to(like.scalar_type(), false, true);
-  };
+  const auto part = [&](int64_t begin, const Tensor& like) { return unpacked(grad_parameters, begin, like); };
   return {grad_heatmaps,
           part(0, weight_g),
           part(size, bias_g),
