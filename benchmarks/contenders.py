@@ -34,6 +34,10 @@ class Case:
             text += f" {self.kernel}x{self.kernel}" + (" valid" if self.valid else "")
         return text if self.dtype == "float32" else f"{text} {self.dtype}"
 
+    @property
+    def elements(self) -> int:
+        return self.samples * self.maps * self.height * self.width
+
 
 class Contender(NamedTuple):
     function: Function

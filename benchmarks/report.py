@@ -46,7 +46,7 @@ def ops_run(lines: Sequence[dict]) -> list[str]:
         "",
     ]
     rows = []
-    for line in lines:
+    for line in sorted(lines, key=lambda line: line["op"]):
         if line["contender"] != "ours" or "ratios" not in line:
             continue
         rivals = {name: ratio for name, ratio in line["ratios"].items() if not name.startswith("ours")}
