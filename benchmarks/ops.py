@@ -142,13 +142,14 @@ def measure(case: Case, device: str, limits: argparse.Namespace, speed: Speed) -
     lines = []
     for direction in ("forward", "backward"):
         with torch.set_grad_enabled(direction == "backward"):
-            for name in list(ready):  # once more, now that memory holds what all of them keep for backward
+            seconds = {}
+            while not seconds:
+                calls = {name: named(name, getattr(p, direction)) for name, p in ready.items()}
                 try:
-                    getattr(ready[name], direction)()
-                except RuntimeError as problem:
-                    del ready[name]
-                    leave_out(case, name, str(problem))
-            seconds = rounds_of({n: getattr(p, direction) for n, p in ready.items()}, device, limits)
+                    seconds = rounds_of(calls, device, limits)
+                except ContenderFailed as failed:
+                    del ready[failed.name]
+                    leave_out(case, failed.name, str(failed.__cause__))
         floor = speed.floor(*floor_work(case, tensors, ready["ours"].out, direction))
         for name, values in seconds.items():
             timing = Timing.of(values)
@@ -171,6 +172,24 @@ def measure(case: Case, device: str, limits: argparse.Namespace, speed: Speed) -
             if name == "ours":
                 lines[-1]["ratios"] = {n: ratio(v, values) for n, v in seconds.items() if n != "ours"}
     return lines
+
+
+class ContenderFailed(Exception):
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+def named(name: str, call: Callable[[], object]) -> Callable[[], object]:
+    """The call; its RuntimeError, out of memory mostly, says whose it was."""
+
+    def run() -> object:
+        try:
+            return call()
+        except RuntimeError as problem:
+            raise ContenderFailed(name) from problem
+
+    return run
 
 
 def leave_out(case: Case, name: str, problem: str) -> None:
