@@ -34,15 +34,8 @@ double mixed(int64_t joints, const acc_t* mixing_row, const acc_t* moments, int6
 // out = A G = G + (A - I) G.
 template <typename acc_t>
 void mix_gram(int64_t joints, const acc_t* mixing, const acc_t* moments, acc_t* __restrict__ out) {
-  const int64_t row = moments_row(joints);
-  for (int64_t i = 0; i < joints; ++i) {
-    acc_t* __restrict__ target = out + i * joints;
-    for (int64_t j = 0; j < joints; ++j) target[j] = moments[i * row + j];
-    for (int64_t k = 0; k < joints; ++k) {
-      const acc_t factor = mixing[i * joints + k];
-      for (int64_t j = 0; j < joints; ++j) target[j] += factor * moments[k * row + j];
-    }
-  }
+  const auto factor = [=](int64_t i, int64_t k) { return mixing[i * joints + k]; };
+  combine_rows<acc_t>(joints, factor, moments, moments, moments_row(joints), out);
 }
 
 template <typename acc_t>
@@ -110,15 +103,18 @@ void fold_backward(
       total += mixed_t * (b[j] * (constant[j] - mean[j]) + d[j]);
     }
     offset[k] = static_cast<acc_t>(total);
-    // Row k of A^T diag(b) A + Q.
-    acc_t* target = second + k * joints;
-    for (int64_t j = 0; j < joints; ++j) target[j] = through[k * joints + j];
+  }
+  // A^T diag(b) A + Q = A^T diag(b) + A^T diag(b) (A - I) + Q, with A^T diag(b) in the place of S.
+  acc_t* scaled = relation;
+  for (int64_t k = 0; k < joints; ++k) {
     for (int64_t i = 0; i < joints; ++i) {
       const acc_t factor = static_cast<acc_t>((first[k * joints + i] + (i == k ? 1.0 : 0.0)) * b[i]);
-      for (int64_t j = 0; j < joints; ++j) target[j] += factor * mixing[i * joints + j];
-      target[i] += factor;
+      scaled[k * joints + i] = factor;
+      through[k * joints + i] += factor;
     }
   }
+  const auto factor = [=](int64_t k, int64_t i) { return scaled[k * joints + i]; };
+  combine_rows<acc_t>(joints, factor, mixing, through, joints, second);
   for (int64_t k = 0; k < joints; ++k) {
     for (int64_t j = 0; j < joints; ++j) first[k * joints + j] *= static_cast<acc_t>(a[j]);
   }

@@ -6,23 +6,47 @@
 
 #include <cstdint>
 
+#include "cpu/vectors.h"
+
 namespace rpstn::RPSTN_ISA {
 namespace {
 
 inline float exponential(float x) { return expf(x); }
 inline double exponential(double x) { return exp(x); }
 
+// out[i,:] = start[i,:] + sum_k factor(i, k) * b[k,:], rows of b and start `stride` apart; without start where it is null.
+// Rows of K are shorter than a long vector: lanes are masked, or, where they cannot be, the compiler cuts rows up.
+template <typename acc_t, typename Factor>
+void combine_rows(
+    int64_t joints, Factor factor, const acc_t* b, const acc_t* start, int64_t stride, acc_t* __restrict__ out) {
+#if defined(__AVX512F__)
+  constexpr int64_t kLane = kLanes<acc_t>;
+  for (int64_t j = 0; j < joints; j += kLane) {
+    const int64_t count = joints - j < kLane ? joints - j : kLane;
+    for (int64_t i = 0; i < joints; ++i) {
+      Vector<acc_t> total = {};
+      if (start != nullptr) total = load_part(start + i * stride + j, count);
+      for (int64_t k = 0; k < joints; ++k) total += factor(i, k) * load_part(b + k * stride + j, count);
+      store_part(out + i * joints + j, total, count);
+    }
+  }
+#else
+  for (int64_t i = 0; i < joints; ++i) {
+    acc_t* __restrict__ row = out + i * joints;
+    for (int64_t j = 0; j < joints; ++j) row[j] = start != nullptr ? start[i * stride + j] : acc_t(0);
+    for (int64_t k = 0; k < joints; ++k) {
+      const acc_t of_row = factor(i, k);
+      for (int64_t j = 0; j < joints; ++j) row[j] += of_row * b[k * stride + j];
+    }
+  }
+#endif
+}
+
 // out = a b, or a^T b.
 template <bool kTransposed = false, typename acc_t>
 void multiply(int64_t joints, const acc_t* a, const acc_t* b, acc_t* __restrict__ out) {
-  for (int64_t i = 0; i < joints; ++i) {
-    acc_t* __restrict__ row = out + i * joints;
-    for (int64_t j = 0; j < joints; ++j) row[j] = 0;
-    for (int64_t k = 0; k < joints; ++k) {
-      const acc_t factor = kTransposed ? a[k * joints + i] : a[i * joints + k];
-      for (int64_t j = 0; j < joints; ++j) row[j] += factor * b[k * joints + j];
-    }
-  }
+  const auto factor = [=](int64_t i, int64_t k) { return kTransposed ? a[k * joints + i] : a[i * joints + k]; };
+  combine_rows<acc_t>(joints, factor, b, nullptr, joints, out);
 }
 
 template <typename acc_t>
