@@ -14,7 +14,7 @@ namespace {
 inline float exponential(float x) { return expf(x); }
 inline double exponential(double x) { return exp(x); }
 
-// out[i,:] = start[i,:] + sum_k factor(i, k) * b[k,:], rows of b and start `stride` apart; without start where it is null.
+// out[i,:] = start[i,:] + sum_k factor(i, k) * b[k,:], rows of b and start `stride` apart; no start where it is null.
 // Rows of K are shorter than a long vector: lanes are masked, or, where they cannot be, the compiler cuts rows up.
 template <typename acc_t, typename Factor>
 void combine_rows(
