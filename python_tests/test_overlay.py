@@ -1,0 +1,87 @@
+"""Poses as they are drawn over pictures: sides, unsure and missing joints, and what does not fit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from rpstn_training.datasets import penn_action, sub_jhmdb
+from rpstn_training.inference import overlay as drawing
+
+SKELETON = penn_action.SKELETON
+
+
+def pose_at_corners() -> tuple[np.ndarray, np.ndarray]:
+    """A person whose joints are far apart on 300 x 300 pixels."""
+    sides = [(80, 60), (40, 110), (40, 160), (80, 190), (80, 230), (80, 270)]
+    joints = np.array(
+        [[150, 30]] + [[x, y] for left, y in sides for x in (left, 300 - left)], dtype=np.float64
+    )
+    return joints, np.ones(13)
+
+
+@pytest.mark.parametrize("ground", [0, 128, 255])
+def test_sides_have_their_colours_on_any_ground(ground):
+    image = np.full((300, 300, 3), ground, np.uint8)
+    joints, scores = pose_at_corners()
+    drawing.draw_pose(image, joints, scores, SKELETON)
+    assert tuple(image[135, 40]) == drawing.LEFT  # between left elbow and left wrist
+    assert tuple(image[135, 260]) == drawing.RIGHT
+    assert tuple(image[60, 150]) == drawing.MIDDLE  # between the shoulders
+    assert tuple(image[110, 40]) == drawing.LEFT
+    assert (image == drawing.EDGE).all(axis=2).any()
+    assert (image[280:, :35] == ground).all()
+
+
+def test_sides_come_from_the_names_else_from_the_pairs():
+    """Sub-JHMDB's pairs are right and left, the others' left and right."""
+    for skeleton in (SKELETON, sub_jhmdb.SKELETON):
+        for name, color in zip(skeleton.joints, drawing.side_colors(skeleton)):
+            side = {"left": drawing.LEFT, "right": drawing.RIGHT}
+            assert color == side.get(name.split("_")[0], drawing.MIDDLE)
+    nameless = replace(SKELETON, joints=tuple("abcdefghijklm"))
+    assert drawing.side_colors(nameless) == drawing.side_colors(SKELETON)
+
+
+def test_unsure_joints_are_hollow_and_their_limbs_thin():
+    joints, scores = pose_at_corners()
+    scores[5] = 0.1  # left wrist
+    sure, unsure = np.zeros((300, 300, 3), np.uint8), np.zeros((300, 300, 3), np.uint8)
+    drawing.draw_pose(sure, joints, np.ones(13), SKELETON, line_width=4)
+    drawing.draw_pose(unsure, joints, scores, SKELETON, line_width=4, min_score=0.2)
+
+    def width(image, row):
+        return int((abs(image[row, 20:60].astype(int) - drawing.LEFT) < 60).all(axis=1).sum())
+
+    assert width(sure, 135) > 2 * width(unsure, 135) > 0  # between elbow and wrist
+    assert width(sure, 112) == width(unsure, 112) > 4  # the elbow
+    ring = unsure[160, 36:45]
+    assert (abs(ring.astype(int) - drawing.LEFT) < 80).all(axis=1).any()
+    assert not (unsure[162, 40] == drawing.LEFT).all()  # the inside
+    assert (sure[162, 40] == drawing.LEFT).all()
+
+
+def test_joints_that_are_nowhere_are_left_out():
+    joints, _ = pose_at_corners()
+    joints[5] = np.nan
+    joints[6] = [1e12, -1e12]
+    image = np.zeros((300, 300, 3), np.uint8)
+    drawing.draw_pose(image, joints, None, SKELETON)
+    assert not image[120:180, 20:60].any()  # no left forearm
+    blank = np.zeros((300, 300, 3), np.uint8)
+    drawing.draw_pose(blank, np.full((13, 2), np.nan), None, SKELETON)
+    assert not blank.any()
+
+
+def test_draw_pose_names_what_does_not_fit():
+    joints, scores = pose_at_corners()
+    with pytest.raises(
+        ValueError, match=r"draw_pose: expected image uint8 \[H, W, 3\], got float64 \[9, 9, 3\]"
+    ):
+        drawing.draw_pose(np.zeros((9, 9, 3)), joints, scores, SKELETON)
+    with pytest.raises(ValueError, match=r"draw_pose: expected joints \[13, 2\] .* got joints \[12, 2\]"):
+        drawing.draw_pose(np.zeros((9, 9, 3), np.uint8), joints[1:], scores, SKELETON)
+    with pytest.raises(
+        ValueError, match=r"OverlayWriter: expected a path ending in \.mp4 or \.webm, got a\.gif"
+    ):
+        drawing.OverlayWriter("a.gif", 25, (8, 8))
