@@ -112,11 +112,9 @@ def exact_function(case: Case, device: str) -> Function:
     padding = "valid" if case.valid else "same"
 
     def convolve(features: Tensor, kernels: Tensor) -> Tensor:
-        parts = zip(features.split(32, dim=1), kernels.split(32, dim=1))
-        by_sample = (zip(f.split(1), k.split(1)) for f, k in parts)
-        return torch.cat(
-            [torch.cat([grouped_conv(f, k, padding) for f, k in samples]) for samples in by_sample], dim=1
-        )
+        planes, filters = (t.reshape(1, -1, *t.shape[2:]).split(32, dim=1) for t in (features, kernels))
+        parts = [grouped_conv(f, k, padding) for f, k in zip(planes, filters)]
+        return torch.cat(parts, dim=1).reshape(*features.shape[:2], *parts[0].shape[2:])
 
     if case.op == "dynamic_conv2d":
         return convolve
