@@ -58,30 +58,22 @@ inline void store(acc_t* target, Vector<acc_t> vector) {
   std::memcpy(target, &vector, sizeof(vector));
 }
 
+#if defined(__AVX512F__)
 // The first `count` lanes, 1 to all of them; zeros in the others.
 template <typename acc_t>
 inline Vector<acc_t> load_part(const acc_t* source, int64_t count) {
-#if defined(__AVX512F__)
   const auto lanes = static_cast<__mmask16>((1u << count) - 1);
   if constexpr (sizeof(acc_t) == 4) return _mm512_maskz_loadu_ps(lanes, source);
   else return _mm512_maskz_loadu_pd(static_cast<__mmask8>(lanes), source);
-#else
-  Vector<acc_t> vector = {};
-  std::memcpy(&vector, source, count * sizeof(acc_t));
-  return vector;
-#endif
 }
 
 template <typename acc_t>
 inline void store_part(acc_t* target, Vector<acc_t> vector, int64_t count) {
-#if defined(__AVX512F__)
   const auto lanes = static_cast<__mmask16>((1u << count) - 1);
   if constexpr (sizeof(acc_t) == 4) _mm512_mask_storeu_ps(target, lanes, vector);
   else _mm512_mask_storeu_pd(target, static_cast<__mmask8>(lanes), vector);
-#else
-  std::memcpy(target, &vector, count * sizeof(acc_t));
-#endif
 }
+#endif
 
 // To an aligned target, past the caches; finish_stores before another thread may read it.
 template <typename acc_t>

@@ -9,6 +9,8 @@
 namespace rpstn {
 namespace {
 
+// Launch bounds name one block at least: without, ptxas spills a few registers to fit more of them.
+
 // What a thread has to do with a block's planes: thread `lane` of plane `s`, units lane, lane + lanes ...
 struct Lane {
   int s, lane;
