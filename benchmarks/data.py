@@ -31,13 +31,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rpstn_training import cli
+from rpstn_training.codec import encode
 from rpstn_training.config import AugmentationConfig, DataConfig, HeatmapConfig
-from rpstn_training.datasets import load_skeleton, load_tracks
-from rpstn_training.datasets.clips import TrainClips
-from rpstn_training.datasets.records import Skeleton, Track
+from rpstn_training.data.clips import TrainClips
+from rpstn_training.data.records import Skeleton, Track
+from rpstn_training.data.sets import load_skeleton, load_tracks
 from rpstn_training.errors import UserError
-from rpstn_training.heatmaps import encode
-from rpstn_training.losses import heatmap_loss, joint_loss
+from rpstn_training.train.losses import heatmap_loss, joint_loss
 
 from .common import alternate, alternate_on_gpu, append_lines, keep_memory, print_table, provenance
 from .plain_clips import PlainClips

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from rpstn_training.config import AugmentationConfig, DataConfig, HeatmapConfig
-from rpstn_training.datasets import augmentation as augment
-from rpstn_training.datasets.records import Skeleton, Track
+from rpstn_training.data import augmentation as augment
+from rpstn_training.data.records import Skeleton, Track
 
 
 class PlainClips(torch.utils.data.Dataset):

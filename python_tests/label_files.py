@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from rpstn_training.datasets import Report
+from rpstn_training.data.findings import Report
 from rpstn_training.errors import UserError
 
 WIDTH, HEIGHT = 120, 90

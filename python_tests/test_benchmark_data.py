@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from rpstn_training.config import DataConfig
-from rpstn_training.datasets.penn_action import SKELETON
+from rpstn_training.data.sets.penn_action import SKELETON
 
 data = pytest.importorskip("benchmarks.data", reason="started outside the repository root")
 

@@ -14,8 +14,9 @@ from label_files import HEIGHT, WIDTH, body, dump, picture
 from tiny_clips import write_penn
 
 from rpstn_training.commands import check_data
-from rpstn_training.datasets import DATASETS, coco, frames, penn_action
-from rpstn_training.datasets.report import frame_ranges
+from rpstn_training.data import images as frames
+from rpstn_training.data.findings import frame_ranges
+from rpstn_training.data.sets import DATASETS, coco, penn_action
 from rpstn_training.errors import UserError
 
 

@@ -8,11 +8,11 @@ import torch
 from tiny_clips import SMALL_MODEL
 
 from rpstn_ext import models
-from rpstn_training import checkpoint as checkpoints
-from rpstn_training.checkpoint import Checkpoint
 from rpstn_training.config import Config, DataConfig, to_dict
-from rpstn_training.datasets import DATASETS
+from rpstn_training.data.sets import DATASETS
 from rpstn_training.errors import UserError
+from rpstn_training.train import checkpoint as checkpoints
+from rpstn_training.train.checkpoint import Checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from rpstn_training.codec import encode
 from rpstn_training.config import HeatmapConfig
-from rpstn_training.datasets import Track, penn_action
-from rpstn_training.datasets.augmentation import Draw, draw, occlude, recolor
-from rpstn_training.datasets.clips import EvalClips, TrainClips, read_image, tiled_starts
-from rpstn_training.datasets.transforms import apply
+from rpstn_training.data.augmentation import Draw, draw, occlude, recolor
+from rpstn_training.data.clips import EvalClips, TrainClips, read_image, tiled_starts
+from rpstn_training.data.crops import apply
+from rpstn_training.data.records import Track
+from rpstn_training.data.sets import penn_action
 from rpstn_training.errors import UserError
-from rpstn_training.heatmaps import encode
 
 SKELETON = penn_action.SKELETON
 PLAIN = SimpleNamespace(rotation=0.0, scale=(1.0, 1.0), flip=0.0, color=0.0, occlusion=0.0)

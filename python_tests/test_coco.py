@@ -7,8 +7,10 @@ import pytest
 from label_files import HEIGHT, WIDTH, body, dump, expect_error, kinds, picture, set_at
 
 from rpstn_training.config import AugmentationConfig, DataConfig
-from rpstn_training.datasets import Report, coco, coco_form, custom, load_skeleton, load_tracks
-from rpstn_training.datasets.clips import TrainClips
+from rpstn_training.data.clips import TrainClips
+from rpstn_training.data.findings import Report
+from rpstn_training.data.forms import coco_form
+from rpstn_training.data.sets import coco, custom, load_skeleton, load_tracks
 from rpstn_training.errors import UserError
 
 JOINTS = len(coco.SKELETON.joints)

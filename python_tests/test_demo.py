@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from rpstn_training import demo
+from rpstn_training.commands import demo
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import torch
 
 import rpstn_ext as rx
 from rpstn_ext import _library
-from rpstn_training import cli, doctor
+from rpstn_training import cli
+from rpstn_training.commands import doctor
 
 OPS = {"joint_relation", "joint_relation_norm", "dynamic_conv2d", "dynamic_match"}
 

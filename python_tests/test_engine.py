@@ -14,12 +14,13 @@ import pytest
 import torch
 from tiny_clips import tiny_config, with_data, with_train, write_penn
 
-from rpstn_training import checkpoint as checkpoints
-from rpstn_training import engine, files
+from rpstn_training import files
 from rpstn_training.config import HeatmapConfig, LossConfig, ModelConfig, TargetsConfig, load_config
-from rpstn_training.datasets.clips import TrainClips
+from rpstn_training.data.clips import TrainClips
 from rpstn_training.errors import UserError
-from rpstn_training.losses import joint_loss
+from rpstn_training.train import checkpoint as checkpoints
+from rpstn_training.train import engine
+from rpstn_training.train.losses import joint_loss
 
 
 @pytest.fixture(scope="module")

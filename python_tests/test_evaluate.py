@@ -11,10 +11,11 @@ from tiny_clips import JOINTS, SMALL_MODEL, tiny_config, with_data, write_penn
 from torch import nn
 
 from rpstn_ext import models
-from rpstn_training.datasets import load_tracks
+from rpstn_training.codec import encode
+from rpstn_training.data.sets import load_tracks
 from rpstn_training.errors import UserError
-from rpstn_training.evaluate import evaluate, predict_tracks
-from rpstn_training.heatmaps import encode
+from rpstn_training.evaluation import evaluate
+from rpstn_training.predictions import predict_tracks
 
 FRAMES = 7  # clips of 3 tile this as 0-2, 3-5, 4-6
 

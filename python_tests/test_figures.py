@@ -11,15 +11,15 @@ import pytest
 import torch
 from tiny_clips import tiny_config, write_penn
 
-from rpstn_training.datasets import load_skeleton, load_tracks
-from rpstn_training.engine import build_model
-from rpstn_training.evaluate import Prediction, evaluate
+from rpstn_training.codec import encode, normalise
+from rpstn_training.data.sets import load_skeleton, load_tracks
+from rpstn_training.evaluation import evaluate
 from rpstn_training.figures import build_report, page
 from rpstn_training.figures.inside import errors, look_inside, peak_distance, telling_clip
 from rpstn_training.figures.pictures import MISS, prediction_sheet
 from rpstn_training.figures.plots import before_and_after, relation, score_bars, training_curve
-from rpstn_training.heatmaps import encode
-from rpstn_training.images import normalise
+from rpstn_training.predictions import Prediction
+from rpstn_training.train.engine import build_model
 
 ROWS = (
     '{"epoch": 1, "loss": 0.02, "pck": 0.1, "seconds": 30.0}\n'

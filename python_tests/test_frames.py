@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rpstn_training.datasets import png
-from rpstn_training.datasets.frames import read_image
+from rpstn_training.data import png
+from rpstn_training.data.images import read_image
 from rpstn_training.errors import UserError
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (23, 37, 3), dtype=np.uint8)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from rpstn_training.heatmaps import decode, encode
+from rpstn_training.codec import decode, encode
 
 
 def test_encode_by_hand():

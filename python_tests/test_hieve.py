@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from label_files import HEIGHT, WIDTH, dump, expect_error, kinds, set_at
 
-from rpstn_training.datasets import Report, hieve, videos
+from rpstn_training.data.findings import Report
+from rpstn_training.data.forms import videos
+from rpstn_training.data.sets import hieve
 from rpstn_training.errors import UserError
 
 JOINTS = len(hieve.SKELETON.joints)

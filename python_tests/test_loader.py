@@ -8,9 +8,9 @@ import pytest
 import torch
 from tiny_clips import tiny_config, with_data, write_penn
 
-from rpstn_training.datasets import load_skeleton, load_tracks
-from rpstn_training.datasets.clips import TrainClips
-from rpstn_training.loader import Batches
+from rpstn_training.data.clips import TrainClips
+from rpstn_training.data.loader import Batches
+from rpstn_training.data.sets import load_skeleton, load_tracks
 
 
 class Signed(TrainClips):

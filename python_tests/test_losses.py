@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from rpstn_training.heatmaps import encode
-from rpstn_training.losses import heatmap_loss, joint_loss
+from rpstn_training.codec import encode
+from rpstn_training.train.losses import heatmap_loss, joint_loss
 
 SIZE = (24, 16)
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from label_files import HEIGHT, WIDTH, dump, expect_error, kinds, picture, set_at
 
-from rpstn_training.datasets import Report, mpii
+from rpstn_training.data.findings import Report
+from rpstn_training.data.sets import mpii
 from rpstn_training.errors import UserError
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from rpstn_training.datasets import penn_action, sub_jhmdb
-from rpstn_training.inference import overlay as drawing
+from rpstn_training.data.sets import penn_action, sub_jhmdb
+from rpstn_training.video import overlay as drawing
 
 SKELETON = penn_action.SKELETON
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rpstn_training.datasets import Track, penn_action, sub_jhmdb
-from rpstn_training.metrics.pck import curve_to_dict, format_table, mean_over_splits, pck, sweep
+from rpstn_training.data.records import Track
+from rpstn_training.data.sets import penn_action, sub_jhmdb
+from rpstn_training.scores.pck import curve_to_dict, format_table, mean_over_splits, pck, sweep
 
 PENN, JHMDB = penn_action.SKELETON, sub_jhmdb.SKELETON
 

@@ -3,15 +3,10 @@
 import numpy as np
 import pytest
 
-from rpstn_training.datasets import Track, sub_jhmdb
-from rpstn_training.metrics.pck import pck
-from rpstn_training.metrics.pck_released import (
-    clips_of,
-    pck_released,
-    person_sizes,
-    released_rows,
-    to_cells,
-)
+from rpstn_training.data.records import Track
+from rpstn_training.data.sets import sub_jhmdb
+from rpstn_training.scores.pck import pck
+from rpstn_training.scores.pck_released import clips_of, pck_released, person_sizes, released_rows, to_cells
 
 JHMDB = sub_jhmdb.SKELETON
 TORSO = (0, 1)

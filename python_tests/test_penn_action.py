@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from rpstn_training.datasets import load_tracks, penn_action
+from rpstn_training.data.sets import load_tracks, penn_action
 from rpstn_training.errors import UserError
 
 
@@ -229,7 +229,7 @@ def test_real_torso_ends_on_the_placeholder(real_labels):
 
 def test_real_boxes_that_are_mended(real_labels):
     """All clips can be cropped and scored; only those with a known defect of their boxes are changed."""
-    from rpstn_training.datasets import boxes
+    from rpstn_training.data import boxes
 
     changed = set()
     for label in real_labels:

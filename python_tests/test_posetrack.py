@@ -7,9 +7,10 @@ import pytest
 from label_files import HEIGHT, WIDTH, body, dump, expect_error, kinds, picture, set_at
 
 from rpstn_training.config import DataConfig
-from rpstn_training.datasets import Report, load_tracks, posetrack2018
-from rpstn_training.datasets.clips import EvalClips
-from rpstn_training.datasets.records import Skeleton
+from rpstn_training.data.clips import EvalClips
+from rpstn_training.data.findings import Report
+from rpstn_training.data.records import Skeleton
+from rpstn_training.data.sets import load_tracks, posetrack2018
 from rpstn_training.errors import UserError
 
 JOINTS = len(posetrack2018.SKELETON.joints)

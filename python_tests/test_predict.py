@@ -15,21 +15,20 @@ import torch
 from tiny_clips import SMALL_MODEL, tiny_config, write_penn
 
 from rpstn_ext import models
-from rpstn_training import checkpoint as checkpoints
 from rpstn_training import cli
+from rpstn_training.codec import decode, normalise
 from rpstn_training.config import to_dict
-from rpstn_training.datasets import load_tracks, penn_action
-from rpstn_training.datasets.frames import read_image
-from rpstn_training.datasets.transforms import apply, crop_matrix, invert, warp
+from rpstn_training.data.crops import apply, crop_matrix, invert, warp
+from rpstn_training.data.images import read_image
+from rpstn_training.data.sets import load_tracks, penn_action
 from rpstn_training.errors import UserError
-from rpstn_training.evaluate import predict_tracks
-from rpstn_training.heatmaps import decode
-from rpstn_training.images import normalise
-from rpstn_training.inference import overlay as drawing
-from rpstn_training.inference import predict as predicting
-from rpstn_training.inference.predict import predict
-from rpstn_training.inference.sources import natural_key, open_source
-from rpstn_training.inference.stream import PersonStreams
+from rpstn_training.predictions import predict_tracks
+from rpstn_training.train import checkpoint as checkpoints
+from rpstn_training.video import overlay as drawing
+from rpstn_training.video import pipeline as predicting
+from rpstn_training.video.pipeline import predict
+from rpstn_training.video.sources import natural_key, open_source
+from rpstn_training.video.streams import PersonStreams
 
 FRAMES = 7
 SIZE = (80, 64)  # width, height

@@ -7,11 +7,13 @@ import pytest
 from label_files import JHMDB_CLIPS, dump, expect_error, set_at, write_jhmdb
 from tiny_clips import write_penn
 
-from rpstn_training.datasets import Report, penn_action, sub_jhmdb
+from rpstn_training.data.findings import Report
+from rpstn_training.data.sets import penn_action, sub_jhmdb
 from rpstn_training.errors import UserError
-from rpstn_training.evaluate import Prediction, score
-from rpstn_training.official import penn_action as penn
-from rpstn_training.official import sub_jhmdb as jhmdb
+from rpstn_training.evaluation import score
+from rpstn_training.predictions import Prediction
+from rpstn_training.scores.sets import penn_action as penn
+from rpstn_training.scores.sets import sub_jhmdb as jhmdb
 
 GROUPS = ("Head", "Sho", "Elb", "Wri", "Hip", "Knee", "Ank")
 

@@ -10,12 +10,12 @@ import pytest
 from label_files import dump, expect_error, set_at
 
 from rpstn_training.cli import main
-from rpstn_training.datasets import coco as dataset
-from rpstn_training.datasets.records import Track
+from rpstn_training.data.records import Track
+from rpstn_training.data.sets import coco as dataset
 from rpstn_training.errors import UserError
-from rpstn_training.evaluate import Prediction
-from rpstn_training.metrics import coco_ap
-from rpstn_training.official import coco, custom
+from rpstn_training.predictions import Prediction
+from rpstn_training.scores import coco_ap
+from rpstn_training.scores.sets import coco, custom
 
 JOINTS = dataset.SKELETON.joints
 SIGMAS = np.array(dataset.SKELETON.sigmas)

@@ -10,8 +10,9 @@ from test_hieve import person as hieve_person
 from test_score_posetrack import POSE, form17, form18, person
 
 from rpstn_training import cli
-from rpstn_training.official import SCORERS, Table, score
 from rpstn_training.options import options_of
+from rpstn_training.scores.sets import SCORERS, score
+from rpstn_training.scores.table import Table
 
 
 @pytest.fixture

@@ -10,19 +10,12 @@ from label_files import dump, expect_error, set_at
 from test_hieve import JOINTS, label, person, write
 from test_score_posetrack import predictions_of
 
-from rpstn_training.datasets import hieve
-from rpstn_training.datasets.report import Report
+from rpstn_training.data.findings import Report
+from rpstn_training.data.sets import hieve
 from rpstn_training.errors import UserError
-from rpstn_training.metrics.hieve_ap import (
-    SIGMAS,
-    CrowdFrame,
-    crowd_index,
-    frame_weight,
-    hieve_ap,
-    similarity,
-)
-from rpstn_training.metrics.posetrack_ap import People
-from rpstn_training.official import hieve as official
+from rpstn_training.scores.hieve_ap import SIGMAS, CrowdFrame, crowd_index, frame_weight, hieve_ap, similarity
+from rpstn_training.scores.posetrack_ap import People
+from rpstn_training.scores.sets import hieve as official
 
 
 def shifted(track, joints, by=200, x=30, **changes):

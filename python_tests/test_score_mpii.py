@@ -8,12 +8,12 @@ import pytest
 import scipy.io
 from label_files import dump, expect_error, set_at
 
-from rpstn_training.datasets import mpii as dataset
-from rpstn_training.datasets.records import Track
+from rpstn_training.data.records import Track
+from rpstn_training.data.sets import mpii as dataset
 from rpstn_training.errors import UserError
-from rpstn_training.evaluate import Prediction
-from rpstn_training.metrics.pckh import head_sizes, pckh
-from rpstn_training.official import mpii
+from rpstn_training.predictions import Prediction
+from rpstn_training.scores.pckh import head_sizes, pckh
+from rpstn_training.scores.sets import mpii
 
 NAMES = ["rank", "rkne", "rhip", "lhip", "lkne", "lank", "pelv", "thor", "neck", "head"]
 NAMES += ["rwri", "relb", "rsho", "lsho", "lelb", "lwri"]

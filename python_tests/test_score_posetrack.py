@@ -8,14 +8,14 @@ import pytest
 from label_files import dump, expect_error, picture, set_at
 from test_posetrack import sequence, write
 
-from rpstn_training.datasets import posetrack2018
-from rpstn_training.datasets.report import Report
+from rpstn_training.data.findings import Report
+from rpstn_training.data.sets import posetrack2018
 from rpstn_training.errors import UserError
-from rpstn_training.evaluate import Prediction
-from rpstn_training.metrics.posetrack_ap import People, average_precision, inside, one_to_one, pair
-from rpstn_training.metrics.posetrack_mota import tracking
-from rpstn_training.official import posetrack2018 as official
-from rpstn_training.official.posetrack_files import JOINTS
+from rpstn_training.predictions import Prediction
+from rpstn_training.scores.posetrack_ap import People, average_precision, inside, one_to_one, pair
+from rpstn_training.scores.posetrack_files import JOINTS
+from rpstn_training.scores.posetrack_mota import tracking
+from rpstn_training.scores.sets import posetrack2018 as official
 
 NAME = "000007_bonn_train"
 NAMES = posetrack2018.SKELETON.joints

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from rpstn_training.datasets import sub_jhmdb
+from rpstn_training.data.sets import sub_jhmdb
 from rpstn_training.errors import UserError
 
 CLIP = "Goalkeeper_Training_Day_@_7_&_(catch)_f_cm_np1_ri_med_0"

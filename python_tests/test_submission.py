@@ -11,14 +11,15 @@ from label_files import HEIGHT, WIDTH, body, dump, picture, write_jhmdb
 from tiny_clips import tiny_config, with_data, write_penn
 
 from rpstn_ext import models
-from rpstn_training import checkpoint as checkpoints
 from rpstn_training import cli
 from rpstn_training.config import STRIDE, Config, ModelConfig, to_dict, to_yaml
-from rpstn_training.datasets import Report, coco, load_skeleton, load_tracks, sub_jhmdb
+from rpstn_training.data.findings import Report
+from rpstn_training.data.sets import coco, load_skeleton, load_tracks, sub_jhmdb
 from rpstn_training.errors import UserError
-from rpstn_training.evaluate import Prediction
-from rpstn_training.official import coco as official_coco
-from rpstn_training.submission import submit
+from rpstn_training.predictions import Prediction
+from rpstn_training.scores.sets import coco as official_coco
+from rpstn_training.scores.submission import submit
+from rpstn_training.train import checkpoint as checkpoints
 
 SBL = {"backbone": "resnet18", "width": 8, "channels": 16}
 

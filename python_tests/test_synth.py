@@ -8,17 +8,17 @@ import cv2
 import numpy as np
 import pytest
 
+from rpstn_synth import synthesis, synthesise
+from rpstn_synth.actions import Style
+from rpstn_synth.body import sample_proportions, solve
+from rpstn_synth.clip import make_clip, render
+from rpstn_synth.draw import rasterise
+from rpstn_synth.layout import TEST_EVERY, is_test
+from rpstn_synth.points import JOINTS, POINTS
+from rpstn_synth.programs import ACTIONS, PENN_ACTIONS
 from rpstn_training.cli import main
-from rpstn_training.datasets import penn_action
+from rpstn_training.data.sets import penn_action
 from rpstn_training.errors import UserError
-from rpstn_training.synth import command, synthesise
-from rpstn_training.synth.actions import Style
-from rpstn_training.synth.body import sample_proportions, solve
-from rpstn_training.synth.clip import make_clip, render
-from rpstn_training.synth.draw import rasterise
-from rpstn_training.synth.layout import TEST_EVERY, is_test
-from rpstn_training.synth.points import JOINTS, POINTS
-from rpstn_training.synth.programs import ACTIONS, PENN_ACTIONS
 
 SIZE = (160, 120)
 STYLE = Style(amplitude=1.0, stance=1.0, lean=0.0, quirk=(0.2, 0.5, 0.8))
@@ -152,7 +152,9 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setitem(command.LAYOUTS, "penn_action", replace(command.LAYOUTS["penn_action"], write=full))
+    monkeypatch.setitem(
+        synthesis.LAYOUTS, "penn_action", replace(synthesis.LAYOUTS["penn_action"], write=full)
+    )
     with pytest.raises(UserError, match=r"could not be written \(No space left on device\)"):
         synthesise(tmp_path / "clips", clips=2, frames=1, size=(64, 64), workers=1)
     assert not list(tmp_path.iterdir())

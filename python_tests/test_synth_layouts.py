@@ -10,18 +10,20 @@ import numpy as np
 import pytest
 import scipy.io
 
-from rpstn_training.datasets import Report, Track, coco, custom, hieve, mpii, posetrack2018, sub_jhmdb
-from rpstn_training.datasets import boxes as box_rules
-from rpstn_training.synth import synthesise
-from rpstn_training.synth.clip import Clip, Frame
-from rpstn_training.synth.coco_form import run_lengths
-from rpstn_training.synth.command import LAYOUTS
-from rpstn_training.synth.hieve_layout import VALIDATION, video_number
-from rpstn_training.synth.layout import is_test, rank
-from rpstn_training.synth.mesh import Mesh
-from rpstn_training.synth.person import HEAD
-from rpstn_training.synth.points import POINTS, columns
-from rpstn_training.synth.posetrack2018_layout import labelled_frames
+from rpstn_synth import synthesise
+from rpstn_synth.clip import Clip, Frame
+from rpstn_synth.coco_labels import run_lengths
+from rpstn_synth.hieve_layout import VALIDATION, video_number
+from rpstn_synth.layout import is_test, rank
+from rpstn_synth.mesh import Mesh
+from rpstn_synth.person import HEAD
+from rpstn_synth.points import POINTS, columns
+from rpstn_synth.posetrack2018_layout import labelled_frames
+from rpstn_synth.synthesis import LAYOUTS
+from rpstn_training.data import boxes as box_rules
+from rpstn_training.data.findings import Report
+from rpstn_training.data.records import Track
+from rpstn_training.data.sets import coco, custom, hieve, mpii, posetrack2018, sub_jhmdb
 
 SIZE = (160, 120)
 CLIPS, FRAMES = 4, 6
@@ -449,7 +451,7 @@ def test_mpii_scores_as_hrnet_reads_them(roots: Roots) -> None:
 
 
 def test_boxes_of_the_reader_are_those_of_the_writer() -> None:
-    from rpstn_training.synth.layout import corner
+    from rpstn_synth.layout import corner
 
     box = np.array([3.25, 4.5, 60.75, 99.0])
     np.testing.assert_allclose(box_rules.from_corner(np.array(corner(box))), box)

@@ -7,14 +7,7 @@ import cv2
 import numpy as np
 import scipy.io
 
-from rpstn_training.config import (
-    AugmentationConfig,
-    Config,
-    DataConfig,
-    EvalConfig,
-    ModelConfig,
-    TrainConfig,
-)
+from rpstn_training.config import AugmentationConfig, Config, DataConfig, EvalConfig, ModelConfig, TrainConfig
 
 SIZE = 64
 JOINTS = 13

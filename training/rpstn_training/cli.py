@@ -14,10 +14,10 @@ from .errors import UserError
 # Name: module with add_arguments(parser) and run(args) -> exit status, loaded when called; a line of help.
 COMMANDS = {
     "demo": (
-        "rpstn_training.demo",
+        "rpstn_training.commands.demo",
         "everything once on synthetic clips: train, score, draw, and a page that shows it",
     ),
-    "synth": ("rpstn_training.synth.command", "write synthetic clips in a data set's own layout"),
+    "synth": ("rpstn_training.commands.synth", "write synthetic clips in a data set's own layout"),
     "check-data": (
         "rpstn_training.commands.check_data",
         "read a data set once: counts, defects, samples as the network sees them",
@@ -32,10 +32,10 @@ COMMANDS = {
         "official score of prediction files against label files, without a model",
     ),
     "predict": (
-        "rpstn_training.inference.command",
+        "rpstn_training.commands.predict",
         "find joints in a video or in images: JSON, CSV and an overlay",
     ),
-    "doctor": ("rpstn_training.doctor", "print versions, backend and GPU, and run each op once"),
+    "doctor": ("rpstn_training.commands.doctor", "print versions, backend and GPU, and run each op once"),
 }
 
 # What a person can mend; any other OSError is our mistake and keeps its traceback.

@@ -33,7 +33,7 @@ def _require(condition: bool, key: str, expected: str, value: object) -> None:
 class DataConfig:
     """Which clips, and how a person is cut out of them."""
 
-    name: str  # a module of rpstn_training.datasets
+    name: str  # a key of rpstn_training.data.sets.DATASETS
     root: str  # the data set as its owner ships it; relative to the working directory
     split: int = 1  # Sub-JHMDB: 1, 2 or 3; the other sets have one split and ignore this
     clip_length: int = 5  # T

@@ -19,9 +19,10 @@ import numpy as np
 from tqdm import tqdm
 
 from ..config import STRIDE, Config, load_config
-from ..datasets import DATASETS, Report, Track, load_skeleton, load_tracks
-from ..datasets.clips import EvalClips, TrainClips, read_frame
-from ..datasets.report import frame_ranges
+from ..data.clips import EvalClips, TrainClips, read_frame
+from ..data.findings import Report, frame_ranges
+from ..data.records import Track
+from ..data.sets import DATASETS, load_skeleton, load_tracks
 from ..errors import UserError
 from ..figures.contact_sheet import contact_sheet
 from ..figures.pictures import write_png

@@ -12,14 +12,14 @@ as the JSON file with _submission; the official score is that of these files (rp
 import argparse
 from pathlib import Path
 
-from .. import checkpoint as checkpoints
 from ..config import Config, from_dict, load_config
-from ..datasets import load_skeleton, load_tracks
-from ..engine import select_device
+from ..data.sets import load_skeleton, load_tracks
 from ..errors import UserError
-from ..evaluate import evaluate
+from ..evaluation import evaluate
 from ..files import write_json
-from ..submission import submit
+from ..scores.submission import submit
+from ..train import checkpoint as checkpoints
+from ..train.engine import select_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

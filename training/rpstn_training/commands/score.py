@@ -8,10 +8,10 @@ Prints the table and the protocol; --out writes them, and every single number, a
 import argparse
 from pathlib import Path
 
-from ..checkpoint import versions
 from ..files import write_json
-from ..official import SCORERS, score
 from ..options import options_of, parse_options
+from ..scores.sets import SCORERS, score
+from ..versions import versions
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

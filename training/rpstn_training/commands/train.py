@@ -12,8 +12,8 @@ import argparse
 from pathlib import Path
 
 from ..config import load_config
-from ..engine import summarise, train
 from ..errors import UserError
+from ..train.engine import summarise, train
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,5 +1,5 @@
 """Pictures of what a model does: tracks and predictions in, PNG files, videos and a page out."""
 
-from .report import build_report
+from .gallery import build_report
 
 __all__ = ["build_report"]

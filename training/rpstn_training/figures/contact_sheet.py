@@ -6,9 +6,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..datasets.records import Skeleton
-from ..heatmaps import encode
-from ..inference.overlay import draw_pose
+from ..codec import encode
+from ..data.records import Skeleton
+from ..video.overlay import draw_pose
 from .pictures import heat_over
 
 _MOST_FRAMES = 5  # of a clip

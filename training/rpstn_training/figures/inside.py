@@ -9,13 +9,12 @@ from torch import Tensor
 
 from rpstn_ext.models import RPSTN
 
+from ..codec import decode, normalise
 from ..config import Config
-from ..datasets.boxes import person_size
-from ..datasets.clips import EvalClips, tiled_starts
-from ..datasets.records import Skeleton, Track
-from ..evaluate import Prediction
-from ..heatmaps import decode
-from ..images import normalise
+from ..data.boxes import person_size
+from ..data.clips import EvalClips, tiled_starts
+from ..data.records import Skeleton, Track
+from ..predictions import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..config import Config
-from ..datasets.records import Skeleton, Track
-from ..evaluate import Evaluation
+from ..data.records import Skeleton, Track
+from ..evaluation import Evaluation
 from .inside import Inside
 
 _STYLE = """

@@ -6,19 +6,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..datasets.frames import read_image
-from ..datasets.records import Skeleton, Track
-from ..datasets.transforms import apply, crop_matrix, warp
-from ..evaluate import Prediction
+from ..data.crops import apply, crop_matrix, warp
+from ..data.images import read_image
+from ..data.records import Skeleton, Track
 from ..files import atomic_write
-from ..inference.overlay import (
-    MIDDLE,
-    OverlayWriter,
-    draw_pose,
-    draw_text,
-    enlargement,
-    overlaid,
-)
+from ..predictions import Prediction
+from ..video.overlay import MIDDLE, OverlayWriter, draw_pose, draw_text, enlargement, overlaid
 from .inside import errors
 
 MISS = (255, 60, 60)  # RGB

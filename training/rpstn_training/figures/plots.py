@@ -9,10 +9,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ..config import STRIDE
-from ..datasets.records import Skeleton
+from ..data.records import Skeleton
 from ..files import atomic_write
-from ..inference.overlay import draw_pose
-from ..metrics.pck import PckResult
+from ..scores.pck import PckResult
+from ..video.overlay import draw_pose
 from .inside import Inside, peak_distance
 from .pictures import heat_over
 

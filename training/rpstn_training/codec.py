@@ -1,0 +1,101 @@
+"""Joint positions to heat maps and back. Positions are pixels of the crop, x right, y down, first pixel
+centre at 0; heat-map cell (column i, row j) stands for the crop position (i * stride, j * stride).
+"""
+
+import torch
+from torch import Tensor
+
+
+def encode(joints: Tensor, size: tuple[int, int], *, sigma: float, stride: int = 4) -> Tensor:
+    """Unit-peak Gaussians about sub-pixel centres.
+
+        heatmap[j, i] = exp(-((i - x / stride)^2 + (j - y / stride)^2) / (2 sigma^2))
+
+    The released code rounds the centre down to a cell, which costs up to three crop pixels; here it is not
+    rounded, and the Gaussian is not cut off.
+
+    Args:
+        joints (Tensor[..., K, 2]): positions in pixels of the crop; outside it is allowed.
+        size: rows and columns (h, w) of the heat map.
+        sigma: standard deviation in heat-map cells, > 0.
+        stride: crop pixels per heat-map cell.
+
+    Returns:
+        Tensor[..., K, h, w] in the dtype and on the device of `joints`.
+    """
+    down, across = profiles(joints, size, sigma=sigma, stride=stride)
+    return down[..., :, None] * across[..., None, :]
+
+
+def profiles(
+    joints: Tensor, size: tuple[int, int], *, sigma: float, stride: int = 4
+) -> tuple[Tensor, Tensor]:
+    """The factors of the Gaussians of `encode`, along rows [..., K, h] and along columns [..., K, w]."""
+    if sigma <= 0:
+        raise ValueError(f"encode: expected sigma > 0, got {sigma}")
+    rows, columns = (torch.arange(n, dtype=joints.dtype, device=joints.device) for n in size)
+    centres = joints / stride
+    across = torch.exp(-((columns - centres[..., 0:1]) ** 2) / (2 * sigma**2))
+    down = torch.exp(-((rows - centres[..., 1:2]) ** 2) / (2 * sigma**2))
+    return down, across
+
+
+def decode(heatmaps: Tensor, *, stride: int = 4, method: str = "subpixel") -> tuple[Tensor, Tensor]:
+    """The place and height of each map's peak.
+
+    Args:
+        heatmaps (Tensor[..., K, h, w]): any floating dtype; half types are decoded in float32.
+        stride: crop pixels per heat-map cell.
+        method: "subpixel" puts, per axis, a parabola through the logarithms of the largest cell and its two
+            neighbours, which is exact for Gaussians, and moves at most half a cell; "quarter" moves a
+            quarter cell towards the larger neighbour (SimpleBaseline); "argmax" takes the cell. At the
+            map's edge, and where the peak is not above zero, the cell itself is taken along that axis.
+
+    Returns:
+        points Tensor[..., K, 2] in pixels of the crop, and scores Tensor[..., K], the value of the largest
+        cell.
+    """
+    if method not in ("subpixel", "quarter", "argmax"):
+        raise ValueError(f"decode: expected method 'subpixel', 'quarter' or 'argmax', got {method!r}")
+    maps = heatmaps.to(torch.promote_types(heatmaps.dtype, torch.float32))
+    height, width = maps.shape[-2:]
+    flat = maps.flatten(-2)
+    scores, cell = flat.max(dim=-1)
+    column, row = cell % width, cell // width
+    points = torch.stack([column, row], dim=-1).to(maps.dtype)
+    if method == "argmax":
+        return points * stride, scores
+
+    def offset(position: Tensor, size: int, step: int) -> Tensor:
+        inside = (position > 0) & (position < size - 1)
+        before = flat.gather(-1, torch.where(inside, cell - step, cell).unsqueeze(-1)).squeeze(-1)
+        after = flat.gather(-1, torch.where(inside, cell + step, cell).unsqueeze(-1)).squeeze(-1)
+        if method == "quarter":
+            return torch.sign(after - before) / 4
+        floor = (scores * 1e-3).clamp_min(torch.finfo(maps.dtype).tiny)
+        left, peak, right = (torch.log(torch.maximum(value, floor)) for value in (before, scores, after))
+        curvature = 2 * peak - left - right
+        moved = (right - left) / (2 * curvature.clamp_min(1e-6))
+        return torch.where((curvature > 1e-6) & (scores > 0), moved.clamp(-0.5, 0.5), torch.zeros_like(moved))
+
+    offsets = torch.stack([offset(column, width, 1), offset(row, height, width)], dim=-1)
+    return (points + offsets) * stride, scores
+
+
+# Mean and standard deviation of ImageNet's RGB channels on [0, 1]: public backbones were trained with them.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+def normalise(frames: Tensor) -> Tensor:
+    """RGB bytes to the float32 images that the networks expect.
+
+    frames (Tensor[..., 3, H, W]): uint8, 0 to 255, RGB.
+    Returns a float32 tensor of the same shape on the same device: (frames / 255 - MEAN) / STD per channel.
+    Raises `TypeError` when the frames are not bytes, because floats may be scaled already.
+    """
+    if frames.dtype != torch.uint8:
+        raise TypeError(f"normalise: expected frames of dtype torch.uint8, got {frames.dtype}")
+    scale = torch.tensor([1 / (255 * std) for std in STD], device=frames.device)
+    offset = torch.tensor([mean / std for mean, std in zip(MEAN, STD)], device=frames.device)
+    return frames * scale[:, None, None] - offset[:, None, None]

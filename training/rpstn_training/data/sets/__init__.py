@@ -1,0 +1,77 @@
+"""Readers of data sets as their owners ship them.
+
+A data set is a module of this package with `SKELETON` and `read(root, subset, **options) -> list[Track]`;
+it is entered in `DATASETS`. Its options are `report` (what was found, `report.Report`), the fields of `DataConfig`
+that it names among its arguments, and those that the configuration gives under `data.options`. Where the joints
+depend on the options, `skeleton(root, **options)` stands in place of `SKELETON`. `OFFICIAL` may hold the counts
+that its owners publish, by subset.
+"""
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from ...config import DataConfig
+from ...errors import UserError
+from ...options import convert_options, options_of
+from ..findings import Report
+from ..records import Skeleton, Track
+from . import coco, custom, hieve, mpii, penn_action, posetrack2018, sub_jhmdb
+
+DATASETS: dict[str, ModuleType] = {
+    "coco": coco,
+    "custom": custom,
+    "hieve": hieve,
+    "mpii": mpii,
+    "penn_action": penn_action,
+    "posetrack2018": posetrack2018,
+    "sub_jhmdb": sub_jhmdb,
+}
+
+
+def load_skeleton(data: DataConfig) -> Skeleton:
+    """The skeleton of the data set that `data` names."""
+    module = _module(data.name)
+    if hasattr(module, "SKELETON"):
+        return module.SKELETON
+    return module.skeleton(_root(data), **_options(data, module))
+
+
+def load_tracks(data: DataConfig, subset: str, report: Report | None = None) -> list[Track]:
+    """All tracks of `subset` ("train" or "test") of the data set that `data` names.
+
+    What is defective in a known way goes to `report`, or without one to the log. Raises UserError: unknown name,
+    missing folder, defective file (which it names), or not one clip in the subset.
+    """
+    module = _module(data.name)
+    root = _root(data)
+    options = _options(data, module)
+    tracks = module.read(root, subset, **options, report=report)
+    if not tracks and (report is None or not report.errors):
+        which = f"split {data.split}, " if "split" in options else ""
+        raise UserError(f"{root}: expected clips of {data.name} ({which}subset {subset}), found none")
+    return tracks
+
+
+def _module(name: str) -> ModuleType:
+    if name not in DATASETS:
+        raise UserError(f"data.name: expected one of {', '.join(DATASETS)}, got {name}")
+    return DATASETS[name]
+
+
+def _root(data: DataConfig) -> Path:
+    root = Path(data.root).expanduser()
+    if not root.is_dir():
+        raise UserError(f"data.root: expected the folder of the data set {data.name}, found no folder {root}")
+    return root
+
+
+def _options(data: DataConfig, module: ModuleType) -> dict[str, Any]:
+    """The keyword arguments of the module's `read`, of the types of their annotations."""
+    annotations = options_of(module.read, without=("report",))
+    shared = {name: getattr(data, name) for name in annotations if hasattr(data, name)}
+    own = {name: annotation for name, annotation in annotations.items() if name not in shared}
+    return shared | convert_options(data.options, own, prefix="data.options.", owner=data.name)
+
+
+__all__ = ["DATASETS", "Report", "Skeleton", "Track", "load_skeleton", "load_tracks"]

@@ -1,0 +1,216 @@
+"""Poses of one person per frame as a file, for the sets that nobody collects results of, and their PCK.
+
+COCO's label form with a score, so that other tools read it too:
+
+    images         id, file_name relative to the data set's root
+    annotations    id, image_id, category_id 1, keypoints [x, y, score, ...], score the mean over the joints
+    categories     id 1, name "person", keypoints the joints' names
+
+Coordinates are pixels of the original image, first pixel centre at 0, with all their digits. A frame is known by the
+folder and the number in its file's name, so frames may come in any order.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from ..data.forms import coco_form, jsonfiles
+from ..data.forms.jsonfiles import Fields
+from ..data.records import Skeleton, Track
+from ..errors import UserError
+from ..files import atomic_write
+from ..predictions import Prediction
+from .pck import PckResult, every_rule, mean_over_videos, sweep
+from .table import Table
+
+HOW = {"frames": "counts added over all frames of all videos", "videos": "mean over the videos"}
+
+
+def write_poses(
+    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton, path: Path, root: Path
+) -> Path:
+    """The predicted frames as a file."""
+    person = {"id": 1, "name": "person", "keypoints": list(skeleton.joints)}
+    images, annotations = [], []
+    pairs = list(zip(predictions, tracks))
+    for prediction, track in tqdm(pairs, desc="poses", unit="clip", delay=2.0, leave=False):
+        for frame in np.flatnonzero(prediction.predicted):
+            number = len(images) + 1
+            name = track.frames[frame].relative_to(root).as_posix()
+            images.append(json.dumps({"id": number, "file_name": name}, ensure_ascii=False))
+            peaks = prediction.scores[frame]
+            points = np.concatenate([prediction.joints[frame], peaks[:, None]], axis=1)
+            annotation = {
+                "id": number,
+                "image_id": number,
+                "category_id": 1,
+                "keypoints": points.ravel().tolist(),
+                "score": float(peaks.mean()),
+            }
+            annotations.append(json.dumps(annotation, allow_nan=False))
+    with atomic_write(path, "w") as file:
+        file.write(f'{{"categories": [{json.dumps(person)}],\n')
+        for key, rows, end in (("images", images, ",\n"), ("annotations", annotations, "}\n")):
+            file.write(f'"{key}": [\n' + ",\n".join(rows) + f"\n]{end}")
+    return path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Poses:
+    """`by_frame` maps (folder, frame number) to key points float64 [K, 2] of the file `path`."""
+
+    path: Path
+    by_frame: Mapping[tuple[str, int], np.ndarray]
+
+
+def read_poses(path: Path, skeleton: Skeleton) -> Poses:
+    """Raises UserError naming the field: a frame twice, an image that is not listed, other joints, no number."""
+    file = Fields(path, "", jsonfiles.load(path))
+    category = coco_form.require_joints(file, skeleton.joints, skeleton.name)
+    images: dict[int, tuple[str, int]] = {}
+    seen: set[tuple[str, int]] = set()
+    for fields in file.objects("images"):
+        number, place = fields.whole("id"), _place(fields.text("file_name"))
+        if place is None:
+            raise fields.wrong("file_name", "<folder>/<frame number>.<ending>")
+        if number in images or place in seen:
+            key = "id" if number in images else "file_name"
+            raise UserError(
+                f"{fields.where(key)}: expected a frame of its own, got {jsonfiles.describe(fields.values[key])} a "
+                "second time"
+            )
+        images[number] = place
+        seen.add(place)
+    entries = [
+        fields
+        for fields in file.objects("annotations")
+        if category is None or fields.whole("category_id", category) == category
+    ]
+    keypoints = coco_form.numbers_of(entries, "keypoints", 3 * len(skeleton.joints))
+    by_frame: dict[tuple[str, int], np.ndarray] = {}
+    for fields, points in zip(entries, keypoints):
+        number = fields.whole("image_id")
+        if number not in images:
+            raise fields.wrong("image_id", "the id of one of the images")
+        if images[number] in by_frame:
+            raise fields.wrong("image_id", "one person per frame, this is the second")
+        by_frame[images[number]] = points.reshape(-1, 3)[:, :2]
+    return Poses(path=path, by_frame=by_frame)
+
+
+def _place(name: str) -> tuple[str, int] | None:
+    """Folder and frame number of a frame's file name."""
+    parts = PurePosixPath(name)
+    if not parts.parent.name or not parts.stem.isascii() or not parts.stem.isdigit():
+        return None
+    return parts.parent.name, int(parts.stem)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Matched:
+    """Predictions in the order of tracks, NaN where the file has none; `predicted` bool [F] of each track.
+
+    `notes` say what was missing or too much.
+    """
+
+    tracks: Sequence[Track]
+    joints: Sequence[np.ndarray]
+    predicted: Sequence[np.ndarray]
+    notes: tuple[str, ...]
+
+    def apart(self) -> "list[Matched]":
+        """Each track by itself."""
+        return [
+            Matched(tracks=[track], joints=[joints], predicted=[predicted], notes=())
+            for track, joints, predicted in zip(self.tracks, self.joints, self.predicted)
+        ]
+
+
+def match(poses: Poses, tracks: Sequence[Track], missing: Literal["miss", "skip"]) -> Matched:
+    """The poses of the tracks' frames. Raises UserError where not one is there."""
+    joints, predicted = [], []
+    for track in tracks:
+        found = [poses.by_frame.get((frame.parent.name, int(frame.stem))) for frame in track.frames]
+        nothing = np.full(track.joints.shape[1:], np.nan)
+        joints.append(np.stack([nothing if points is None else points for points in found]))
+        predicted.append(np.array([points is not None for points in found]))
+    there, frames = sum(int(some.sum()) for some in predicted), sum(map(len, tracks))
+    if not there:
+        raise UserError(
+            f"{poses.path}: expected poses of the {len(tracks)} labelled clips ({tracks[0].name} ...), got none; "
+            "is it another subset or split?"
+        )
+    notes = []
+    if there < frames:
+        what = "counted as misses" if missing == "miss" else "left out"
+        notes.append(f"Note: frames without a pose, {what} ({frames - there} of {frames})")
+    if len(poses.by_frame) > there:
+        notes.append(f"Note: poses of frames that are not labelled, left out ({len(poses.by_frame) - there})")
+    return Matched(tracks=tracks, joints=joints, predicted=predicted, notes=tuple(notes))
+
+
+def rows_of(
+    matched: Matched,
+    skeleton: Skeleton,
+    *,
+    gamma: float,
+    missing: Literal["miss", "skip"],
+    average: Literal["frames", "videos"],
+    curves: bool,
+) -> dict[str, PckResult]:
+    """PCK by every rule, and with `curves` at the thresholds of Fig. 11 by both normalisers."""
+    if average == "videos":
+        by_video = [
+            rows_of(one, skeleton, gamma=gamma, missing=missing, average="frames", curves=curves)
+            for one in matched.apart()
+        ]
+        names = list(max(by_video, key=len))  # a video without occluded joints lacks their rows
+        return {name: mean_over_videos([rows[name] for rows in by_video if name in rows]) for name in names}
+    options: dict[str, Any] = (
+        {"missing_misses": True} if missing == "miss" else {"frames": list(matched.predicted)}
+    )
+    visible, occluded = every_rule(matched.joints, matched.tracks, skeleton, gamma=gamma, **options)
+    rows = {**visible, **{f"occluded, {name}": result for name, result in occluded.items()}}
+    for normaliser in ("person", "torso") if curves else ():
+        results = sweep(matched.joints, matched.tracks, skeleton, normaliser=normaliser, **options)
+        rows |= {f"{normaliser}, {result.gamma:g}": result for result in results}
+    return rows
+
+
+def table_of(
+    title: str, rows: Mapping[str, PckResult], skeleton: Skeleton, main: str, protocol: Sequence[str]
+) -> Table:
+    """The table of PCK results, with groups and means as columns."""
+    columns = _columns(skeleton)
+    return Table(
+        title=title,
+        columns=tuple(columns),
+        rows={name: [100 * value(result) for value in columns.values()] for name, result in rows.items()},
+        protocol=(*protocol, *(f"{name}: {result.protocol}" for name, result in _rules(rows).items())),
+        main=rows[main].mean_of_joints,
+        details={name: result.to_dict() for name, result in rows.items()},
+    )
+
+
+def _rules(rows: Mapping[str, PckResult]) -> dict[str, PckResult]:
+    """The first row of each rule: thresholds and splits share one."""
+    first = {result.protocol: name for name, result in reversed(list(rows.items()))}
+    return {name: result for name, result in rows.items() if first[result.protocol] == name}
+
+
+def _columns(skeleton: Skeleton) -> dict[str, Callable[[PckResult], float]]:
+    """The columns of the tables and how each follows from a result: groups, then means."""
+
+    def group(name: str) -> Callable[[PckResult], float]:
+        return lambda result: result.groups[name]
+
+    columns = {name: group(name) for name in skeleton.groups} | {"Mean": lambda result: result.mean_of_joints}
+    grouped = sum(len(joints) for joints in skeleton.groups.values())
+    if grouped < len(skeleton.joints):
+        columns[f"{grouped} j."] = lambda result: result.mean_of_grouped_joints
+    return columns | {"7 gr.": lambda result: result.mean_of_7_groups, "Micro": lambda result: result.micro}

@@ -1,0 +1,330 @@
+"""COCO 2017 key points: AP and AR of a result file by pycocotools, and result files as the server takes them.
+
+    [{"image_id": 785, "category_id": 1, "keypoints": [x, y, score, ...], "score": 0.9}, ...]
+
+For test-dev, whose labels only the server has, the file lies in a zip under the server's name,
+person_keypoints_test-dev2017_<algorithm>_results.json.
+"""
+
+import importlib.metadata
+import io
+import json
+import re
+import zipfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from tqdm import tqdm
+
+from ...data.boxes import around
+from ...data.forms import coco_form, jsonfiles
+from ...data.forms.jsonfiles import Fields
+from ...data.records import Skeleton, Track
+from ...data.sets import coco as dataset
+from ...errors import UserError
+from ...files import atomic_write
+from ...predictions import Prediction
+from .. import coco_ap
+from ..table import Table
+
+_DIGITS = 3  # of coordinates in a written file, thousandths of a pixel
+
+
+def score(gt: Path, pred: Path) -> Table:
+    """AP and AR of the results `pred` against the labels `gt`, person_keypoints_val2017.json.
+
+    Raises UserError naming file and field of what is not as COCO has it: a picture of the results that the labels do
+    not list, for one.
+    """
+    file = Fields(gt, "", jsonfiles.load(gt))
+    joints = dataset.SKELETON.joints
+    category = coco_form.require_joints(file, joints, dataset.SKELETON.name)
+    return score_results(
+        read_truth(file, len(joints), 1 if category is None else category),
+        pred,
+        dataset.SKELETON.sigmas,
+        title="COCO key points",
+    )
+
+
+def write(
+    predictions: Sequence[Prediction],
+    tracks: Sequence[Track],
+    skeleton: Skeleton,
+    out: Path,
+    *,
+    root: Path,
+    subset: str = "test",
+    images: Literal["val", "test-dev"] = "val",
+    input_size: tuple[int, int] = (192, 256),
+    box_scale: float = 1.25,
+    nms: Literal["oks", "soft", "none"] = "oks",
+    algorithm: str = "rpstn",
+) -> Path:
+    """The poses, rescored and thinned out as in SimpleBaselines, as a result file in the folder `out`.
+
+    Args:
+        subset, images: which pictures they are of, as for the reader.
+        input_size (width, height), box_scale: of the crops, whose areas the similarity of poses goes by.
+        nms: "oks", "soft", or "none", which only rescores.
+        algorithm: the part of the file's name that the server leaves to you.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9.-]+", algorithm):
+        raise UserError(f"algorithm: expected letters, digits, dots and dashes, got {algorithm!r}")
+    part = "train" if subset == "train" else images
+    ending = "zip" if part == "test-dev" else "json"
+    results = results_of(predictions, tracks, skeleton, input_size=input_size, box_scale=box_scale, nms=nms)
+    return write_results(results, out / f"person_keypoints_{part}2017_{algorithm}_results.{ending}")
+
+
+def labels(root: Path, *, subset: str, images: Literal["val", "test-dev"] = "val") -> Path | None:
+    """The label file of `subset` that `score` reads, None where only the server has it."""
+    if subset == "test" and images == "test-dev":
+        return None
+    return root / "annotations" / f"person_keypoints_{'train' if subset == 'train' else images}2017.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """Labels as pycocotools takes them, of one category; `notes` say what the file lacks and was put in its place."""
+
+    path: Path
+    images: tuple[int, ...]
+    annotations: tuple[Mapping[str, Any], ...]
+    category: int
+    joints: int
+    notes: tuple[str, ...] = ()
+    by_image: Mapping[int, int] = field(repr=False)
+
+    def form(self) -> dict[str, Any]:
+        return {
+            "images": [{"id": number} for number in self.images],
+            "categories": [{"id": self.category}],
+            "annotations": self.annotations,
+        }
+
+
+def read_truth(file: Fields, joints: int, category: int) -> Truth:
+    """The people of one category in a label file.
+
+    Pictures are not needed. What pycocotools needs and the file does not give follows from the key points, with a
+    note: num_keypoints, iscrowd, bbox, area. Annotations of pictures that are not listed are left out, as there.
+    """
+    images: dict[int, int] = {}
+    for fields in file.objects("images"):
+        number = fields.whole("id")
+        if number in images:
+            raise UserError(f"{fields.where('id')}: expected an id of its own, got {number} a second time")
+        images[number] = 0
+    entries: list[Fields] = []
+    ids: set[int] = set()
+    left_out = other = 0
+    for fields in file.objects("annotations"):
+        if fields.whole("category_id", category) != category:
+            other += 1
+            continue
+        number = fields.whole("id")
+        if number in ids:
+            raise UserError(f"{fields.where('id')}: expected an id of its own, got {number} a second time")
+        ids.add(number)
+        if fields.whole("image_id") in images:
+            entries.append(fields)
+        else:
+            left_out += 1
+    keypoints = coco_form.numbers_of(entries, "keypoints", 3 * joints).reshape(-1, joints, 3)
+    missing: dict[str, int] = defaultdict(int)
+    annotations = []
+    # pycocotools takes the id 0 for "not matched", so the ids are its own.
+    for number, (fields, points) in enumerate(zip(entries, keypoints), 1):
+        image = fields.whole("image_id")
+        images[image] += 1
+        annotations.append(
+            {"id": number, "image_id": image, **_annotation(fields, points, category, missing)}
+        )
+    notes = [f"{what} ({count})" for what, count in missing.items()]
+    if left_out:
+        notes.append(f"annotations of pictures that are not listed, left out ({left_out})")
+    if other:
+        notes.append(f"annotations of other categories, left out ({other})")
+    return Truth(
+        path=file.path,
+        images=tuple(images),
+        annotations=tuple(annotations),
+        category=category,
+        joints=joints,
+        notes=tuple(notes),
+        by_image=images,
+    )
+
+
+def _annotation(fields: Fields, points: np.ndarray, category: int, missing: dict[str, int]) -> dict[str, Any]:
+    labelled = points[:, 2] > 0
+    if not fields.has("num_keypoints"):
+        missing["num_keypoints counted from the flags"] += 1
+    if fields.has("bbox"):
+        box = fields.numbers("bbox", 4).tolist()
+    elif labelled.any():
+        missing["bbox taken around the key points"] += 1
+        x1, y1, x2, y2 = around(points[None, :, :2], labelled[None])[0].tolist()
+        box = [x1, y1, x2 - x1, y2 - y1]
+    else:
+        raise fields.wrong("bbox", "a box, because there are no key points that it could follow from")
+    if not fields.has("area"):
+        missing["area taken from the box"] += 1
+    return {
+        "category_id": category,
+        "keypoints": points.ravel().tolist(),
+        "num_keypoints": fields.whole("num_keypoints", int(labelled.sum())),
+        "bbox": box,
+        "area": fields.number("area", box[2] * box[3]),
+        "iscrowd": int(fields.flag("iscrowd", False)),
+    }
+
+
+def score_results(truth: Truth, pred: Path, sigmas: Sequence[float], *, title: str) -> Table:
+    """The table of a result file, by COCO's rules."""
+    results, notes = _read_results(pred, truth)
+    found = coco_ap.keypoint_ap(truth.form(), results, sigmas)
+    people = truth.annotations
+    ignored = sum(1 for one in people if one["iscrowd"] or not one["num_keypoints"])
+    with_results = {result["image_id"] for result in results}
+    version = importlib.metadata.version("pycocotools")
+    protocol = (
+        f"Labels: {truth.path}, {len(truth.images)} pictures, {len(people) - ignored} people"
+        + (f" and {ignored} that are ignored (crowds, no key points)" if ignored else ""),
+        f"Results: {pred}, {len(results)} poses in {len(with_results)} pictures",
+        *(f"Note: {note}" for note in (*truth.notes, *notes)),
+        f"Score: pycocotools {version}, mean over OKS 0.50 to 0.95, at most {coco_ap.MAX_DETECTIONS} poses a picture; "
+        "M: 32^2 to 96^2 square pixels, L: larger",
+    )
+    return Table(
+        title=title,
+        columns=coco_ap.STATS,
+        rows={"key points": [100 * found.stats[name] for name in coco_ap.STATS]},
+        protocol=protocol,
+        main=found.stats["AP"],
+        details={
+            "AP_per_threshold": dict(found.precision),
+            "AR_per_threshold": dict(found.recall),
+            "sigmas": list(sigmas),
+            "counts": {
+                "images": len(truth.images),
+                "people": len(people) - ignored,
+                "ignored": ignored,
+                "poses": len(results),
+                "images_with_poses": len(with_results),
+            },
+        },
+    )
+
+
+def _read_results(path: Path, truth: Truth) -> tuple[list[dict[str, Any]], list[str]]:
+    """The results of the category, in the file's order, and what is worth a note about them."""
+    values = jsonfiles.load(path)
+    if not isinstance(values, list):
+        raise UserError(
+            f"{path}: expected a list of results with image_id, category_id, keypoints and score, "
+            f"got {jsonfiles.describe(values)}"
+        )
+    entries, other = [], 0
+    for number, value in enumerate(values):
+        fields = Fields(path, f"[{number}]", value)
+        if fields.whole("image_id") not in truth.by_image:
+            raise fields.wrong("image_id", f"a picture of {truth.path.name}")
+        if fields.whole("category_id") == truth.category:
+            entries.append(fields)
+        else:
+            other += 1
+    keypoints = coco_form.numbers_of(entries, "keypoints", 3 * truth.joints)
+    # pycocotools takes areas from boxes where the first result of the file has one, else from the key points.
+    boxes = bool(values) and values[0].get("bbox") not in (None, [])
+    results, per_image = [], defaultdict(int)
+    for fields, points in zip(tqdm(entries, desc="results", unit="pose", delay=2.0, leave=False), keypoints):
+        result = {
+            "image_id": fields.whole("image_id"),
+            "category_id": truth.category,
+            "keypoints": points.tolist(),
+            "score": fields.number("score"),
+        }
+        if boxes:
+            result["bbox"] = fields.numbers("bbox", 4).tolist()
+        per_image[result["image_id"]] += 1
+        results.append(result)
+    notes = []
+    if boxes:
+        notes.append("areas are those of the results' boxes, as pycocotools has it where they are given")
+    if other:
+        notes.append(f"results of other categories, left out ({other})")
+    beyond = sum(max(count - coco_ap.MAX_DETECTIONS, 0) for count in per_image.values())
+    if beyond:
+        notes.append(f"results beyond the best {coco_ap.MAX_DETECTIONS} of a picture do not count ({beyond})")
+    without = sum(1 for image, people in truth.by_image.items() if people and image not in per_image)
+    if without:
+        notes.append(f"pictures with people but without results ({without})")
+    return results, notes
+
+
+def results_of(
+    predictions: Sequence[Prediction],
+    tracks: Sequence[Track],
+    skeleton: Skeleton,
+    *,
+    input_size: tuple[int, int],
+    box_scale: float,
+    nms: str,
+    category: int = 1,
+) -> list[dict[str, Any]]:
+    """The poses in COCO's result form, picture by picture, in each the best first."""
+    by_image: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for number, (prediction, track) in enumerate(zip(predictions, tracks)):
+        for frame in np.flatnonzero(prediction.predicted):
+            by_image[track.image_ids[frame]].append((number, int(frame)))
+    results = []
+    for image in tqdm(sorted(by_image), desc="results", unit="image", delay=2.0, leave=False):
+        found = by_image[image]
+        joints = np.stack([predictions[number].joints[frame] for number, frame in found])
+        peaks = np.stack([predictions[number].scores[frame] for number, frame in found])
+        boxes = np.stack([tracks[number].boxes[frame] for number, frame in found])
+        scores = coco_ap.rescore(np.array([tracks[number].box_score for number, _ in found]), peaks)
+        areas = crop_areas(boxes, input_size, box_scale)
+        if nms == "none":
+            kept = np.argsort(-scores, kind="stable").tolist()
+        else:
+            rule = {"oks": coco_ap.oks_nms, "soft": coco_ap.soft_oks_nms}[nms]
+            kept = rule(joints, scores, areas, np.array(skeleton.sigmas))
+        for person in kept:
+            points = np.concatenate([joints[person], peaks[person, :, None]], axis=1).round(_DIGITS)
+            results.append(
+                {
+                    "image_id": int(image),
+                    "category_id": category,
+                    "keypoints": points.ravel().tolist(),
+                    "score": float(scores[person]),
+                }
+            )
+    return results
+
+
+def crop_areas(boxes: np.ndarray, input_size: tuple[int, int], box_scale: float) -> np.ndarray:
+    """Areas [N] of the crops of boxes [N, 4]: widened or heightened to the input's aspect, then enlarged."""
+    aspect = input_size[0] / input_size[1]
+    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
+    return np.maximum(width, aspect * height) * np.maximum(height, width / aspect) * box_scale**2
+
+
+def write_results(results: list[dict[str, Any]], path: Path) -> Path:
+    """A result file; as .zip it lies in the archive under the same name."""
+    lines = ",\n".join(json.dumps(result, allow_nan=False) for result in results)
+    content = f"[\n{lines}\n]\n".encode()
+    if path.suffix == ".zip":
+        archive = io.BytesIO()
+        with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr(zipfile.ZipInfo(f"{path.stem}.json"), content, zipfile.ZIP_DEFLATED)
+        content = archive.getvalue()
+    with atomic_write(path) as file:
+        file.write(content)
+    return path

@@ -1,0 +1,310 @@
+"""Skeletons drawn over pictures, and videos of such pictures.
+
+Left limbs are orange, right ones blue, the middle is white: colours that people with any colour vision tell
+apart (Okabe and Ito, 2008). Everything has a dark edge, so that it shows on light ground too.
+"""
+
+import os
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+import cv2
+import numpy as np
+
+from ..data.records import Skeleton
+from ..errors import UserError
+
+LEFT, RIGHT, MIDDLE = (255, 159, 0), (86, 180, 255), (255, 255, 255)  # RGB
+EDGE = (20, 20, 20)
+MIN_SCORE = 0.2
+CODECS = {".mp4": "mp4v", ".webm": "VP80"}
+
+_SHIFT = 4  # cv2 draws at sixteenths of a pixel
+_READABLE = 480  # pixels on the shorter side
+_REACH = 1 << 15  # pixels; farther away the sixteenths no longer fit what cv2 computes with
+
+
+def side_colors(skeleton: Skeleton) -> list[tuple[int, int, int]]:
+    """RGB of each joint by its side of the body; `flip_pairs` say which joints have one."""
+    colors = [MIDDLE] * len(skeleton.joints)
+    for pair in skeleton.flip_pairs:
+        for joint, color in zip(pair, (LEFT, RIGHT)):
+            colors[joint] = color
+    for joint, name in enumerate(
+        skeleton.joints
+    ):  # a name that says its side is right, whatever the pair's order
+        for word, color in (("left", LEFT), ("right", RIGHT)):
+            if name.startswith(word):
+                colors[joint] = color
+    return colors
+
+
+def draw_pose(
+    image: np.ndarray,
+    joints: np.ndarray,
+    scores: np.ndarray | None,
+    skeleton: Skeleton,
+    *,
+    min_score: float = MIN_SCORE,
+    line_width: float | None = None,
+) -> None:
+    """Draw one person into `image`, in place.
+
+    A joint with a score of `min_score` or more is a filled disc, one below it a hollow ring; a limb with such
+    an end is a thin line. Limbs between a side and the middle take the side's colour, limbs across are white.
+
+    Args:
+        image (uint8 ndarray[H, W, 3]): RGB, writable.
+        joints (ndarray[K, 2]): pixels of the image, x right, y down, first pixel centre at 0; a joint that is
+            not finite is left out. Outside the image is allowed.
+        scores (ndarray[K] or None): heights of the heat maps' peaks; None draws every joint as found.
+        min_score: see above.
+        line_width: pixels; by default it follows the size of the picture and of the person.
+
+    Raises:
+        ValueError: a shape or a dtype does not fit.
+    """
+    joints = np.asarray(joints, dtype=np.float64)
+    count = len(skeleton.joints)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"draw_pose: expected image uint8 [H, W, 3], got {image.dtype} {list(image.shape)}")
+    if joints.shape != (count, 2) or (scores is not None and np.shape(scores) != (count,)):
+        given = "" if scores is None else f" and scores {list(np.shape(scores))}"
+        raise ValueError(
+            f"draw_pose: expected joints [{count}, 2] and scores [{count}] of {skeleton.name}, "
+            f"got joints {list(joints.shape)}{given}"
+        )
+    placed = np.isfinite(joints).all(axis=1)
+    sure = placed if scores is None else placed & (np.asarray(scores) >= min_score)
+    width = line_width or _line_width(image, joints[placed])
+    points = [_fixed(point) if ok else (0, 0) for point, ok in zip(joints, placed)]
+    colors = side_colors(skeleton)
+
+    limbs = [(a, b) for a, b in skeleton.limbs if placed[a] and placed[b]]
+    limbs.sort(key=lambda limb: bool(sure[limb[0]] and sure[limb[1]]))  # what is sure lies on top
+    edge, thin = max(width * 0.4, 1.0), max(width * 0.35, 1.0)
+    for a, b in limbs:
+        inner = width if sure[a] and sure[b] else thin
+        color = _limb_color(colors[a], colors[b])
+        for thickness, shade in ((inner + 2 * edge, EDGE), (inner, color)):
+            cv2.line(image, points[a], points[b], shade, max(round(thickness), 1), cv2.LINE_AA, _SHIFT)
+    radius = max(width * 1.1, 2.0)
+    for joint in np.flatnonzero(placed):
+        place, color = points[joint], colors[joint]
+        if sure[joint]:
+            _disc(image, place, radius + edge, EDGE)
+            _disc(image, place, radius, color)
+        else:
+            for thickness, shade in ((thin + 2 * edge, EDGE), (thin, color)):
+                cv2.circle(
+                    image, place, round(radius * 16), shade, max(round(thickness), 1), cv2.LINE_AA, _SHIFT
+                )
+
+
+def draw_box(image: np.ndarray, box: np.ndarray, label: str = "") -> None:
+    """Draw a person's box x1, y1, x2, y2 into `image` (uint8 [H, W, 3] RGB), in place, with a label at its top."""
+    width = max(_line_width(image) * 0.35, 1.0)
+    first, last = _fixed(np.asarray(box[:2], dtype=np.float64)), _fixed(np.asarray(box[2:], dtype=np.float64))
+    for thickness, shade in ((width + 2, EDGE), (width, MIDDLE)):
+        cv2.rectangle(image, first, last, shade, max(round(thickness), 1), cv2.LINE_AA, _SHIFT)
+    if label:
+        size = _text_height(image)
+        x, y = max(float(box[0]), 0) + size * 0.4, max(float(box[1]), 0) + size * 1.4
+        draw_text(image, label, (x, y), MIDDLE)
+
+
+def draw_legend(image: np.ndarray, min_score: float) -> None:
+    """Say in the lower left corner, in place, what the colours and the hollow joints mean."""
+    size = _text_height(image)
+    x, y = size * 0.6, image.shape[0] - size * 0.7
+    hollow = f"hollow: unsure (score < {min_score:g})"
+    for text, color in (("left", LEFT), ("right", RIGHT), (hollow, MIDDLE)):
+        x += draw_text(image, text, (x, y), color) + size * 0.8
+
+
+def draw_text(image: np.ndarray, text: str, place: tuple[float, float], color: tuple[int, int, int]) -> int:
+    """Write `text` with its lower left corner at `place`, in place; returns its width in pixels."""
+    scale, thickness = _text_height(image) / 22, max(round(_text_height(image) / 14), 1)
+    font, x, y = cv2.FONT_HERSHEY_SIMPLEX, round(place[0]), round(place[1])
+    around = [(dx, dy) for dx in (-thickness, 0, thickness) for dy in (-thickness, 0, thickness) if dx or dy]
+    for dx, dy in around:  # a thicker pen would set the letters farther apart
+        cv2.putText(image, text, (x + dx, y + dy), font, scale, EDGE, thickness, cv2.LINE_AA)
+    cv2.putText(image, text, (x, y), font, scale, color, thickness, cv2.LINE_AA)
+    return cv2.getTextSize(text, font, scale, thickness)[0][0]
+
+
+def overlaid(
+    image: np.ndarray,
+    poses: Iterable[tuple[np.ndarray, np.ndarray]],
+    skeleton: Skeleton,
+    *,
+    min_score: float = MIN_SCORE,
+    boxes: Mapping[int, np.ndarray] | None = None,
+) -> np.ndarray:
+    """A copy of `image`, enlarged by a whole number where it has few pixels, with poses (joints [K, 2], scores [K])
+    and persons' boxes by their number, both in pixels of `image`, and the legend.
+    """
+    factor = enlargement((image.shape[1], image.shape[0]))
+    picture = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    shift = (factor - 1) / 2  # of the first pixel's centre
+    for person, box in (boxes or {}).items():
+        draw_box(picture, box * factor + shift, str(person))
+    for joints, scores in poses:
+        draw_pose(picture, joints * factor + shift, scores, skeleton, min_score=min_score)
+    draw_legend(picture, min_score)
+    return picture
+
+
+def enlargement(size_wh: tuple[int, int]) -> int:
+    """How many times larger than the frames their overlay is, 1 to 4: lines on few pixels hide the person."""
+    return min(max(round(_READABLE / min(size_wh)), 1), 4)
+
+
+def fit(image: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
+    """`image` itself if it has this size, else scaled to fit into it, in the middle of black."""
+    height, width = image.shape[:2]
+    if (width, height) == tuple(size_wh):
+        return image
+    factor = min(size_wh[0] / width, size_wh[1] / height)
+    inner = max(round(width * factor), 1), max(round(height * factor), 1)
+    scaled = cv2.resize(image, inner, interpolation=cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR)
+    left, top = (size_wh[0] - inner[0]) // 2, (size_wh[1] - inner[1]) // 2
+    canvas = np.zeros((size_wh[1], size_wh[0], 3), dtype=np.uint8)
+    canvas[top : top + inner[1], left : left + inner[0]] = scaled
+    return canvas
+
+
+def _line_width(image: np.ndarray, joints: np.ndarray | None = None) -> float:
+    """By the picture's shorter side, less for a person who is small in it."""
+    width = min(image.shape[:2]) / 140
+    if joints is not None and len(joints) > 1:
+        width = min(width, float(np.linalg.norm(np.ptp(joints, axis=0))) / 45)
+    return max(width, 1.0)
+
+
+def _text_height(image: np.ndarray) -> float:
+    return float(np.clip(min(image.shape[:2]) / 28, 9, 60))
+
+
+def _fixed(point: np.ndarray) -> tuple[int, int]:
+    x, y = np.rint(np.clip(point, -_REACH, _REACH) * (1 << _SHIFT)).astype(int).tolist()
+    return x, y
+
+
+def _limb_color(first: tuple[int, int, int], second: tuple[int, int, int]) -> tuple[int, int, int]:
+    if first == second or second == MIDDLE:
+        return first
+    return second if first == MIDDLE else MIDDLE
+
+
+def _disc(image: np.ndarray, place: tuple[int, int], radius: float, color: tuple[int, int, int]) -> None:
+    cv2.circle(image, place, round(radius * (1 << _SHIFT)), color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Send what C libraries print on standard error nowhere: FFmpeg reports there what we say in one sentence."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+class OverlayWriter:
+    """A video file that is there whole or not at all; a context manager.
+
+    The suffix of `path` chooses the format: .mp4 (MPEG-4 part 2) or .webm (VP8, which browsers play). Frames go
+    to a temporary file in the same folder, which takes its place when the block ends well and the file holds
+    every frame. A size with an odd side gets one black column or row more, as the codecs want even ones.
+
+    Args:
+        path: .mp4 or .webm.
+        fps: frames per second, > 0.
+        size_wh: width and height of the frames.
+
+    Raises:
+        ValueError: another suffix, or a frame of another size.
+        UserError: the file could not be written whole.
+
+        with OverlayWriter("pose.mp4", 25, (640, 480)) as video:
+            video.write(image)
+    """
+
+    def __init__(self, path: str | Path, fps: float, size_wh: tuple[int, int]) -> None:
+        self.path, self.size = Path(path), (int(size_wh[0]), int(size_wh[1]))
+        # MPEG-4 keeps the rate as a fraction of two 16-bit numbers.
+        self.fps = round(float(fps), 3 if fps < 65 else 2 if fps < 655 else 0)
+        if self.path.suffix not in CODECS:
+            raise ValueError(
+                f"OverlayWriter: expected a path ending in {' or '.join(CODECS)}, got {self.path}"
+            )
+        self.frames = 0
+        self._temporary = self.path.with_name(
+            f".{self.path.stem}.{secrets.token_hex(4)}.tmp{self.path.suffix}"
+        )
+
+    def __enter__(self) -> "OverlayWriter":
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        even = tuple(side + side % 2 for side in self.size)
+        codec = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix])
+        with quiet():
+            self._video = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self.fps, even)
+        if not self._video.isOpened():
+            self._temporary.unlink(missing_ok=True)
+            raise UserError(
+                f"{self.path}: could not begin a {self.path.suffix} video of {self.size[0]}x{self.size[1]} at "
+                f"{self.fps:g} frames/s; check that the folder can be written, or leave the video out"
+            )
+        return self
+
+    def write(self, image: np.ndarray) -> None:
+        """Append one frame, uint8 [H, W, 3] RGB."""
+        width, height = self.size
+        if image.shape != (height, width, 3) or image.dtype != np.uint8:
+            raise ValueError(
+                f"OverlayWriter: expected a frame uint8 [{height}, {width}, 3], "
+                f"got {image.dtype} {list(image.shape)}"
+            )
+        frame = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+        if width % 2 or height % 2:
+            frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT)
+        self._video.write(frame)
+        self.frames += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with quiet():
+                self._video.release()
+            if kind is None:
+                self._require_whole()
+                os.replace(self._temporary, self.path)
+        finally:
+            self._temporary.unlink(missing_ok=True)
+
+    def _require_whole(self) -> None:
+        """cv2 reports no failed write (a full disk), so the file is opened and its frames are counted."""
+        with quiet():
+            video = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
+            written = 0
+            while written < self.frames and video.grab():
+                written += 1
+            video.release()
+        if written < self.frames:
+            raise UserError(
+                f"{self.path}: could not be written whole ({written} of {self.frames} frames arrived); "
+                "check the space left on the disk"
+            )
