@@ -8,6 +8,7 @@ import torch
 from tiny_clips import SMALL_MODEL
 
 from rpstn_ext import models
+from rpstn_training.codec import Codec
 from rpstn_training.config import Config, DataConfig, to_dict
 from rpstn_training.data.sets import DATASETS
 from rpstn_training.errors import UserError
@@ -25,10 +26,10 @@ def checkpoint() -> Checkpoint:
         skeleton=skeleton,
         model_name="rpstn",
         model_options=dict(SMALL_MODEL),
-        input_size=(64, 96),
-        stride=4,
-        sigma=1.5,
-        decode="quarter",
+        codec=Codec(
+            input_size=(64, 96), stride=4, sigma=1.5, box_scale=1.3, shared_frames=5, decoding="quarter"
+        ),
+        selected_on="4 of 40 training videos, held out (seed 0)",
         model_state=model.state_dict(),
         epoch=3,
         step=70,
@@ -126,12 +127,65 @@ def test_plain_state_dict_is_told_where_it_belongs(checkpoint, tmp_path):
 def test_other_format_version_and_missing_entry(path):
     content = torch.load(path, weights_only=True)
     torch.save({**content, "format_version": 9}, path)
-    with pytest.raises(UserError, match="expected checkpoint format 1, got 9; it was written with python"):
+    with pytest.raises(
+        UserError, match="expected checkpoint format 1 or 2, got 9; it was written with python"
+    ):
         checkpoints.load(path)
-    del content["sigma"]
+    del content["codec"]
     torch.save(content, path)
-    with pytest.raises(UserError, match=r"expected a whole checkpoint, .*sigma"):
+    with pytest.raises(UserError, match=r"expected a whole checkpoint, .*codec"):
         checkpoints.load(path)
+
+
+def as_format_1(checkpoint: Checkpoint, *, relation: bool) -> dict:
+    """What version 0.1 wrote: the codec's parts one by one, a relation as true or false."""
+    config = to_dict(Config(output="run", data=DataConfig(name="penn_action", root="data", box_scale=1.3)))
+    del config["train"]["tf32"], config["eval"]["select"], config["eval"]["held_out"]
+    options = {**SMALL_MODEL, "relation": relation}
+    config["model"]["options"] = options
+    return {
+        "format": "rpstn checkpoint",
+        "format_version": 1,
+        "config": config,
+        "skeleton": checkpoint.skeleton.to_dict(),
+        "model": {"name": "rpstn", "options": options},
+        "input_size": [64, 96],
+        "stride": 4,
+        "sigma": 1.5,
+        "decode": "quarter",
+        "model_state": {
+            name.replace("initializer.backbone.", "initializer."): value
+            for name, value in models.build(
+                "rpstn", num_joints=13, **SMALL_MODEL, relation="jre" if relation else "none"
+            )
+            .state_dict()
+            .items()
+        },
+        "epoch": 3,
+        "step": 70,
+        "best_score": 0.25,
+        "metrics": [],
+        "training": None,
+        "versions": checkpoint.versions,
+    }
+
+
+@pytest.mark.parametrize("relation", [True, False])
+def test_files_of_the_version_before_still_load(checkpoint, tmp_path, relation):
+    content = as_format_1(checkpoint, relation=relation)
+    torch.save(content, tmp_path / "old.pt")
+    found = checkpoints.load(tmp_path / "old.pt")
+    assert found.codec == checkpoint.codec
+    assert found.model_options["relation"] == ("jre" if relation else "none")
+    assert found.selected_on == "the test subset"
+    state = found.build_model().state_dict()
+    assert sorted(map(tuple, (value.shape for value in state.values()))) == sorted(
+        map(tuple, (value.shape for value in content["model_state"].values()))
+    )
+    assert torch.equal(
+        state["pose_initializer.backbone.layer3.0.conv1.weight"],
+        content["model_state"]["pose_initializer.layer3.0.conv1.weight"],
+    )
 
 
 def test_weights_of_another_model(checkpoint, tmp_path):
@@ -144,16 +198,3 @@ def test_weights_of_another_model(checkpoint, tmp_path):
     checkpoints.save(tmp_path / "b.pt", replace(checkpoint, model_name="hourglass"))
     with pytest.raises(UserError, match="expected a model this version can build, got hourglass"):
         checkpoints.load(tmp_path / "b.pt").build_model()
-
-
-def test_pretrained_weights_load_by_name(checkpoint, tmp_path):
-    torch.save({"state_dict": checkpoint.model_state}, tmp_path / "a.pth")
-    torch.manual_seed(1)
-    model = models.build("rpstn", num_joints=13, **SMALL_MODEL)
-    report = checkpoints.load_pretrained(model, tmp_path / "a.pth")
-    assert f"loaded {len(checkpoint.model_state)} tensors" in report
-    state = model.state_dict()
-    assert all(torch.equal(state[name], value) for name, value in checkpoint.model_state.items())
-    torch.save({"some.weight": torch.zeros(3)}, tmp_path / "b.pth")
-    with pytest.raises(UserError, match=r"b\.pth: .*expected weights for RPSTN, got names that do not occur"):
-        checkpoints.load_pretrained(model, tmp_path / "b.pth")

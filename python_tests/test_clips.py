@@ -1,5 +1,6 @@
 """Clips: which frames, which crop, which random changes, and what depends on what."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -8,8 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from rpstn_training.codec import encode
-from rpstn_training.config import HeatmapConfig
+from rpstn_training.codec import Codec
 from rpstn_training.data.augmentation import Draw, draw, occlude, recolor
 from rpstn_training.data.clips import EvalClips, TrainClips, read_image, tiled_starts
 from rpstn_training.data.crops import apply
@@ -31,6 +31,24 @@ def data(**changes):
         "clips_per_epoch": None,
     }
     return SimpleNamespace(**(settings | changes))
+
+
+def codec_of(settings) -> Codec:
+    return Codec(
+        input_size=settings.input_size,
+        stride=4,
+        sigma=1.5,
+        box_scale=settings.box_scale,
+        shared_frames=settings.clip_length if settings.box == "clip" else 1,
+    )
+
+
+def eval_clips(tracks, settings, **options) -> EvalClips:
+    return EvalClips(tracks, SKELETON, settings, codec_of(settings), **options)
+
+
+def train_clips(tracks, settings, augmentation, **options) -> TrainClips:
+    return TrainClips(tracks, SKELETON, settings, codec_of(settings), augmentation, **options)
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +100,7 @@ def test_tiled_starts_by_hand():
 
 
 def test_tiled_clips_score_every_frame_once(tracks):
-    clips = EvalClips(tracks, SKELETON, data())
+    clips = eval_clips(tracks, data())
     scored = [(clip["index"], t) for clip in clips for t in clip["frame_ids"][clip["scored"]].tolist()]
     assert scored == [(index, t) for index, track in enumerate(tracks) for t in range(len(track))]
     assert [clip["frame_ids"].tolist() for clip in clips][2] == [7, 8, 9, 10, 11]
@@ -101,7 +119,7 @@ def test_number_of_tiled_clips_of_the_real_test_set(shared):
 
 
 def test_a_short_video_repeats_its_last_frame_without_weight(tracks):
-    clip = EvalClips(tracks[2:], SKELETON, data())[0]
+    clip = eval_clips(tracks[2:], data())[0]
     assert clip["frame_ids"].tolist() == [0, 1, 2, 2, 2]
     assert clip["scored"].tolist() == [True] * 3 + [False] * 2
     assert clip["weights"][3:].sum() == clip["labelled"][3:].sum() == 0 < clip["weights"][2].sum()
@@ -109,7 +127,7 @@ def test_a_short_video_repeats_its_last_frame_without_weight(tracks):
 
 
 def test_released_protocol_is_one_clip_inside_each_video(tracks):
-    clips = EvalClips(tracks, SKELETON, data(), protocol="released")
+    clips = eval_clips(tracks, data(), protocol="released")
     assert [clip["index"] for clip in clips] == [0, 1, 2]
     ids = clips[0]["frame_ids"].tolist()
     assert ids == list(range(ids[0], ids[0] + 5)) and ids[0] >= 1 and ids[-1] <= 10
@@ -119,7 +137,7 @@ def test_released_protocol_is_one_clip_inside_each_video(tracks):
 
 def test_joints_move_with_the_picture_and_lead_back(tracks):
     config = SimpleNamespace(**{**vars(PLAIN), "rotation": 40.0, "scale": (0.8, 1.2), "flip": 0.5})
-    clips = TrainClips(tracks, SKELETON, data(clips_per_epoch=12), config, seed=3)
+    clips = train_clips(tracks, data(clips_per_epoch=12), config, seed=3)
     flips = set()
     for clip in clips:
         track = tracks[clip["index"]]
@@ -144,7 +162,7 @@ def test_joints_move_with_the_picture_and_lead_back(tracks):
 
 
 def test_joints_outside_the_crop_have_no_weight(tracks):
-    clips = EvalClips(tracks, SKELETON, data(box_scale=0.6))
+    clips = eval_clips(tracks, data(box_scale=0.6))
     inside = outside = 0
     for clip in clips:
         x, y = clip["joints"].unbind(-1)
@@ -156,7 +174,7 @@ def test_joints_outside_the_crop_have_no_weight(tracks):
 
 
 def test_one_box_for_the_clip_or_one_for_each_frame(tracks):
-    together, each = (EvalClips(tracks, SKELETON, data(box=box))[0] for box in ("clip", "frame"))
+    together, each = (eval_clips(tracks, data(box=box))[0] for box in ("clip", "frame"))
     assert together["to_image"].std(dim=0).max() == 0 < each["to_image"].std(dim=0).max()
     assert (
         together["labelled"].sum(dim=1).numpy() == tracks[0].labelled[:5].sum(axis=1)
@@ -164,23 +182,23 @@ def test_one_box_for_the_clip_or_one_for_each_frame(tracks):
 
 
 def test_a_sample_depends_on_seed_epoch_and_index_alone(tracks):
-    clips = TrainClips(tracks, SKELETON, data(clips_per_epoch=8), STRONG, seed=7)
+    clips = train_clips(tracks, data(clips_per_epoch=8), STRONG, seed=7)
     clips.set_epoch(2)
     forwards = [clips[i] for i in range(8)]
-    again = TrainClips(tracks, SKELETON, data(clips_per_epoch=8), STRONG, seed=7)
+    again = train_clips(tracks, data(clips_per_epoch=8), STRONG, seed=7)
     again.set_epoch(2)
     backwards = [again[i] for i in reversed(range(8))][::-1]
     assert all(map(equal, forwards, backwards))
     again.set_epoch(3)
     assert not any(map(equal, forwards, [again[i] for i in range(8)]))
-    other_seed = TrainClips(tracks, SKELETON, data(clips_per_epoch=8), STRONG, seed=8)
+    other_seed = train_clips(tracks, data(clips_per_epoch=8), STRONG, seed=8)
     other_seed.set_epoch(2)
     assert not any(map(equal, forwards, [other_seed[i] for i in range(8)]))
 
 
 def test_samples_are_the_same_whatever_the_workers_and_across_epochs(tracks):
     def batches(workers):
-        clips = TrainClips(tracks, SKELETON, data(clips_per_epoch=6), STRONG, seed=1)
+        clips = train_clips(tracks, data(clips_per_epoch=6), STRONG, seed=1)
         loader = DataLoader(clips, batch_size=2, num_workers=workers, persistent_workers=workers > 0)
         for epoch in range(2):
             clips.set_epoch(epoch)
@@ -192,23 +210,50 @@ def test_samples_are_the_same_whatever_the_workers_and_across_epochs(tracks):
 
 
 def test_target_maps_are_drawn_where_they_are_asked_for(tracks):
-    plain = TrainClips(tracks, SKELETON, data(), STRONG, seed=1)
-    drawn = TrainClips(tracks, SKELETON, data(), STRONG, seed=1, targets=HeatmapConfig(sigma=1.5))
+    plain = train_clips(tracks, data(), STRONG, seed=1)
+    drawn = train_clips(tracks, data(), STRONG, seed=1, with_targets=True)
     sample = drawn[0]
     targets = sample.pop("targets")
     assert equal(sample, plain[0])
-    width, height = data().input_size
-    assert torch.equal(targets, encode(sample["joints"], (height // 4, width // 4), sigma=1.5))
+    assert torch.equal(targets, codec_of(data()).encode(sample["joints"]))
+    assert targets.shape[-2:] == (24, 16)
 
 
 def test_an_epoch_goes_round_all_tracks_and_reaches_all_starts(tracks):
-    clips = TrainClips(tracks, SKELETON, data(clips_per_epoch=120), PLAIN, seed=0)
+    clips = train_clips(tracks, data(clips_per_epoch=120), PLAIN, seed=0)
     chosen = [(clip["index"], int(clip["frame_ids"][0])) for clip in clips]
     assert all({index for index, _ in chosen[turn : turn + 3]} == {0, 1, 2} for turn in range(0, 120, 3))
     assert {start for index, start in chosen if index == 0} == set(range(8))
     assert {start for index, start in chosen if index == 2} == {0}
     assert len({tuple(index for index, _ in chosen[turn : turn + 3]) for turn in range(0, 120, 3)}) > 1
-    assert len(TrainClips(tracks, SKELETON, data(), PLAIN, seed=0)) == 3
+    assert len(train_clips(tracks, data(), PLAIN, seed=0)) == 3
+
+
+def test_each_round_of_an_epoch_is_drawn_once(tracks, monkeypatch):
+    clips = train_clips(tracks, data(clips_per_epoch=30), PLAIN, seed=0)
+    drawn = []
+    rng = clips._rng
+    monkeypatch.setattr(clips, "_rng", lambda stream, number: drawn.append(stream) or rng(stream, number))
+    for index in np.random.default_rng(0).permutation(30).tolist():
+        clips[index]
+    assert drawn.count(1) == 10  # 30 clips of 3 tracks: ten rounds, asked for in random order
+
+
+def test_fresh_frames_are_the_video_in_order(tracks):
+    clips = list(eval_clips(tracks, data()))
+    shown = [(clip["index"], t) for clip in clips for t in clip["frame_ids"][clip["fresh"]].tolist()]
+    assert shown == [(index, t) for index, track in enumerate(tracks) for t in range(len(track))]
+    assert [clip["last"] for clip in clips] == [False, False, True, False, True, True]
+    before_the_first = replace(
+        tracks[0],
+        **{name: getattr(tracks[0], name)[[0, 0, 0, 1, 2]] for name in ("joints", "visible", "labelled")},
+        **{name: getattr(tracks[0], name)[[0, 0, 0, 1, 2]] for name in ("boxes", "score_boxes")},
+        frames=tuple(tracks[0].frames[t] for t in (0, 0, 0, 1, 2)),
+        scored=np.array([False, False, False, False, True]),
+    )
+    (clip,) = eval_clips([before_the_first], data())
+    assert clip["fresh"].tolist() == [False, False, True, True, True]  # one frame three times is one frame
+    assert clip["scored"].tolist() == [False] * 4 + [True]
 
 
 def test_a_frame_that_does_not_decode_is_named_even_by_a_worker(tracks, tmp_path):
@@ -217,7 +262,7 @@ def test_a_frame_that_does_not_decode_is_named_even_by_a_worker(tracks, tmp_path
     bad.write_bytes(b"no picture")
     files = (*tracks[0].frames[:2], bad, *tracks[0].frames[3:])
     broken = Track(**{**vars(tracks[0]), "frames": files})
-    clips = EvalClips([broken], SKELETON, data())
+    clips = eval_clips([broken], data())
     for workers in (0, 1):
         with pytest.raises(UserError) as caught:
             list(DataLoader(clips, num_workers=workers))
@@ -273,11 +318,11 @@ def test_colours_and_occluders():
 
 def test_no_clips_and_wrong_skeletons_are_refused(tracks):
     with pytest.raises(UserError, match="at least one clip"):
-        EvalClips([], SKELETON, data())
+        eval_clips([], data())
     with pytest.raises(ValueError, match="'tiled' or 'released'"):
-        EvalClips(tracks, SKELETON, data(), protocol="all")
+        eval_clips(tracks, data(), protocol="all")
     thin = Track(
         **{**vars(tracks[0]), **{n: getattr(tracks[0], n)[:, :12] for n in ("joints", "visible", "labelled")}}
     )
     with pytest.raises(ValueError, match="expected 13 joints as in penn_action, got 12 in track 0000"):
-        EvalClips([thin], SKELETON, data())
+        eval_clips([thin], data())

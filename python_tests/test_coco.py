@@ -5,8 +5,9 @@ import copy
 import numpy as np
 import pytest
 from label_files import HEIGHT, WIDTH, body, dump, expect_error, kinds, picture, set_at
+from tiny_clips import codec_for
 
-from rpstn_training.config import AugmentationConfig, DataConfig
+from rpstn_training.config import AugmentationConfig, Config, DataConfig
 from rpstn_training.data.clips import TrainClips
 from rpstn_training.data.findings import Report
 from rpstn_training.data.forms import coco_form
@@ -90,7 +91,14 @@ def test_the_crop_is_that_of_simple_baselines(tmp_path):
     write(tmp_path, labels(annotation(1)))
     data = DataConfig(name="coco", root=str(tmp_path), clip_length=1, input_size=(192, 256), box="frame")
     plain = AugmentationConfig(rotation=0, scale=(1, 1), flip=0)
-    (clip,) = TrainClips(load_tracks(data, "test"), load_skeleton(data), data, plain, seed=0)
+    (clip,) = TrainClips(
+        load_tracks(data, "test"),
+        load_skeleton(data),
+        data,
+        codec_for(Config(output="unused", data=data)),
+        plain,
+        seed=0,
+    )
     height = 69.0 * 1.25  # w, h = 49, 69; 49 < 69 * 3 / 4
     factor = 256 / height
     centre = np.array([30.5 + 49 / 2, 10.25 + 69 / 2])

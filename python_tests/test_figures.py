@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny_clips import tiny_config, write_penn
+from tiny_clips import codec_for, tiny_config, write_penn
 
 from rpstn_training.codec import encode, normalise
 from rpstn_training.data.sets import load_skeleton, load_tracks
@@ -18,8 +18,8 @@ from rpstn_training.figures import build_report, page
 from rpstn_training.figures.inside import errors, look_inside, peak_distance, telling_clip
 from rpstn_training.figures.pictures import MISS, prediction_sheet
 from rpstn_training.figures.plots import before_and_after, relation, score_bars, training_curve
+from rpstn_training.network import build_network
 from rpstn_training.predictions import Prediction
-from rpstn_training.train.engine import build_model
 
 ROWS = (
     '{"epoch": 1, "loss": 0.02, "pck": 0.1, "seconds": 30.0}\n'
@@ -35,10 +35,17 @@ def scene(tmp_path_factory):
     tracks = [replace(track, action="run <b> & jump") for track in load_tracks(config.data, "test")]
     skeleton = load_skeleton(config.data)
     torch.manual_seed(0)
-    model = build_model(config, skeleton).eval()
-    evaluation = evaluate(model, config, tracks, show_progress=False)
+    model = build_network(config.model, len(skeleton.joints)).eval()
+    codec = codec_for(config)
+    evaluation = evaluate(model, config, tracks, skeleton, codec, show_progress=False)
     return SimpleNamespace(
-        config=config, tracks=tracks, skeleton=skeleton, model=model, evaluation=evaluation, folder=folder
+        codec=codec,
+        config=config,
+        tracks=tracks,
+        skeleton=skeleton,
+        model=model,
+        evaluation=evaluation,
+        folder=folder,
     )
 
 
@@ -73,6 +80,7 @@ def test_the_report_is_complete_and_shows_what_lies_beside_it(scene):
         out,
         model=scene.model,
         skeleton=scene.skeleton,
+        codec=scene.codec,
         config=scene.config,
         tracks=scene.tracks,
         evaluation=scene.evaluation,
@@ -126,7 +134,7 @@ def test_the_telling_clip_has_a_hidden_joint_and_a_good_prediction(scene):
 
 def test_what_is_inside_is_what_the_model_does(scene):
     track = scene.tracks[0]
-    inside = look_inside(scene.model, scene.config, track, scene.skeleton, 0)
+    inside = look_inside(scene.model, scene.config, track, scene.skeleton, scene.codec, 0)
     last = scene.config.data.clip_length - 1
     assert inside.frame == last and np.array_equal(inside.visible, track.visible[last])
     image = normalise(torch.from_numpy(inside.crop).permute(2, 0, 1))
@@ -168,7 +176,7 @@ def test_the_diagrams_hold_the_numbers(scene):
     assert loss.lines[0].get_ydata() == pytest.approx([0.5, 0.1])
     assert [list(line.get_ydata()) for line in score.lines] == [[25, 50], [40]]
 
-    inside = look_inside(scene.model, scene.config, scene.tracks[0], scene.skeleton, 0)
+    inside = look_inside(scene.model, scene.config, scene.tracks[0], scene.skeleton, scene.codec, 0)
     shown = relation(inside, scene.skeleton).axes[1].images[0].get_array()
     assert np.array_equal(shown, inside.correlation.numpy())
     titles = [axes.get_title() for axes in before_and_after(inside, scene.skeleton).axes]

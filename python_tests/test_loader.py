@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_clips import tiny_config, with_data, write_penn
 
+from rpstn_training.codec import Codec
 from rpstn_training.data.clips import TrainClips
 from rpstn_training.data.loader import Batches
 from rpstn_training.data.sets import load_skeleton, load_tracks
@@ -29,7 +30,8 @@ def batches(root: Path, **data: object) -> Batches:
     config = with_data(tiny_config(root, Path("unused")), **data)
     config = replace(config, train=replace(config.train, batch_size=4))
     tracks, skeleton = load_tracks(config.data, "train"), load_skeleton(config.data)
-    clips = Signed(tracks, skeleton, config.data, config.augmentation, config.seed)
+    codec = Codec(input_size=config.data.input_size, stride=4, sigma=2.0)
+    clips = Signed(tracks, skeleton, config.data, codec, config.augmentation, config.seed)
     return Batches(clips, config, torch.device("cpu"))
 
 

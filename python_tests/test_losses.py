@@ -3,10 +3,14 @@
 import pytest
 import torch
 
-from rpstn_training.codec import encode
+from rpstn_training.codec import Codec
 from rpstn_training.train.losses import heatmap_loss, joint_loss
 
 SIZE = (24, 16)
+
+
+def codec(sigma: float = 2.0, size: tuple[int, int] = SIZE) -> Codec:
+    return Codec(input_size=(4 * size[1], 4 * size[0]), stride=4, sigma=sigma)
 
 
 def test_loss_by_hand():
@@ -39,7 +43,7 @@ def case(*, noise: float, dtype=torch.float32) -> tuple[torch.Tensor, torch.Tens
     joints = torch.rand(2, 3, 13, 2, generator=generator, dtype=torch.float64) * 110 - 20
     weights = (torch.rand(2, 3, 13, generator=generator) > 0.2).to(dtype)
     errors = torch.randn(2, 3, 13, *SIZE, generator=generator, dtype=torch.float64)
-    heatmaps = encode(joints, SIZE, sigma=2.0) + noise * errors
+    heatmaps = codec(2.0).encode(joints) + noise * errors
     return heatmaps.to(dtype).requires_grad_(), joints.to(dtype), weights
 
 
@@ -51,10 +55,10 @@ def loss_and_gradient(loss: torch.Tensor, heatmaps: torch.Tensor) -> tuple[float
 def require_equal_losses(joints, weights, heatmaps, *, sigma=2.0, seen=None) -> None:
     """`joint_loss` about `seen` (as a rule the joints) against explicit targets about the joints in float64."""
     exact_maps = heatmaps.detach().double().requires_grad_()
-    targets = encode(joints.double(), SIZE, sigma=sigma)
+    targets = codec(sigma).encode(joints.double())
     exact, exact_gradient = loss_and_gradient(heatmap_loss(exact_maps, targets, weights.double()), exact_maps)
     loss, gradient = loss_and_gradient(
-        joint_loss(heatmaps, joints if seen is None else seen, weights, sigma=sigma), heatmaps
+        joint_loss(heatmaps, joints if seen is None else seen, weights, codec=codec(sigma)), heatmaps
     )
     assert abs(loss - exact) <= 1e-6 * exact + 1e-12
     of_an_error_of_one = 2 / (
@@ -85,30 +89,70 @@ def test_joint_loss_passes_a_numerical_gradient_check():
     heatmaps, joints, weights = case(noise=0.3, dtype=torch.float64)
     heatmaps, joints = heatmaps.detach()[:1, :2, :3, :7, :5].clone().requires_grad_(), joints[:1, :2, :3] / 4
     assert torch.autograd.gradcheck(
-        lambda maps: joint_loss(maps, joints, weights[:1, :2, :3] * 0.7, sigma=1.5), heatmaps
+        lambda maps: joint_loss(maps, joints, weights[:1, :2, :3] * 0.7, codec=codec(1.5, (7, 5))), heatmaps
     )
 
 
 def test_joint_loss_takes_half_precision_and_strided_maps():
     heatmaps, joints, weights = case(noise=0.1)
     half = heatmaps.detach().bfloat16().requires_grad_()
-    loss, gradient = loss_and_gradient(joint_loss(half, joints, weights, sigma=2.0), half)
+    loss, gradient = loss_and_gradient(joint_loss(half, joints, weights, codec=codec(2.0)), half)
     assert gradient.dtype == torch.bfloat16
-    assert loss == pytest.approx(joint_loss(half.float(), joints, weights, sigma=2.0).item(), rel=1e-6)
+    assert loss == pytest.approx(joint_loss(half.float(), joints, weights, codec=codec(2.0)).item(), rel=1e-6)
     strided = heatmaps.detach().mT.contiguous().mT.requires_grad_()
     require_equal_losses(joints, weights, strided)
 
 
 def test_joint_loss_without_any_joint_that_counts_is_zero():
     heatmaps, joints, weights = case(noise=0.1)
-    loss, gradient = loss_and_gradient(joint_loss(heatmaps, joints, 0 * weights, sigma=2.0), heatmaps)
+    loss, gradient = loss_and_gradient(joint_loss(heatmaps, joints, 0 * weights, codec=codec(2.0)), heatmaps)
     assert loss == 0 and gradient.abs().max() == 0
-    assert joint_loss(heatmaps[:0], joints[:0], weights[:0], sigma=2.0) == 0
+    assert joint_loss(heatmaps[:0], joints[:0], weights[:0], codec=codec(2.0)) == 0
 
 
 def test_joint_loss_names_shapes_that_do_not_fit():
     heatmaps, joints, weights = case(noise=0.1)
     with pytest.raises(ValueError, match=r"expected joints \[2, 3, 13, 2\] .* got \[2, 3, 12, 2\]"):
-        joint_loss(heatmaps, joints[:, :, 1:], weights, sigma=2.0)
+        joint_loss(heatmaps, joints[:, :, 1:], weights, codec=codec(2.0))
     with pytest.raises(ValueError, match="sigma > 0"):
-        joint_loss(heatmaps, joints, weights, sigma=0.0)
+        joint_loss(heatmaps, joints, weights, codec=codec(0.0))
+
+
+def test_parts_of_a_batch_add_up_to_the_whole():
+    """Accumulation and several ranks: with the whole's normaliser the halves give its loss and its gradient."""
+    heatmaps, joints, weights = case(noise=0.3, dtype=torch.float64)
+    weights[0, :, 3:] = 0  # uneven halves
+    whole, gradient = loss_and_gradient(joint_loss(heatmaps, joints, weights, codec=codec()), heatmaps)
+    targets = codec().encode(joints)
+    for lossy in (
+        lambda part, normaliser: joint_loss(
+            heatmaps[part], joints[part], weights[part], codec=codec(), normaliser=normaliser
+        ),
+        lambda part, normaliser: heatmap_loss(
+            heatmaps[part], targets[part], weights[part], normaliser=normaliser
+        ),
+    ):
+        halves = [loss_and_gradient(lossy(part, weights.sum()), heatmaps) for part in (slice(1), slice(1, 2))]
+        assert sum(loss for loss, _ in halves) == pytest.approx(whole, rel=1e-12)
+        torch.testing.assert_close(sum(gradient for _, gradient in halves), gradient, rtol=1e-10, atol=1e-14)
+        alone = [loss_and_gradient(lossy(part, None), heatmaps)[0] / 2 for part in (slice(1), slice(1, 2))]
+        assert abs(sum(alone) - whole) > 1e-3 * whole  # without it they do not
+
+
+def test_stages_are_summed_and_each_gets_its_gradient():
+    first, joints, weights = case(noise=0.3)
+    second = (first.detach() * 0.5).requires_grad_()
+    together = joint_loss([first, second], joints, weights, codec=codec())
+    apart = [joint_loss(maps, joints, weights, codec=codec()) for maps in (first, second)]
+    assert together.item() == pytest.approx(sum(loss.item() for loss in apart))
+    torch.testing.assert_close(
+        torch.autograd.grad(together, second)[0], torch.autograd.grad(apart[1], second)[0]
+    )
+    targets = codec().encode(joints)
+    assert heatmap_loss((first, second), targets, weights).item() == pytest.approx(together.item(), rel=1e-5)
+
+
+def test_maps_of_another_size_than_the_codec_has_are_refused():
+    heatmaps, joints, weights = case(noise=0.1)
+    with pytest.raises(ValueError, match=r"expected heatmaps of \[24, 16\] cells"):
+        joint_loss(heatmaps[..., :-1], joints, weights, codec=codec())

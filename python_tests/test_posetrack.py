@@ -5,8 +5,9 @@ import copy
 import numpy as np
 import pytest
 from label_files import HEIGHT, WIDTH, body, dump, expect_error, kinds, picture, set_at
+from tiny_clips import codec_for
 
-from rpstn_training.config import DataConfig
+from rpstn_training.config import Config, DataConfig
 from rpstn_training.data.clips import EvalClips
 from rpstn_training.data.findings import Report
 from rpstn_training.data.records import Skeleton
@@ -98,7 +99,9 @@ def test_tracks_run_over_unlabelled_frames_and_end_where_the_person_is_gone(tmp_
 def test_unlabelled_frames_are_seen_but_not_scored(tmp_path):
     write(tmp_path, sequence({(0, 0): {}, (0, 4): {}}, labelled=(0, 4)))
     data = DataConfig(name="posetrack2018", root=str(tmp_path), input_size=(96, 128))
-    (clip,) = EvalClips(load_tracks(data, "test"), posetrack2018.SKELETON, data)
+    (clip,) = EvalClips(
+        load_tracks(data, "test"), posetrack2018.SKELETON, data, codec_for(Config(output="unused", data=data))
+    )
     assert clip["scored"].tolist() == [True, False, False, False, True]
     assert clip["weights"].sum(dim=1).tolist() == [15, 0, 0, 0, 15]
     assert clip["frames"][2].float().mean() > 30  # the picture is there
@@ -392,7 +395,9 @@ def test_pictures_that_are_missing_or_of_another_size(tmp_path):
     )
     picture(first, (WIDTH + 1, HEIGHT))  # the first fits, the second is found when it is cut
     data = DataConfig(name="posetrack2018", root=str(tmp_path), input_size=(96, 128), clip_length=2)
-    clips = EvalClips(load_tracks(data, "test"), posetrack2018.SKELETON, data)
+    clips = EvalClips(
+        load_tracks(data, "test"), posetrack2018.SKELETON, data, codec_for(Config(output="unused", data=data))
+    )
     expect_error(
         lambda: clips[0], missing, "expected 121x90 pixels as width and height in the label file say"
     )

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tiny_clips import SMALL_MODEL, tiny_config, write_penn
+from tiny_clips import SMALL_MODEL, codec_for, tiny_config, write_penn
 
 from rpstn_ext import models
 from rpstn_training import cli
@@ -75,10 +75,8 @@ def write_weights(path: Path, name: str = "rpstn", **options: object) -> Path:
             skeleton=SKELETON,
             model_name=name,
             model_options=options,
-            input_size=(64, 64),
-            stride=4,
-            sigma=2.0,
-            decode="subpixel",
+            codec=codec_for(config),
+            selected_on=None,
             model_state=model.state_dict(),
             epoch=1,
             step=1,
@@ -136,11 +134,11 @@ def test_a_stream_of_whole_pictures_equals_the_network_over_the_clip(made, tmp_p
     result = run(made, made.frames, tmp_path / "out", overlay="none")
     checkpoint = checkpoints.load(made.weights)
     box = np.array([0, 0, SIZE[0] - 1, SIZE[1] - 1])
-    matrix = crop_matrix(box, (64, 64), box_scale=checkpoint.config["data"]["box_scale"])
+    matrix = crop_matrix(box, (64, 64), box_scale=checkpoint.codec.box_scale)
     crops = np.stack([warp(picture(number), matrix, (64, 64)) for number in range(FRAMES)])
     with torch.no_grad():
         clip = normalise(torch.from_numpy(crops).permute(0, 3, 1, 2))[None]
-        points, scores = decode(checkpoint.build_model()(clip)[0], method="subpixel")
+        points, scores = decode(checkpoint.build_model()(clip)[0], stride=4, method="subpixel")
     joints = np.stack([pose.joints for pose in result.poses])
     np.testing.assert_allclose(joints, apply(invert(matrix), points.double().numpy()), atol=0.02)
     found = np.stack([pose.scores for pose in result.poses])
@@ -155,9 +153,10 @@ def test_boxes_are_cut_out_as_in_training(tmp_path):
     config = tiny_config(root, tmp_path / "run")
     config = replace(config, eval=replace(config.eval, protocol="streaming"))
     (track,) = load_tracks(config.data, "test")
-    expected = predict_tracks(checkpoints.load(weights).build_model(), config, [track], show_progress=False)[
-        0
-    ]
+    checkpoint = checkpoints.load(weights)
+    (expected,) = predict_tracks(
+        checkpoint.build_model(), config, [track], SKELETON, checkpoint.codec, show_progress=False
+    )
     assert np.ptp(track.boxes, axis=0).min() > 0.5  # the boxes move
     rows = [(number, 0, *box) for number, box in enumerate(track.boxes.tolist())]
     result = predict(
@@ -202,7 +201,7 @@ def test_every_person_has_a_state_of_its_own_and_keeps_it_while_away(made, tmp_p
         image = normalise(torch.from_numpy(crop).permute(2, 0, 1)[None])
         with torch.no_grad():
             heatmaps, state = model.start(image) if state is None else model.step(image, state)
-        scores.append(decode(heatmaps)[1][0].numpy())
+        scores.append(decode(heatmaps, stride=4)[1][0].numpy())
     found = [pose.scores for pose in result.poses if pose.person == 2]
     np.testing.assert_allclose(found, scores, rtol=2e-3, atol=2e-3)
 

@@ -12,7 +12,8 @@ from tiny_clips import tiny_config, with_data, write_penn
 
 from rpstn_ext import models
 from rpstn_training import cli
-from rpstn_training.config import STRIDE, Config, ModelConfig, to_dict, to_yaml
+from rpstn_training.codec import Codec
+from rpstn_training.config import Config, ModelConfig, to_dict, to_yaml
 from rpstn_training.data.findings import Report
 from rpstn_training.data.sets import coco, load_skeleton, load_tracks, sub_jhmdb
 from rpstn_training.errors import UserError
@@ -109,10 +110,8 @@ def run_eval(config: Config, capsys, *arguments: str) -> tuple[str, dict, Path]:
             skeleton=skeleton,
             model_name="sbl",
             model_options=dict(SBL),
-            input_size=config.data.input_size,
-            stride=STRIDE,
-            sigma=config.heatmap.sigma,
-            decode=config.heatmap.decode,
+            codec=Codec.of(config, model),
+            selected_on=None,
             model_state=model.state_dict(),
             epoch=1,
             step=1,
@@ -175,7 +174,7 @@ def test_sub_jhmdb_writes_a_file_for_its_split(tmp_path):
     for split in (1, 2, 3):
         config = with_data(config_of("sub_jhmdb", root), split=split)
         tracks = sub_jhmdb.read_without_pictures(root, "test", split, Report())
-        submission = submit(perfect(tracks), tracks, config, tmp_path / "out")
+        submission = submit(perfect(tracks), tracks, config, load_skeleton(config.data), tmp_path / "out")
         assert submission.path == tmp_path / "out" / f"split_{split}.json" and submission.table is None
     arguments = ["--dataset", "sub_jhmdb", "--gt", str(root), "--pred", str(tmp_path / "out")]
     assert cli.main(["score", *arguments, "--out", str(tmp_path / "score.json")]) == 0
@@ -186,7 +185,7 @@ def test_thinning_out_is_for_those_who_count_several_poses(tmp_path):
     config = config_of("penn_action", write_penn(tmp_path))
     tracks = load_tracks(config.data, "test")
     with pytest.raises(UserError, match="--nms: expected a set scored by COCO's rules, got penn_action"):
-        submit(perfect(tracks), tracks, config, tmp_path / "out", nms="soft")
+        submit(perfect(tracks), tracks, config, load_skeleton(config.data), tmp_path / "out", nms="soft")
 
 
 def test_detected_boxes_have_no_pck_but_an_official_score(tmp_path, capsys):
@@ -212,9 +211,11 @@ def test_perfect_predictions_score_one_and_a_wrong_one_less(tmp_path):
     config = config_of("coco", write_coco(tmp_path))
     tracks = load_tracks(config.data, "test")
     predictions = perfect(tracks)
-    assert submit(predictions, tracks, config, tmp_path / "a").table.main == pytest.approx(1)
+    assert submit(
+        predictions, tracks, config, load_skeleton(config.data), tmp_path / "a"
+    ).table.main == pytest.approx(1)
     predictions[1].joints[0, 3:] += 40
-    submission = submit(predictions, tracks, config, tmp_path / "b")
+    submission = submit(predictions, tracks, config, load_skeleton(config.data), tmp_path / "b")
     assert submission.table.main < 0.7
     assert official_coco.score(
         tmp_path / "annotations/person_keypoints_val2017.json", submission.path
@@ -235,7 +236,7 @@ def test_boxes_of_one_person_are_thinned_out_by_the_crops_areas(tmp_path):
     ]
     scores = {}
     for nms in ("oks", "soft", "none"):
-        path = submit(predictions, tracks, config, tmp_path / nms, nms=nms).path
+        path = submit(predictions, tracks, config, load_skeleton(config.data), tmp_path / nms, nms=nms).path
         scores[nms] = [entry["score"] for entry in json.loads(path.read_text())]
     assert scores["oks"] == pytest.approx([0.45] * 3)
     assert scores["soft"] == scores["none"] == pytest.approx([0.45, 0.4] * 3)
@@ -249,7 +250,7 @@ def test_joints_without_tolerances_are_written_and_the_reason_said(tmp_path):
     dump(root / "val.json", values)
     config = config_of("custom", root, test="val.json")
     tracks = load_tracks(config.data, "test")
-    submission = submit(perfect(tracks), tracks, config, tmp_path / "out")
+    submission = submit(perfect(tracks), tracks, config, load_skeleton(config.data), tmp_path / "out")
     assert submission.table is None and "give data.options.sigmas" in submission.text
     assert len(json.loads(submission.path.read_text())) == 3
     with_sigmas = config_of("custom", root, test="val.json", sigmas=[0.1] * 17)
@@ -260,7 +261,7 @@ def test_a_score_that_fails_is_said_and_loses_nothing(tmp_path):
     config = config_of("mpii", write_mpii(tmp_path))
     tracks = load_tracks(config.data, "test")
     scipy.io.savemat(tmp_path / "annot/gt_valid.mat", {"nothing": 1})
-    submission = submit(perfect(tracks), tracks, config, tmp_path / "out")
+    submission = submit(perfect(tracks), tracks, config, load_skeleton(config.data), tmp_path / "out")
     assert submission.table is None and submission.path.is_file()
     assert "No score: " in submission.text and "gt_valid.mat: expected variables" in submission.text
     json.dumps(submission.to_dict(), allow_nan=False)

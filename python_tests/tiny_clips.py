@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import scipy.io
 
+from rpstn_training.codec import Codec
 from rpstn_training.config import AugmentationConfig, Config, DataConfig, EvalConfig, ModelConfig, TrainConfig
 
 SIZE = 64
@@ -75,8 +77,13 @@ def tiny_config(root: Path, output: Path, **train: object) -> Config:
         augmentation=AugmentationConfig(rotation=10.0, scale=(0.9, 1.1), flip=0.5),
         model=ModelConfig(options=dict(SMALL_MODEL)),
         train=TrainConfig(**{**values, **train}),
-        eval=EvalConfig(batch_size=4),
+        eval=EvalConfig(batch_size=4, select="test"),
     )
+
+
+def codec_for(config: Config) -> Codec:
+    """That of a network which ends at a quarter of its input, without the network."""
+    return Codec.of(config, SimpleNamespace(stride=4, multiple=32))
 
 
 def with_data(config: Config, **changes: object) -> Config:

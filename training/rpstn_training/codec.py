@@ -1,12 +1,99 @@
-"""Joint positions to heat maps and back. Positions are pixels of the crop, x right, y down, first pixel
-centre at 0; heat-map cell (column i, row j) stands for the crop position (i * stride, j * stride).
+"""Everything between a picture with joints and the maps of a network: `Codec`, stored once in a checkpoint and passed
+to whatever crops, encodes, decodes or draws.
+
+Positions are pixels of the crop, x right, y down, first pixel centre at 0; heat-map cell (column i, row j) stands for
+the crop position (i * stride, j * stride).
 """
 
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+
+from .config import Config
+from .data.crops import crop_matrix
+from .errors import UserError
 
 
-def encode(joints: Tensor, size: tuple[int, int], *, sigma: float, stride: int = 4) -> Tensor:
+@dataclass(frozen=True, kw_only=True)
+class Codec:
+    """How a person becomes the input of a network, and its maps joints again.
+
+    Args:
+        input_size (width, height): of the crop, in pixels.
+        stride: pixels of the crop per heat-map cell.
+        sigma: standard deviation of a target's Gaussian, in cells.
+        box_scale: the crop shows the person's box so many times enlarged.
+        shared_frames: frames of a clip that are cropped by one box around all of theirs; 1: each by its own.
+        decoding: how a peak becomes a position, see `decode`.
+    """
+
+    input_size: tuple[int, int]
+    stride: int
+    sigma: float
+    box_scale: float = 1.25
+    shared_frames: int = 1
+    decoding: str = "subpixel"
+
+    @classmethod
+    def of(cls, config: Config, network: nn.Module) -> "Codec":
+        """That of a configuration and the network it describes, which must be able to divide the input."""
+        data, multiple = config.data, network.multiple
+        if any(side % multiple for side in data.input_size):
+            raise UserError(
+                f"data.input_size: expected width and height that are multiples of {multiple} for this network, got "
+                f"{list(data.input_size)}"
+            )
+        return cls(
+            input_size=data.input_size,
+            stride=network.stride,
+            sigma=config.heatmap.sigma,
+            box_scale=data.box_scale,
+            shared_frames=data.clip_length if data.box == "clip" else 1,
+            decoding=config.heatmap.decode,
+        )
+
+    @property
+    def map_size(self) -> tuple[int, int]:
+        """Rows and columns of a heat map."""
+        width, height = self.input_size
+        return height // self.stride, width // self.stride
+
+    def crop(
+        self, box: np.ndarray, *, rotation: float = 0.0, scale: float = 1.0, flip: bool = False
+    ) -> np.ndarray:
+        """The map [2, 3] from the image to the crop of a person's box; arguments as in `data.crops.crop_matrix`."""
+        return crop_matrix(
+            box, self.input_size, box_scale=self.box_scale, rotation=rotation, scale=scale, flip=flip
+        )
+
+    def encode(self, joints: Tensor) -> Tensor:
+        """Target maps [..., K, h, w] of joints [..., K, 2]."""
+        return encode(joints, self.map_size, sigma=self.sigma, stride=self.stride)
+
+    def profiles(self, joints: Tensor) -> tuple[Tensor, Tensor]:
+        """The factors of `encode`, along rows [..., K, h] and columns [..., K, w]."""
+        return profiles(joints, self.map_size, sigma=self.sigma, stride=self.stride)
+
+    def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+        """Joints [..., K, 2] and scores [..., K] of maps [..., K, h, w]."""
+        return decode(heatmaps, stride=self.stride, method=self.decoding)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types, as checkpoints hold them; `from_dict` reads them."""
+        return dataclasses.asdict(self) | {"input_size": list(self.input_size)}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Codec":
+        width, height = plain["input_size"]
+        return cls(**{**plain, "input_size": (int(width), int(height))})
+
+
+def encode(joints: Tensor, size: tuple[int, int], *, sigma: float, stride: int) -> Tensor:
     """Unit-peak Gaussians about sub-pixel centres.
 
         heatmap[j, i] = exp(-((i - x / stride)^2 + (j - y / stride)^2) / (2 sigma^2))
@@ -27,9 +114,7 @@ def encode(joints: Tensor, size: tuple[int, int], *, sigma: float, stride: int =
     return down[..., :, None] * across[..., None, :]
 
 
-def profiles(
-    joints: Tensor, size: tuple[int, int], *, sigma: float, stride: int = 4
-) -> tuple[Tensor, Tensor]:
+def profiles(joints: Tensor, size: tuple[int, int], *, sigma: float, stride: int) -> tuple[Tensor, Tensor]:
     """The factors of the Gaussians of `encode`, along rows [..., K, h] and along columns [..., K, w]."""
     if sigma <= 0:
         raise ValueError(f"encode: expected sigma > 0, got {sigma}")
@@ -40,7 +125,7 @@ def profiles(
     return down, across
 
 
-def decode(heatmaps: Tensor, *, stride: int = 4, method: str = "subpixel") -> tuple[Tensor, Tensor]:
+def decode(heatmaps: Tensor, *, stride: int, method: str = "subpixel") -> tuple[Tensor, Tensor]:
     """The place and height of each map's peak.
 
     Args:

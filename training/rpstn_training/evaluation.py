@@ -1,12 +1,4 @@
-"""Scores of a model on tracks with known joints, in pixels of the original image, with the protocol behind them.
-
-Three ways to go through a video, the option `eval.protocol`:
-
-    tiled       clips of T frames side by side, the last one moved back to end on the last frame; each frame is
-                scored once
-    streaming   every frame of the video in order through `start` and `step`; nothing is reset at a clip's border
-    released    one clip per video, as the released code samples its tests
-"""
+"""Scores of a model on tracks with known joints, in pixels of the original image, with the protocol behind them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +7,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from .codec import Codec
 from .config import Config, to_dict
 from .data.records import Skeleton, Track
-from .data.sets import load_skeleton
+from .data.subsets import Subset
 from .errors import UserError
 from .predictions import Prediction, predict_tracks
 from .scores.pck import PckResult, curve_to_dict, every_rule, format_table, sweep
@@ -89,6 +82,8 @@ def evaluate(
     model: nn.Module,
     config: Config,
     tracks: Sequence[Track],
+    skeleton: Skeleton,
+    codec: Codec,
     *,
     show_progress: bool = True,
     need_score: bool = True,
@@ -98,13 +93,7 @@ def evaluate(
     The model's device is used, and its training mode is put back. Raises UserError where not one joint is labelled,
     unless `need_score` is False.
     """
-    skeleton = load_skeleton(config.data)
-    was_training = model.training
-    model.eval()
-    try:
-        predictions = predict_tracks(model, config, tracks, show_progress=show_progress)
-    finally:
-        model.train(was_training)
+    predictions = _predict(model, config, tracks, skeleton, codec, show_progress=show_progress)
     results, occluded = score(predictions, tracks, skeleton, gamma=config.eval.gamma)
     value = results["person" if config.eval.normaliser == "person" else "torso"].mean_of_joints
     if np.isnan(value) and need_score:
@@ -122,6 +111,33 @@ def evaluate(
         score=value,
         predictions=predictions,
     )
+
+
+def _predict(model: nn.Module, *args: Any, **options: Any) -> list[Prediction]:
+    """`predict_tracks` in evaluation mode; the mode before is put back."""
+    was_training = model.training
+    model.eval()
+    try:
+        return predict_tracks(model, *args, **options)
+    finally:
+        model.train(was_training)
+
+
+def own_score(evaluation: Evaluation, subset: Subset, skeleton: Skeleton) -> tuple[str, float]:
+    """The score that the set's owners go by, as its name and a fraction of 1: what a training chooses weights by."""
+    options = subset.config.eval
+    return f"PCK@{options.gamma:g} {options.normaliser}", evaluation.score
+
+
+def require_scores(model: nn.Module, subset: Subset, skeleton: Skeleton, codec: Codec) -> None:
+    """Raise UserError now for what would fail in an evaluation: one video goes through the network, and joints in the
+    middle of the boxes are scored in place of the others'.
+    """
+    _predict(model, subset.config, subset.tracks[:1], skeleton, codec, show_progress=False)
+    if not any(track.visible.any() for track in subset.tracks):
+        raise UserError(
+            f"{subset.config.data.root}: expected visible joints in the {subset.config.eval.subset} clips, found none"
+        )
 
 
 def score(

@@ -1,5 +1,6 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and folders that one process uses at a time."""
 
+import fcntl
 import json
 import os
 import secrets
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from .errors import UserError
+
+LOCK = ".lock"
 
 
 @contextmanager
@@ -48,6 +51,37 @@ def atomic_write(path: Path | str, mode: str = "wb") -> Iterator[IO[Any]]:
         if isinstance(cause, OSError) and cause.filename in (None, str(temporary)):
             raise _refused(path, cause) from error
         raise
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold `folder`, which is made if it is missing, for this process. Raises UserError where another one holds it.
+
+    The lock goes with the process that took it, however that ends.
+    """
+    path = folder / LOCK
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = open(path, "ab")  # noqa: SIM115
+        except OSError as error:
+            raise _refused(path, error) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise UserError(
+                f"{folder}: expected a folder that no other process uses, another rpstn train holds it; wait for its "
+                "end, or choose another folder"
+            ) from error
+        if path.exists() and os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+            break
+        file.close()  # the one who held it has just removed the file
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        file.close()
 
 
 def _refused(path: Path, error: OSError) -> UserError:

@@ -1,12 +1,13 @@
 """Joints found in tracks, and the ways through a video, the option `eval.protocol`:
 
-tiled       clips of T frames side by side, the last one moved back to end on the last frame; each frame is
-            scored once
+tiled       clips of T frames side by side, the last one moved back to end on the last frame
 streaming   every frame of the video in order through `start` and `step`; nothing is reset at a clip's border
 released    one clip per video, as the released code samples its tests
+
+Every frame goes through the network; which of them are counted is the labels' affair (`Track.scored`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +17,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from rpstn_ext.models import SimpleBaseline
-
-from .codec import decode, normalise
-from .config import STRIDE, Config
+from .codec import Codec, normalise
+from .config import Config
 from .data.clips import EvalClips
 from .data.crops import apply
-from .data.records import Track
-from .data.sets import load_skeleton
+from .data.records import Skeleton, Track
 from .interrupt import ignore_interrupt
 
 
@@ -41,37 +39,89 @@ class Prediction:
     scores: np.ndarray
     predicted: np.ndarray
 
+    @classmethod
+    def empty(cls, track: Track) -> "Prediction":
+        """Of a track, nothing found yet."""
+        frames, joints = track.joints.shape[:2]
+        return cls(
+            name=track.name,
+            joints=np.full((frames, joints, 2), np.nan),
+            scores=np.full((frames, joints), np.nan),
+            predicted=np.zeros(frames, dtype=bool),
+        )
+
+
+class Streams:
+    """A network that goes through several videos (or follows several persons) frame by frame.
+
+    The first frame of a key goes through `start`, every later one through `step`, however long the video is. `forget`
+    drops what is known of a key.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self._states: dict[Hashable, Tensor] = {}
+
+    def forget(self, key: Hashable) -> None:
+        """The key's next frame is a first one."""
+        self._states.pop(key, None)
+
+    def maps(self, keys: Sequence[Hashable], images: Tensor) -> Tensor:
+        """Heat maps [N, K, h, w] of the next frame of each key, images [N, 3, H, W]."""
+        known = [place for place, key in enumerate(keys) if key in self._states]
+        fresh = [place for place, key in enumerate(keys) if key not in self._states]
+        parts = []
+        for places in (known, fresh):
+            if not places:
+                continue
+            chosen = images if len(places) == len(keys) else images[places]
+            if places is fresh:
+                maps, states = self.model.start(chosen)
+            else:
+                maps, states = self.model.step(chosen, torch.cat([self._states[keys[p]] for p in places]))
+            self._states.update(zip((keys[place] for place in places), states.split(1)))
+            parts.append(maps)
+        order = torch.tensor(known + fresh, device=images.device).argsort()
+        return parts[0] if len(parts) == 1 else torch.cat(parts)[order]
+
+
+def clip_heatmaps(model: nn.Module, frames: Tensor) -> Tensor | tuple[Tensor, ...]:
+    """What the network makes of clips of bytes, uint8 Tensor[B, T, 3, H, W] RGB: maps [B, T, K, h, w], or the maps of
+    each of its stages.
+    """
+    return model(normalise(frames))
+
+
+def last_stage(maps: Tensor | tuple[Tensor, ...]) -> Tensor:
+    """Of maps by stages those that count as the result."""
+    return maps if isinstance(maps, Tensor) else maps[-1]
+
 
 @torch.inference_mode()
 def predict_tracks(
-    model: nn.Module, config: Config, tracks: Sequence[Track], *, show_progress: bool = True
+    model: nn.Module,
+    config: Config,
+    tracks: Sequence[Track],
+    skeleton: Skeleton,
+    codec: Codec,
+    *,
+    show_progress: bool = True,
 ) -> list[Prediction]:
     """The joints of every track, by the configured protocol. The model should be in evaluation mode."""
-    joints_per_track = tracks[0].joints.shape[1]
-    predictions = [
-        Prediction(
-            name=track.name,
-            joints=np.full((len(track), joints_per_track, 2), np.nan),
-            scores=np.full((len(track), joints_per_track), np.nan),
-            predicted=np.zeros(len(track), dtype=bool),
-        )
-        for track in tracks
-    ]
+    predictions = [Prediction.empty(track) for track in tracks]
     streaming = config.eval.protocol == "streaming"
     clips = EvalClips(
-        list(tracks),
-        load_skeleton(config.data),
-        config.data,
-        protocol="tiled" if streaming else config.eval.protocol,
+        tracks, skeleton, config.data, codec, protocol="tiled" if streaming else config.eval.protocol
     )
+    device = next(model.parameters()).device
     loader = DataLoader(
         clips,
-        batch_size=1 if streaming else config.eval.batch_size,
+        batch_sampler=_side_by_side(clips, config.eval.batch_size) if streaming else None,
+        **({} if streaming else {"batch_size": config.eval.batch_size}),
         num_workers=min(config.data.workers, len(clips)),
         worker_init_fn=ignore_interrupt,
         generator=torch.Generator(),  # or the loader would draw from, and move, the global one
     )
-    device = next(model.parameters()).device
     bar = tqdm(
         total=len(clips) * config.data.clip_length,
         desc=f"{config.eval.subset} frames",
@@ -81,64 +131,61 @@ def predict_tracks(
         disable=None if show_progress else True,
     )
     with bar:
-        outputs = _stream(model, loader, device) if streaming else _clip_by_clip(model, loader, device)
+        outputs = (_stream if streaming else _clip_by_clip)(model, loader, device)
         for batch, heatmaps in outputs:
-            points, peaks = decode(heatmaps, stride=STRIDE, method=config.heatmap.decode)
-            points, peaks = points.double().cpu().numpy(), peaks.double().cpu().numpy()
-            for sample, index in enumerate(batch["index"].tolist()):
-                scored = batch["scored"][sample].numpy()
-                frames = batch["frame_ids"][sample].numpy()[scored]
-                found = predictions[index]
-                found.joints[frames] = apply(
-                    batch["to_image"][sample].numpy()[scored], points[sample][scored]
-                )
-                found.scores[frames] = peaks[sample][scored]
-                found.predicted[frames] = True
+            _keep(predictions, batch, *codec.decode(heatmaps))
             bar.update(batch["frame_ids"].numel())
     return predictions
 
 
-def clip_heatmaps(model: nn.Module, frames: Tensor) -> Tensor:
-    """Heat maps of a clip; a network for single images sees every frame by itself.
-
-    frames (uint8 Tensor[B, T, 3, H, W]): RGB crops. Returns Tensor[B, T, K, H/4, W/4].
-    """
-    images = normalise(frames)
-    if isinstance(model, SimpleBaseline):
-        return model(images.flatten(0, 1)).unflatten(0, images.shape[:2])
-    return model(images)
+def _keep(predictions: Sequence[Prediction], batch: dict[str, Any], points: Tensor, peaks: Tensor) -> None:
+    """Joints [B, T, K, 2] in pixels of the crops, and scores, of the scored frames into the tracks' predictions."""
+    points, peaks = points.double().cpu().numpy(), peaks.double().cpu().numpy()
+    for sample, index in enumerate(batch["index"].tolist()):
+        scored = batch["scored"][sample].numpy()
+        frames = batch["frame_ids"][sample].numpy()[scored]
+        found = predictions[index]
+        found.joints[frames] = apply(batch["to_image"][sample].numpy()[scored], points[sample][scored])
+        found.scores[frames] = peaks[sample][scored]
+        found.predicted[frames] = True
 
 
 def _clip_by_clip(
     model: nn.Module, loader: DataLoader, device: torch.device
 ) -> Iterator[tuple[dict[str, Any], Tensor]]:
     for batch in loader:
-        yield batch, clip_heatmaps(model, batch["frames"].to(device))
+        yield batch, last_stage(clip_heatmaps(model, batch["frames"].to(device)))
+
+
+def _side_by_side(clips: EvalClips, videos: int) -> list[list[int]]:
+    """The clips of so many videos at once: the first of each, then the second of each that has one ..."""
+    by_track = clips.by_track()
+    batches = []
+    for first in range(0, len(by_track), videos):
+        group = by_track[first : first + videos]
+        for turn in range(max(map(len, group))):
+            batches.append([numbers[turn] for numbers in group if turn < len(numbers)])
+    return batches
 
 
 def _stream(
     model: nn.Module, loader: DataLoader, device: torch.device
 ) -> Iterator[tuple[dict[str, Any], Tensor]]:
-    """Clips in the order of their videos; the state lives as long as the video, frames seen before are
-    skipped.
-    """
-    video, state = None, None
+    """Every fresh frame in order; a video's state lives until its last clip."""
+    streams = Streams(model)
     for batch in loader:
-        if batch["index"].item() != video:
-            video, state = batch["index"].item(), None
-        frames, scored = batch["frames"].to(device), batch["scored"][0].tolist()
-        kept = {name: value[:, batch["scored"][0]] for name, value in batch.items() if name in _PER_FRAME}
-        maps = []
-        for t, wanted in enumerate(scored):
-            if not wanted:
+        frames, fresh, index = batch["frames"].to(device), batch["fresh"], batch["index"].tolist()
+        maps: Tensor | None = None
+        for t in range(frames.shape[1]):
+            rows = fresh[:, t].nonzero().flatten().tolist()
+            if not rows:
                 continue
-            if isinstance(model, SimpleBaseline):
-                maps.append(model(normalise(frames[:, t])))
-                continue
-            image = normalise(frames[:, t])
-            heatmaps, state = model.start(image) if state is None else model.step(image, state)
-            maps.append(heatmaps)
-        yield {**batch, **kept}, torch.stack(maps, dim=1)
-
-
-_PER_FRAME = ("frames", "joints", "weights", "labelled", "to_image", "frame_ids", "scored")
+            of_rows = streams.maps([index[row] for row in rows], normalise(frames[rows, t]))
+            if maps is None:
+                maps = of_rows.new_zeros(*fresh.shape, *of_rows.shape[1:])
+            maps[rows, t] = of_rows
+        for track, last in zip(index, batch["last"].tolist()):
+            if last:
+                streams.forget(track)
+        if maps is not None:
+            yield batch, maps

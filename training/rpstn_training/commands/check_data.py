@@ -18,15 +18,17 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from ..config import STRIDE, Config, load_config
+from ..codec import Codec
+from ..config import Config, load_config
 from ..data.clips import EvalClips, TrainClips, read_frame
 from ..data.findings import Report, frame_ranges
-from ..data.records import Track
+from ..data.records import Skeleton, Track
 from ..data.sets import DATASETS, load_skeleton, load_tracks
 from ..errors import UserError
 from ..figures.contact_sheet import contact_sheet
 from ..figures.pictures import write_png
 from ..files import write_json, write_text
+from ..network import outline
 
 _SAMPLES = 12
 _MOST_LINES = 20  # of errors on the screen
@@ -67,21 +69,26 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     out = args.out or Path(f"{config.output.rstrip('/')}-check")
     # The clip one trains on may be all there is: a subset that the configuration does not use is not asked for.
-    used = _SUBSETS if config.eval.subset == "test" else ("train",)
-    checked = {subset: check(config, subset, pictures=not args.labels_only) for subset in used}
+    used = ("train",) if {config.eval.subset, config.eval.select} == {"train"} else _SUBSETS
+    skeleton = load_skeleton(config.data)
+    codec = Codec.of(config, outline(config.model, len(skeleton.joints)))
+    checked = {
+        subset: check(config, subset, skeleton, codec, pictures=not args.labels_only) for subset in used
+    }
     sheets = [
-        path for subset, found in checked.items() if (path := draw(config, subset, found, out)) is not None
+        path
+        for subset, found in checked.items()
+        if (path := draw(config, subset, found, skeleton, codec, out)) is not None
     ]
     write_findings(out, checked)
     print(describe(config, checked, out, sheets))
     return 1 if any(found.report.errors for found in checked.values()) else 0
 
 
-def check(config: Config, subset: str, *, pictures: bool = True) -> Checked:
+def check(config: Config, subset: str, joints: Skeleton, codec: Codec, *, pictures: bool = True) -> Checked:
     """Read the labels of one subset, and every picture that they name."""
     found = Checked(report=Report(keep_going=True))
     with found.report.file():
-        joints = load_skeleton(config.data)
         found.tracks = load_tracks(config.data, subset, found.report)
         wrong = next((track for track in found.tracks if track.joints.shape[1] != len(joints.joints)), None)
         if wrong is not None:
@@ -90,11 +97,7 @@ def check(config: Config, subset: str, *, pictures: bool = True) -> Checked:
             )
     found.counts = found.report.counts | {"tracks": len(found.tracks)}
     if found.tracks:
-        clips = (
-            _train_clips(config, found.tracks)
-            if subset == "train"
-            else EvalClips(found.tracks, joints, config.data)
-        )
+        clips = _clips(config, subset, found.tracks, joints, codec)
         found.counts[f"clips of {config.data.clip_length}"] = len(clips)
         if subset == "train" and not any(track.visible.any() for track in found.tracks):
             found.report.errors.append(
@@ -141,21 +144,25 @@ def _read_pictures(found: Checked, subset: str, workers: int) -> None:
             found.report.defect(track.frames[frames[0]], place, "joints outside the picture", done)
 
 
-def _train_clips(config: Config, tracks: list[Track]) -> TrainClips:
-    return TrainClips(tracks, load_skeleton(config.data), config.data, config.augmentation, config.seed)
+def _clips(
+    config: Config, subset: str, tracks: list[Track], joints: Skeleton, codec: Codec
+) -> TrainClips | EvalClips:
+    """The clips of a subset, as a training sees them or as an evaluation does."""
+    if subset == "train":
+        return TrainClips(tracks, joints, config.data, codec, config.augmentation, config.seed)
+    return EvalClips(tracks, joints, config.data, codec)
 
 
-def draw(config: Config, subset: str, found: Checked, out: Path) -> Path | None:
+def draw(
+    config: Config, subset: str, found: Checked, joints: Skeleton, codec: Codec, out: Path
+) -> Path | None:
     """`<subset>.png`: random samples of the training, or clips that evaluation sees, spread over the subset."""
     if not found.tracks:
         return None
-    joints = load_skeleton(config.data)
-    if subset == "train":
-        clips = _train_clips(config, found.tracks)
-        chosen: Sequence[int] = range(min(len(clips), _SAMPLES))  # their order is random already
-    else:
-        clips = EvalClips(found.tracks, joints, config.data)
-        number = min(len(clips), _SAMPLES)
+    clips = _clips(config, subset, found.tracks, joints, codec)
+    number = min(len(clips), _SAMPLES)
+    chosen: Sequence[int] = range(number)  # a training's order is random already
+    if subset != "train":
         chosen = sorted(np.random.default_rng(config.seed).choice(len(clips), number, replace=False).tolist())
     samples = []
     for index in chosen:
@@ -166,7 +173,7 @@ def draw(config: Config, subset: str, found: Checked, out: Path) -> Path | None:
                 found.report.errors.append(str(error))
     if not samples:
         return None
-    sheet = contact_sheet(samples, joints, sigma=config.heatmap.sigma, stride=STRIDE)
+    sheet = contact_sheet(samples, joints, codec)
     write_png(out / f"{subset}.png", sheet)
     return out / f"{subset}.png"
 

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     """Synthetic clips, training, scores on held-out clips, pictures and a page; what is there already is kept."""
     from rpstn_synth import synthesise
 
-    from ..data.sets import load_tracks
+    from ..data.subsets import load_subset
     from ..evaluation import evaluate
     from ..figures import build_report
     from ..train.checkpoint import load
@@ -84,20 +84,24 @@ def run(args: argparse.Namespace) -> int:
     print("3 of 4: scores on held-out clips", flush=True)
     checkpoint = load(best)
     model = checkpoint.build_model()
-    tracks = load_tracks(config.data, "test")
-    evaluation = evaluate(model, config, tracks)
+    held_out = load_subset(config, "test")
+    skeleton, codec = checkpoint.skeleton, checkpoint.codec
+    evaluation = evaluate(model, held_out.config, held_out.tracks, skeleton, codec)
     print(f"\n{evaluation.text}\n")
 
     print(f"4 of 4: pictures in {args.out}", flush=True)
     page = build_report(
         args.out,
         model=model,
-        skeleton=checkpoint.skeleton,
+        skeleton=skeleton,
+        codec=codec,
         config=config,
-        tracks=tracks,
+        tracks=held_out.tracks,
         evaluation=evaluation,
         metrics=folder / "metrics.jsonl",
     )
-    print(f"PCK@{config.eval.gamma:g} (person size) {evaluation.score:.3f} on {len(tracks)} held-out clips")
+    print(
+        f"PCK@{config.eval.gamma:g} (person size) {evaluation.score:.3f} on {len(held_out.tracks)} held-out clips"
+    )
     print(f"done in {(time.monotonic() - began) / 60:.1f} minutes; open {page} in a browser")
     return 0

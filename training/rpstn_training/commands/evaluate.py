@@ -11,15 +11,20 @@ as the JSON file with _submission; the official score is that of these files (rp
 
 import argparse
 from pathlib import Path
+from typing import NoReturn
 
-from ..config import Config, from_dict, load_config
-from ..data.sets import load_skeleton, load_tracks
+from ..codec import Codec
+from ..config import Config, ModelConfig, load_config
+from ..data.records import Skeleton
+from ..data.sets import has_splits, load_skeleton
+from ..data.subsets import load_subset
+from ..device import allow_tf32, choose_device
 from ..errors import UserError
 from ..evaluation import evaluate
 from ..files import write_json
+from ..network import describe_network, same_network
 from ..scores.submission import submit
 from ..train import checkpoint as checkpoints
-from ..train.engine import select_device
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,14 +61,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     config = load_config(args.config, args.overrides)
     checkpoint = checkpoints.load(args.weights)
-    require_same_model(config, checkpoint)
-    device = select_device(config.train.device)
-    tracks = load_tracks(config.data, config.eval.subset)
-    evaluation = evaluate(checkpoint.build_model().to(device), config, tracks, need_score=False)
-    print(evaluation.text)
+    skeleton = load_skeleton(config.data)
+    require_same(config, skeleton, checkpoint)
+    device = choose_device(config.train.device, "train.device")
+    allow_tf32(config.train.tf32)
+    model = checkpoint.build_model().to(device)
+    codec = Codec.of(config, model)
+    subset = load_subset(config, config.eval.subset)
+    evaluation = evaluate(model, subset.config, subset.tracks, skeleton, codec, need_score=False)
+    chosen = f"Weights: {checkpoint.path}, {_chosen_on(checkpoint)}"
+    print(f"{evaluation.text}\n\n{chosen}")
     out = args.out or args.weights.with_name("eval.json")
     submission = submit(
-        evaluation.predictions, tracks, config, out.with_name(f"{out.stem}_submission"), nms=args.nms
+        evaluation.predictions,
+        subset.tracks,
+        subset.config,
+        skeleton,
+        out.with_name(f"{out.stem}_submission"),
+        nms=args.nms,
     )
     if submission.text:
         print(f"\n{submission.text}")
@@ -71,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         out,
         {
             "weights": str(args.weights),
+            "weights_chosen_on": checkpoint.selected_on,
             "trained_with": checkpoint.versions,
             **evaluation.to_dict(),
             **submission.to_dict(),
@@ -82,22 +98,36 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def require_same_model(config: Config, checkpoint: checkpoints.Checkpoint) -> None:
-    """Raise `UserError` where the weights are of another model, skeleton or input than the
-    configuration's.
+def _chosen_on(checkpoint: checkpoints.Checkpoint) -> str:
+    if checkpoint.best_score is None:
+        return "the last ones of their training"
+    return f"chosen on {checkpoint.selected_on}"
+
+
+def require_same(config: Config, skeleton: Skeleton, checkpoint: checkpoints.Checkpoint) -> None:
+    """Raise `UserError` where the weights are of another network, other joints or another input than the
+    configuration's, or were trained on clips that are scored here.
     """
-    skeleton = load_skeleton(config.data)
-    trained = from_dict(checkpoint.config, checkpoint.path)
-    pairs = [
-        ("model.name", config.model.name, checkpoint.model_name),
-        ("model.options", config.model.options, checkpoint.model_options),
-        ("data.name", config.data.name, trained.data.name),
-        ("data.input_size", list(config.data.input_size), list(checkpoint.input_size)),
-        ("joints", list(skeleton.joints), list(checkpoint.skeleton.joints)),
-    ]
-    for key, wanted, found in pairs:
-        if wanted != found:
-            raise UserError(
-                f"{checkpoint.path}: expected weights trained with {key} {wanted}, got {found}; "
-                "evaluate them with the configuration they were trained with"
-            )
+    trained = checkpoint.config["data"]
+    model = ModelConfig(name=checkpoint.model_name, options=checkpoint.model_options)
+    if not same_network(config.model, model):
+        _refuse(checkpoint, "model", describe_network(config.model), describe_network(model))
+    if config.data.input_size != checkpoint.codec.input_size:
+        size = list(checkpoint.codec.input_size)
+        _refuse(checkpoint, "data.input_size", list(config.data.input_size), size)
+    if skeleton.joints != checkpoint.skeleton.joints:
+        _refuse(checkpoint, "joints", list(skeleton.joints), list(checkpoint.skeleton.joints))
+    same_set = trained["name"] == config.data.name
+    if same_set and has_splits(config.data.name) and trained["split"] != config.data.split:
+        raise UserError(
+            f"{checkpoint.path}: expected weights of split {config.data.split} of {config.data.name}, which is scored "
+            f"here, got weights of split {trained['split']}, whose training clips are among these; evaluate them with "
+            f"data.split={trained['split']}"
+        )
+
+
+def _refuse(checkpoint: checkpoints.Checkpoint, key: str, wanted: object, found: object) -> NoReturn:
+    raise UserError(
+        f"{checkpoint.path}: expected weights trained with {key} {wanted}, got {found}; "
+        "evaluate them with the configuration they were trained with"
+    )

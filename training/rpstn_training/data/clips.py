@@ -8,8 +8,11 @@ A sample is a dict:
     labelled    float32 [T, K]        1 for a joint inside the crop at a known position, occluded or not
     to_image    float64 [T, 2, 3]     crop -> pixels of the original image
     frame_ids   int64   [T]           positions in `Track.frames`
-    scored      bool    [T]           this frame counts in the evaluation: it is labelled, and not seen before
-    targets     float32 [T, K, h/4, w/4]  heat maps, where a training asks for them
+    fresh       bool    [T]           a frame that no earlier clip has, none that fills up a short video, and not the
+                                      same picture as the one after it, as before the first frame of a video
+    last        bool                  the video ends with this clip
+    scored      bool    [T]           this frame counts in the evaluation: it is fresh and labelled
+    targets     float32 [T, K, rows, columns]  heat maps, where a training asks for them
     index       int                   position of the track in the list given
     name        str                   name of the track
 
@@ -17,6 +20,7 @@ A video shorter than T repeats its last frame, with weights 0 and not scored. A 
 raises UserError naming the file, also out of a worker of a `DataLoader`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -24,8 +28,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
-from ..codec import encode
-from ..config import STRIDE, AugmentationConfig, DataConfig, HeatmapConfig
+from ..codec import Codec
+from ..config import AugmentationConfig, DataConfig
 from ..errors import UserError
 from . import augmentation as augment
 from . import boxes as box_rules
@@ -39,10 +43,10 @@ _CLIP, _ORDER = 0, 1  # streams of random numbers: of one clip, and of the order
 _RELEASED_SEED = 10480
 
 
-def clip_boxes(track: Track, frame_ids: np.ndarray, mode: str) -> np.ndarray:
-    """Crop boxes [T, 4] of the frames: by mode "frame" each its own, by "clip" all the box around them."""
+def clip_boxes(track: Track, frame_ids: np.ndarray, *, shared: bool) -> np.ndarray:
+    """Crop boxes [T, 4] of the frames: each its own, or `shared` the box around all of them."""
     boxes = track.boxes[frame_ids]
-    return boxes if mode == "frame" else np.broadcast_to(box_rules.union(boxes), boxes.shape)
+    return np.broadcast_to(box_rules.union(boxes), boxes.shape) if shared else boxes
 
 
 def read_frame(track: Track, index: int) -> np.ndarray:
@@ -68,7 +72,7 @@ def tiled_starts(frames: int, clip_length: int) -> list[int]:
 
 
 class _Clips(Dataset):
-    def __init__(self, tracks: list[Track], skeleton: Skeleton, data: DataConfig) -> None:
+    def __init__(self, tracks: Sequence[Track], skeleton: Skeleton, data: DataConfig, codec: Codec) -> None:
         if not tracks:
             raise UserError("expected at least one clip, got none")
         wrong = next((track for track in tracks if track.joints.shape[1] != len(skeleton.joints)), None)
@@ -80,28 +84,20 @@ class _Clips(Dataset):
         self.tracks = tracks
         self.skeleton = skeleton
         self.data = data
+        self.codec = codec
 
-    def _sample(self, index: int, start: int, draw: augment.Draw, first_scored: int = 0) -> dict[str, Any]:
-        """The clip of track `index` from frame `start` on; frames before `first_scored` are not scored."""
+    def _sample(self, index: int, start: int, draw: augment.Draw, first_fresh: int = 0) -> dict[str, Any]:
+        """The clip of track `index` from frame `start` on; an earlier clip has those before `first_fresh`."""
         if get_worker_info() is not None:
             cv2.setNumThreads(0)  # one worker is one process already
-        track, length, size = self.tracks[index], self.data.clip_length, tuple(self.data.input_size)
+        track, length, size = self.tracks[index], self.data.clip_length, self.codec.input_size
         wanted = np.arange(start, start + length)
         ids = np.minimum(wanted, len(track) - 1)
         real = wanted < len(track)
 
+        boxes = clip_boxes(track, ids, shared=self.codec.shared_frames > 1)
         matrices = np.stack(
-            [
-                crops.crop_matrix(
-                    box,
-                    size,
-                    box_scale=self.data.box_scale,
-                    rotation=draw.rotation,
-                    scale=draw.scale,
-                    flip=draw.flip,
-                )
-                for box in clip_boxes(track, ids, self.data.box)
-            ]
+            [self.codec.crop(box, rotation=draw.rotation, scale=draw.scale, flip=draw.flip) for box in boxes]
         )
         frames = np.empty((length, 3, size[1], size[0]), np.uint8)
         for time in range(length):
@@ -116,9 +112,9 @@ class _Clips(Dataset):
         order = self.skeleton.flip_order() if draw.flip else slice(None)
         joints = crops.apply(matrices, track.joints[ids][:, order])
         usable = real[:, None] & ((joints >= -0.5) & (joints < np.array(size) - 0.5)).all(axis=-1)
-        scored = real & (wanted >= first_scored)
-        if track.scored is not None:
-            scored &= track.scored[ids]
+        repeated = np.array([track.frames[i : i + 1] == track.frames[i + 1 : i + 2] for i in ids])
+        fresh = real & (wanted >= first_fresh) & ~repeated
+        scored = fresh if track.scored is None else fresh & track.scored[ids]
         return {
             "frames": torch.from_numpy(frames),
             "joints": torch.from_numpy(joints.astype(np.float32)),
@@ -126,7 +122,9 @@ class _Clips(Dataset):
             "labelled": torch.from_numpy((usable & track.labelled[ids][:, order]).astype(np.float32)),
             "to_image": torch.from_numpy(crops.invert(matrices)),
             "frame_ids": torch.from_numpy(ids),
+            "fresh": torch.from_numpy(fresh),
             "scored": torch.from_numpy(scored),
+            "last": bool(wanted[-1] >= len(track) - 1),
             "index": index,
             "name": track.name,
         }
@@ -139,24 +137,26 @@ class TrainClips(_Clips):
     What sample `index` of an epoch is follows from (seed, epoch, index) alone, whatever the number of
     workers and the order of the calls. `set_epoch` reaches workers that live on between epochs.
 
-    targets (HeatmapConfig): how target heat maps are drawn into each sample; None: not at all.
+    with_targets: draw target heat maps into each sample.
     """
 
     def __init__(
         self,
-        tracks: list[Track],
+        tracks: Sequence[Track],
         skeleton: Skeleton,
         data: DataConfig,
+        codec: Codec,
         augmentation: AugmentationConfig,
         seed: int,
-        targets: HeatmapConfig | None = None,
+        *,
+        with_targets: bool = False,
     ) -> None:
-        super().__init__(tracks, skeleton, data)
-        self.targets = targets
+        super().__init__(tracks, skeleton, data, codec)
+        self.with_targets = with_targets
         self.augmentation = augmentation
         self.seed = seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
-        self._drawn: tuple[tuple[int, int], np.ndarray] | None = None
+        self._orders: tuple[int, dict[int, np.ndarray]] = (-1, {})
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch.fill_(epoch)
@@ -173,19 +173,21 @@ class TrainClips(_Clips):
         legal_starts = max(len(self.tracks[chosen]) - self.data.clip_length, 0) + 1
         start = int(rng.integers(legal_starts))
         sample = self._sample(chosen, start, augment.draw(rng, self.augmentation))
-        if self.targets is not None:
-            width, height = (side // STRIDE for side in self.data.input_size)
-            sample["targets"] = encode(
-                sample["joints"], (height, width), sigma=self.targets.sigma, stride=STRIDE
-            )
+        if self.with_targets:
+            sample["targets"] = self.codec.encode(sample["joints"])
         return sample
 
     def _order(self, turn: int) -> np.ndarray:
-        """The order of the tracks in round `turn` of the epoch; kept, because drawing it takes milliseconds."""
-        key = (int(self._epoch), turn)
-        if self._drawn is None or self._drawn[0] != key:
-            self._drawn = (key, self._rng(_ORDER, turn).permutation(len(self.tracks)))
-        return self._drawn[1]
+        """The order of the tracks in round `turn` of the epoch. All rounds of an epoch are kept: samples are asked for
+        in random order, and drawing a round takes milliseconds.
+        """
+        epoch = int(self._epoch)
+        if self._orders[0] != epoch:
+            self._orders = (epoch, {})
+        drawn = self._orders[1]
+        if turn not in drawn:
+            drawn[turn] = self._rng(_ORDER, turn).permutation(len(self.tracks))
+        return drawn[turn]
 
     def _rng(self, stream: int, number: int) -> np.random.Generator:
         entropy = (self.seed, int(self._epoch))
@@ -203,9 +205,14 @@ class EvalClips(_Clips):
     """
 
     def __init__(
-        self, tracks: list[Track], skeleton: Skeleton, data: DataConfig, protocol: str = "tiled"
+        self,
+        tracks: Sequence[Track],
+        skeleton: Skeleton,
+        data: DataConfig,
+        codec: Codec,
+        protocol: str = "tiled",
     ) -> None:
-        super().__init__(tracks, skeleton, data)
+        super().__init__(tracks, skeleton, data, codec)
         if protocol not in ("tiled", "released"):
             raise ValueError(f"EvalClips: expected protocol 'tiled' or 'released', got {protocol!r}")
         plan = _tiled_plan if protocol == "tiled" else _released_plan
@@ -215,13 +222,20 @@ class EvalClips(_Clips):
     def __len__(self) -> int:
         return len(self._clips)
 
+    def by_track(self) -> list[list[int]]:
+        """The numbers of each track's clips, in order."""
+        numbers: list[list[int]] = [[] for _ in self.tracks]
+        for number, (index, _, _) in enumerate(self._clips):
+            numbers[index].append(number)
+        return numbers
+
     def __getitem__(self, number: int) -> dict[str, Any]:
-        index, start, first_scored = self._clips[number]
-        return self._sample(index, start, augment.Draw(), first_scored)
+        index, start, first_fresh = self._clips[number]
+        return self._sample(index, start, augment.Draw(), first_fresh)
 
 
 def _tiled_plan(index: int, frames: int, clip_length: int) -> list[tuple[int, int, int]]:
-    """(track, start, first scored frame) of each clip."""
+    """(track, start, first fresh frame) of each clip."""
     starts = tiled_starts(frames, clip_length)
     return [(index, start, number * clip_length) for number, start in enumerate(starts)]
 

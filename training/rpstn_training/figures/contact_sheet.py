@@ -6,7 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..codec import encode
+from ..codec import Codec
 from ..data.records import Skeleton
 from ..video.overlay import draw_pose
 from .pictures import heat_over
@@ -17,15 +17,13 @@ _GAP = 4
 _CAPTION = 18  # pixels
 
 
-def contact_sheet(
-    samples: Sequence[dict[str, Any]], skeleton: Skeleton, *, sigma: float, stride: int
-) -> np.ndarray:
+def contact_sheet(samples: Sequence[dict[str, Any]], skeleton: Skeleton, codec: Codec) -> np.ndarray:
     """RGB uint8 picture of samples of `clips.TrainClips` or `EvalClips`.
 
     A strip for each: its frames with the joints that count (discs) and those of a known position that do not
     (rings), and the heat maps of its last frame that counts, all joints in one.
     """
-    strips = [_strip(sample, skeleton, sigma, stride) for sample in samples]
+    strips = [_strip(sample, skeleton, codec) for sample in samples]
     columns = max(1, _WIDTH // (strips[0].shape[1] + _GAP))
     blank = np.zeros_like(strips[0])
     strips += [blank] * (-len(strips) % columns)
@@ -33,11 +31,10 @@ def contact_sheet(
     return np.vstack(rows)
 
 
-def _strip(sample: dict[str, Any], skeleton: Skeleton, sigma: float, stride: int) -> np.ndarray:
+def _strip(sample: dict[str, Any], skeleton: Skeleton, codec: Codec) -> np.ndarray:
     crops = sample["frames"].permute(0, 2, 3, 1).numpy()
     weights, labelled = sample["weights"].numpy(), sample["labelled"].numpy() > 0
     joints = sample["joints"].numpy().astype(np.float64)
-    height, width = crops.shape[1:3]
     chosen = range(len(crops))[-_MOST_FRAMES:]
     cells = []
     for t in chosen:
@@ -46,7 +43,7 @@ def _strip(sample: dict[str, Any], skeleton: Skeleton, sigma: float, stride: int
         cells.append(cell)
     counting = [t for t in chosen if weights[t].any()]
     shown = counting[-1] if counting else chosen[-1]
-    maps = encode(sample["joints"][shown], (height // stride, width // stride), sigma=sigma, stride=stride)
+    maps = codec.encode(sample["joints"][shown])
     together = (maps * sample["weights"][shown][:, None, None]).amax(dim=0).numpy()
     cells.append(heat_over(crops[shown], together))
     strip = np.hstack([np.pad(cell, ((0, 0), (0, _GAP), (0, 0))) for cell in cells])

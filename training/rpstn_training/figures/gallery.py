@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rpstn_ext.models import RPSTN
 
+from ..codec import Codec
 from ..config import Config
 from ..data.records import Skeleton, Track
 from ..evaluation import Evaluation
@@ -24,6 +25,7 @@ def build_report(
     *,
     model: RPSTN,
     skeleton: Skeleton,
+    codec: Codec,
     config: Config,
     tracks: list[Track],
     evaluation: Evaluation,
@@ -40,7 +42,7 @@ def build_report(
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     predictions = evaluation.predictions
     track, clip = telling_clip(tracks, predictions, config.data.clip_length)
-    inside = look_inside(model, config, tracks[track], skeleton, clip)
+    inside = look_inside(model, config, tracks[track], skeleton, codec, clip)
     chosen = one_of_each_action(tracks)
     some, found = [tracks[index] for index in chosen], [predictions[index] for index in chosen]
 

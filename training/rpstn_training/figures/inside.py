@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rpstn_ext.models import RPSTN
 
-from ..codec import decode, normalise
+from ..codec import Codec, decode, normalise
 from ..config import Config
 from ..data.boxes import person_size
 from ..data.clips import EvalClips, tiled_starts
@@ -19,7 +19,7 @@ from ..predictions import Prediction
 
 @dataclass(frozen=True, kw_only=True)
 class Inside:
-    """The last frame of a clip, in pixels of the crop, and what RPSTN made of it.
+    """The last frame of a clip, in pixels of the crop, `stride` of them a heat-map cell, and what RPSTN made of it.
 
     crop uint8 [H, W, 3] RGB; truth, found float64 [K, 2]; visible, labelled bool [K]; pseudo and heatmaps
     [K, h, w], the maps before the joint relation extractor and after it with its normalisation; correlation and
@@ -27,6 +27,7 @@ class Inside:
     """
 
     name: str
+    stride: int
     action: str
     frame: int
     crop: np.ndarray
@@ -68,15 +69,18 @@ def telling_clip(
     return min(candidates)[2:]
 
 
-def look_inside(model: RPSTN, config: Config, track: Track, skeleton: Skeleton, clip: int) -> Inside:
+def look_inside(
+    model: RPSTN, config: Config, track: Track, skeleton: Skeleton, codec: Codec, clip: int
+) -> Inside:
     """Run the model on one clip of a track. The model should be in evaluation mode."""
-    sample = EvalClips([track], skeleton, config.data)[clip]
+    sample = EvalClips([track], skeleton, config.data, codec)[clip]
     device = next(model.parameters()).device
     trace = model.trace(normalise(sample["frames"].to(device))[None])
     frame = int(sample["frame_ids"][-1])
-    found, _ = decode(trace.heatmaps[0, -1], stride=4, method=config.heatmap.decode)
+    found, _ = codec.decode(trace.heatmaps[0, -1])
     return Inside(
         name=track.name,
+        stride=codec.stride,
         action=track.action,
         frame=frame,
         crop=np.ascontiguousarray(sample["frames"][-1].permute(1, 2, 0).numpy()),

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..config import STRIDE
 from ..data.records import Skeleton
 from ..files import atomic_write
 from ..scores.pck import PckResult
@@ -116,7 +115,7 @@ def before_and_after(inside: Inside, skeleton: Skeleton) -> Figure:
     for axes in grid.flat:
         axes.axis("off")
     for row, maps in enumerate((inside.pseudo, inside.heatmaps)):
-        distance = peak_distance(maps, inside.truth, stride=STRIDE)
+        distance = peak_distance(maps, inside.truth, stride=inside.stride)
         for joint, name in enumerate(skeleton.joints):
             axes = grid[2 * (joint // _TILES) + row, joint % _TILES]
             heatmap = maps[joint].numpy()

@@ -12,8 +12,7 @@ from types import ModuleType
 from typing import Any
 
 from ..config import Config
-from ..data.records import Track
-from ..data.sets import load_skeleton
+from ..data.records import Skeleton, Track
 from ..errors import UserError
 from ..options import convert_options, options_of
 from ..predictions import Prediction
@@ -53,6 +52,7 @@ def submit(
     predictions: Sequence[Prediction],
     tracks: Sequence[Track],
     config: Config,
+    skeleton: Skeleton,
     folder: Path,
     *,
     nms: str | None = None,
@@ -69,11 +69,7 @@ def submit(
     if nms is not None and not thins_out:
         raise UserError(f"--nms: expected a set scored by COCO's rules, got {config.data.name}; leave it out")
     nms = nms or "oks"
-    root, subset, skeleton = (
-        Path(config.data.root).expanduser(),
-        config.eval.subset,
-        load_skeleton(config.data),
-    )
+    root, subset = Path(config.data.root).expanduser(), config.eval.subset
     given = {
         **{name: getattr(config.data, name) for name in ("split", "input_size", "box_scale", "clip_length")},
         **config.data.options,

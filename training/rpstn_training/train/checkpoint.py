@@ -15,34 +15,35 @@ from torch import Tensor, nn
 
 from rpstn_ext import models
 
+from ..codec import Codec
 from ..data.records import Skeleton
 from ..errors import UserError
 from ..files import atomic_write
+from ..options import plain
 from ..versions import versions
 
 FORMAT = "rpstn checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """What a checkpoint file holds.
 
-    `config` is the whole configuration of the training in plain types. `input_size` is (width, height) of the
-    crop, `stride` pixels of it per heat-map cell, `sigma` in cells, `decode` the decoding used for scoring.
-    `epoch` and `step` count what was completed. `metrics` holds one dict per completed epoch. `training` is
-    what resuming needs (optimiser, schedule, position in the epoch, random states); best.pt goes without.
+    The network, what it knows and how it is used: `model_name`, `model_options` (of `rpstn_ext.models.build`),
+    `model_state`, `skeleton`, `codec`. How it came to be: `config`, the whole configuration of the training in plain
+    types, `selected_on`, the clips on which these weights were chosen, in words, `epoch` and `step`, what was
+    completed, `metrics`, one dict per completed epoch, `versions`. `training` is what resuming needs (optimiser,
+    schedule, position in the epoch, random states); best.pt goes without.
     """
 
-    config: dict[str, Any]
-    skeleton: Skeleton
     model_name: str
     model_options: dict[str, Any]
-    input_size: tuple[int, int]
-    stride: int
-    sigma: float
-    decode: str
     model_state: dict[str, Tensor]
+    skeleton: Skeleton
+    codec: Codec
+    config: dict[str, Any]
+    selected_on: str | None
     epoch: int
     step: int
     best_score: float | None
@@ -72,14 +73,12 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
     content = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "config": checkpoint.config,
-        "skeleton": checkpoint.skeleton.to_dict(),
-        "model": {"name": checkpoint.model_name, "options": checkpoint.model_options},
-        "input_size": list(checkpoint.input_size),
-        "stride": checkpoint.stride,
-        "sigma": checkpoint.sigma,
-        "decode": checkpoint.decode,
+        "model": {"name": checkpoint.model_name, "options": plain(checkpoint.model_options)},
         "model_state": dict(checkpoint.model_state),
+        "skeleton": checkpoint.skeleton.to_dict(),
+        "codec": checkpoint.codec.to_dict(),
+        "config": checkpoint.config,
+        "selected_on": checkpoint.selected_on,
         "epoch": checkpoint.epoch,
         "step": checkpoint.step,
         "best_score": checkpoint.best_score,
@@ -94,7 +93,7 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: str | Path) -> Checkpoint:
-    """Read a checkpoint that `rpstn train` wrote, all tensors on the CPU."""
+    """Read a checkpoint that `rpstn train` wrote, all tensors on the CPU. Formats 1 (until 0.1) and 2 are known."""
     content = read_tensors(path)
     if content.get("format") != FORMAT:
         raise UserError(
@@ -102,23 +101,22 @@ def load(path: str | Path) -> Checkpoint:
             "to begin a training with such weights set model.weights"
         )
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in (1, FORMAT_VERSION):
         raise UserError(
-            f"{path}: expected checkpoint format {FORMAT_VERSION}, got {version}; "
+            f"{path}: expected checkpoint format 1 or {FORMAT_VERSION}, got {version}; "
             f"it was written with {_written_with(content)}"
         )
     try:
-        width, height = content["input_size"]
+        if version == 1:
+            content = _from_format_1(content)
         return Checkpoint(
-            config=content["config"],
-            skeleton=Skeleton.from_dict(content["skeleton"]),
             model_name=content["model"]["name"],
             model_options=content["model"]["options"],
-            input_size=(width, height),
-            stride=content["stride"],
-            sigma=content["sigma"],
-            decode=content["decode"],
             model_state=content["model_state"],
+            skeleton=Skeleton.from_dict(content["skeleton"]),
+            codec=Codec.from_dict(content["codec"]),
+            config=content["config"],
+            selected_on=content["selected_on"],
             epoch=content["epoch"],
             step=content["step"],
             best_score=content["best_score"],
@@ -131,6 +129,34 @@ def load(path: str | Path) -> Checkpoint:
         raise UserError(
             f"{path}: expected a whole checkpoint, got one whose content does not fit ({error!r})"
         ) from error
+
+
+def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Format 1 kept the codec's parts one by one, a relation as true or false, and the initial weights of a network's
+    parts nowhere; its best.pt was chosen on the subset that was scored.
+    """
+    data, scored = content["config"]["data"], content["config"]["eval"]
+    config = content["config"] | {"eval": scored | {"select": scored["subset"]}}
+    config["model"] = config["model"] | {"options": _relation_as_word(config["model"]["options"])}
+    return {
+        **content,
+        "model": content["model"] | {"options": _relation_as_word(content["model"]["options"])},
+        "codec": {
+            "input_size": content["input_size"],
+            "stride": content["stride"],
+            "sigma": content["sigma"],
+            "box_scale": data["box_scale"],
+            "shared_frames": data["clip_length"] if data["box"] == "clip" else 1,
+            "decoding": content["decode"],
+        },
+        "config": config,
+        "selected_on": f"the {scored['subset']} subset",
+    }
+
+
+def _relation_as_word(options: Mapping[str, Any]) -> dict[str, Any]:
+    words = {True: "jre", False: "none"}
+    return {key: words.get(value, value) if key == "relation" else value for key, value in options.items()}
 
 
 def read_tensors(path: str | Path) -> dict[str, Any]:
@@ -173,23 +199,6 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], path: str) -> None
             f"{path}: expected the weights of this {type(model).__name__}, got tensors that are "
             f"{', '.join(parts)}"
         ) from error
-
-
-def load_pretrained(model: nn.Module, path: str | Path) -> str:
-    """Copy what fits by name from a public SimpleBaseline or ResNet file, or from a checkpoint of ours.
-
-    Returns a sentence that says what was loaded. Raises `UserError` when nothing was.
-    """
-    try:
-        loaded, missing, unexpected = models.load_weights(model, read_tensors(path))
-    except ValueError as error:
-        raise UserError(f"{path}: {error}") from error
-    text = f"{path}: loaded {len(loaded)} tensors"
-    if missing:
-        text += f", {len(missing)} of the model keep their initial values (first: {missing[0]})"
-    if unexpected:
-        text += f", {len(unexpected)} of the file are not used (first: {unexpected[0]})"
-    return text
 
 
 def _written_with(content: Mapping[str, Any]) -> str:

@@ -11,72 +11,59 @@ workers.
 
 import dataclasses
 import json
+import os
 import sys
 import time
-from bisect import bisect_right
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from rpstn_ext import models
-
-from ..codec import decode
-from ..config import STRIDE, Config, differences, from_dict, to_dict, to_yaml
+from ..codec import Codec
+from ..config import Config, differences, from_dict, to_dict, to_yaml
 from ..data.clips import TrainClips
 from ..data.loader import Batches
 from ..data.records import Skeleton
-from ..data.sets import load_skeleton, load_tracks
+from ..data.sets import load_skeleton
+from ..data.subsets import Subset, for_training
+from ..device import allow_tf32, choose_device, precision_of
 from ..errors import UserError
-from ..evaluation import evaluate
-from ..files import write_json, write_text
+from ..evaluation import Evaluation, evaluate, own_score, require_scores
+from ..files import LOCK, locked, write_json, write_text
 from ..interrupt import AfterStep
-from ..predictions import clip_heatmaps
+from ..network import build_network, load_start
+from ..predictions import clip_heatmaps, last_stage
 from . import checkpoint as checkpoints
+from . import optimisers
+from .board import Board
 from .checkpoint import Checkpoint
 from .losses import heatmap_loss, joint_loss
+from .optimisers import Guard, learning_rate
+from .progress import DeviceSums, Progress
 
-# What may differ between the configuration of a checkpoint and the one it is resumed with.
+# What may differ between the configuration of a checkpoint and the one it is resumed with: where and how fast it runs,
+# how long, and (with a final dot: the whole section) what only its evaluations read.
 _FREE_ON_RESUME = (
-    "output",
-    "data.root",
-    "data.workers",
-    "train.epochs",
-    "train.max_steps",
-    "train.eval_every",
-    "train.patience",
-    "train.device",
-    "train.tensorboard",
+    *("output", "data.root", "data.workers"),
+    *(
+        "train.epochs",
+        "train.max_steps",
+        "train.eval_every",
+        "train.patience",
+        "train.device",
+        "train.tensorboard",
+    ),
     "eval.batch_size",
 )
-
-
-@dataclasses.dataclass(kw_only=True)
-class Progress:
-    """Where a training stands. All of it is saved, so that it may stop after any step."""
-
-    epoch: int = 0  # completed epochs
-    step: int = 0  # completed optimiser steps
-    batch: int = 0  # completed batches of the epoch under way, and sums over them:
-    clips: int = 0
-    loss: float = 0.0  # each batch's loss times its clips
-    hits: int = 0
-    counted: int = 0
-    seconds: float = 0.0
-    waited: float = 0.0  # seconds of these spent waiting for data
-    best_score: float | None = None
-    stale: int = 0  # evaluations since the best score
-    metrics: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-
-    def next_epoch(self, row: dict[str, Any]) -> None:
-        self.metrics.append(row)
-        self.epoch += 1
-        self.batch = self.clips = self.hits = self.counted = 0
-        self.loss = self.seconds = self.waited = 0.0
+_FREE_WITH_NEW_SCORE = (
+    *("eval.protocol", "eval.subset", "eval.gamma", "eval.normaliser", "heatmap.decode"),
+    *("data.options.detections", "data.options.detection_threshold"),
+)
+_REFRESH = 0.5  # seconds between looks at the sums that a GPU keeps: a look waits for it
 
 
 def train(config: Config, resume: str | Path | None = None, *, show_progress: bool = True) -> Path:
@@ -87,218 +74,210 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
 
     Ctrl-C ends after the step under way and saves last.pt; a second Ctrl-C ends at once, and last.pt stays as
     it was. Raises `UserError` for everything a person can mend, among it a loss or gradient that is not
-    finite: the optimiser has then not moved and last.pt holds the state before the epoch.
+    finite: the optimiser has then not moved and last.pt holds the state before the epoch. What would fail in the first
+    evaluation is found before the first step.
     """
+    _require_one_process()
     run = Path(config.output if resume is None else resume)
-    start = None if resume is None else _load_run(run, config)
-    if start is None:
-        _require_empty(run)
-    device = select_device(config.train.device)
-    skeleton = load_skeleton(config.data)
-    clips = TrainClips(
-        load_tracks(config.data, "train"),
-        skeleton,
-        config.data,
-        config.augmentation,
-        config.seed,
-        targets=None if config.targets.on_device else config.heatmap,
-    )
-    batches = Batches(clips, config, device)
-    eval_tracks = load_tracks(config.data, config.eval.subset)
+    with ExitStack() as held:
+        start = None
+        if resume is None:
+            _require_empty(run)
+        else:
+            _require_run(run)
+            held.enter_context(locked(run))
+            start = _load_run(run, config)
+        device = choose_device(config.train.device, "train.device")
+        allow_tf32(config.train.tf32)
+        skeleton = load_skeleton(config.data)
+        tracks, selection = for_training(config)
 
-    torch.manual_seed(config.seed)
-    model = build_model(config, skeleton).to(device)
-    optimizer = torch.optim.Adam(
-        model.parameters(), lr=config.train.learning_rate, weight_decay=config.train.weight_decay
-    )
-    progress = Progress()
+        torch.manual_seed(config.seed)
+        model = build_network(config.model, len(skeleton.joints))
+        codec = Codec.of(config, model)
+        model = model.to(device)
+        clips = TrainClips(
+            tracks,
+            skeleton,
+            config.data,
+            codec,
+            config.augmentation,
+            config.seed,
+            with_targets=not config.targets.on_device,
+        )
+        batches = Batches(clips, config, device)
+        optimizer = optimisers.adam(model, config.train)
+        progress = Progress()
+        if start is not None:
+            progress = _restore(start, config, model, optimizer)
+        else:
+            for sentence in load_start(model, config.model):
+                print(sentence)
 
-    def save(name: str, *, resumable: bool = True) -> None:
-        path = run / name
-        checkpoints.save(path, _snapshot(config, skeleton, model, optimizer if resumable else None, progress))
+        done = _reason_to_stop(config, progress)
+        if done:
+            print(f"{run}: nothing left to do, {done}")
+            return _best_path(run)
+        require_scores(model, selection, skeleton, codec)
+        board = held.enter_context(Board(run, config.train.tensorboard, progress.epoch))
+        if start is None:
+            held.enter_context(locked(run))
+            _require_empty(run)  # nobody was faster
 
-    if start is not None:
-        progress = _restore(start, model, optimizer)
-    elif config.model.weights is not None:
-        print(checkpoints.load_pretrained(model, config.model.weights))
+        def save(name: str, *, resumable: bool = True) -> None:
+            content = _snapshot(config, skeleton, codec, selection, model, progress)
+            state = _resumable(optimizer, progress) if resumable else None
+            checkpoints.save(run / name, dataclasses.replace(content, training=state))
 
-    done = _reason_to_stop(config, progress)
-    if done:
-        print(f"{run}: nothing left to do, {done}")
-        return _best_path(run)
-    board = _Board(run, config.train.tensorboard, progress.epoch)
-    if start is None:
-        save("last.pt")  # a disk that is too small is better known now than after an epoch
-        write_text(run / "config.yaml", to_yaml(config))
-    _write_metrics(run, progress)
-    print(
-        f"{run}: {config.model.name} with {sum(p.numel() for p in model.parameters()):,} parameters on "
-        f"{device}, {len(clips)} clips of {config.data.clip_length} frames per epoch"
-    )
+        def score() -> tuple[Evaluation, dict[str, Any]]:
+            evaluation = evaluate(
+                model, selection.config, selection.tracks, skeleton, codec, show_progress=show_progress
+            )
+            name, value = own_score(evaluation, selection, skeleton)
+            return evaluation, {"eval": evaluation.summary, "score": value, "score_name": name}
 
-    bar = tqdm(
-        total=config.train.epochs * len(clips),
-        initial=progress.epoch * len(clips) + progress.clips,
-        unit="clip",
-        smoothing=0.05,
-        dynamic_ncols=True,
-        disable=None if show_progress else True,  # None: shown where somebody looks, not in a log file
-    )
-    began, begun_with = time.monotonic(), progress.epoch
-    with bar, board, AfterStep() as interrupt:
-        while not done:
-            # One pass over the clips, from the first batch that is not done yet.
-            epoch = progress.epoch
-            bar.set_description(f"epoch {epoch + 1}/{config.train.epochs}")
-            rate = learning_rate(config, epoch)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            model.train()
-            mark = time.monotonic()
-            for batch in batches.epoch(epoch, progress.batch):
-                arrived = time.monotonic()
-                joints = batch["joints"].to(device, non_blocking=True)
-                weights = batch["weights"].to(device, non_blocking=True)
-                with torch.autocast(
-                    device.type, dtype=torch.bfloat16, enabled=config.train.precision == "bfloat16"
-                ):
-                    heatmaps = clip_heatmaps(model, batch["frames"].to(device, non_blocking=True))
-                counting = weights if config.loss.visibility else batch["labelled"].to(device)
-                if config.targets.on_device:
-                    loss = joint_loss(heatmaps, joints, counting, sigma=config.heatmap.sigma, stride=STRIDE)
-                else:
-                    targets = batch["targets"].to(device, non_blocking=True)
-                    loss = heatmap_loss(heatmaps, targets, counting)
-                _require_finite("loss", loss, batch, run, progress)
+        def keep(evaluation: Evaluation, scored: dict[str, Any]) -> None:
+            """These weights are the best."""
+            progress.best_score = scored["score"]
+            save("best.pt", resumable=False)
+            chosen = {"weights_chosen_on": selection.words, "chosen_by": scored["score_name"]}
+            write_json(run / "eval.json", evaluation.to_dict() | chosen)
 
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                gradients = [p.grad for p in model.parameters() if p.grad is not None]
-                norm = nn.utils.get_total_norm(gradients)
-                _require_finite("gradient", norm, batch, run, progress)
-                if config.train.grad_clip is not None:
-                    nn.utils.clip_grads_with_norm_(model.parameters(), config.train.grad_clip, norm)
-                optimizer.step()
+        if start is None:
+            save("last.pt")  # a disk that is too small is better known now than after an epoch
+            write_text(run / "config.yaml", to_yaml(config))
+        _write_metrics(run, progress)
+        print(
+            f"{run}: {config.model.name} with {sum(p.numel() for p in model.parameters()):,} parameters on "
+            f"{device} in {precision_of(config.train.precision, config.train.tf32, device)}, {len(clips)} clips of "
+            f"{config.data.clip_length} frames per epoch; weights are chosen on {selection.words}"
+        )
 
-                hits, counted = _hits(config, heatmaps.detach(), joints, weights)
-                now = time.monotonic()
-                progress.step += 1
-                progress.batch += 1
-                progress.clips += len(joints)
-                progress.loss += loss.item() * len(joints)
-                progress.hits += hits
-                progress.counted += counted
-                progress.seconds += now - mark
-                progress.waited += arrived - mark
-                mark = now
-                bar.set_postfix_str(_running(progress), refresh=False)
-                bar.update(len(joints))
+        bar = tqdm(
+            total=config.train.epochs * len(clips),
+            initial=progress.epoch * len(clips) + progress.clips,
+            unit="clip",
+            smoothing=0.05,
+            dynamic_ncols=True,
+            mininterval=_REFRESH,
+            disable=None if show_progress else True,  # None: shown where somebody looks, not in a log file
+        )
+        guard, sums = Guard(optimizer, device), DeviceSums(device)
+        unread: dict[int, str] = {}  # the clips of the steps whose finiteness nobody has looked at yet
+        began, begun_with = time.monotonic(), progress.epoch
+        read_at = began
+        with bar, AfterStep() as interrupt:
+            while not done:
+                # One pass over the clips, from the first batch that is not done yet.
+                epoch = progress.epoch
+                bar.set_description(f"epoch {epoch + 1}/{config.train.epochs}")
+                rate = learning_rate(config.train, epoch)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                model.train()
+                mark = time.monotonic()
+                for batch in batches.epoch(epoch, progress.batch):
+                    arrived = time.monotonic()
+                    joints = batch["joints"].to(device, non_blocking=True)
+                    weights = batch["weights"].to(device, non_blocking=True)
+                    with torch.autocast(
+                        device.type, dtype=torch.bfloat16, enabled=config.train.precision == "bfloat16"
+                    ):
+                        stages = clip_heatmaps(model, batch["frames"].to(device, non_blocking=True))
+                    counting = weights if config.loss.visibility else batch["labelled"].to(device)
+                    if config.targets.on_device:
+                        loss = joint_loss(stages, joints, counting, codec=codec)
+                    else:
+                        targets = batch["targets"].to(device, non_blocking=True)
+                        loss = heatmap_loss(stages, targets, counting)
 
-                if interrupt.requested:
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()
+                    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+                    norm = nn.utils.get_total_norm(gradients)
+                    if config.train.grad_clip is not None:
+                        nn.utils.clip_grads_with_norm_(model.parameters(), config.train.grad_clip, norm)
+                    guard.watch(progress.step + 1, loss, norm)
+                    optimizer.step()
+
+                    sums.add(
+                        loss, len(joints), *_hits(config, codec, last_stage(stages).detach(), joints, weights)
+                    )
+                    now = time.monotonic()
+                    progress.step += 1
+                    progress.batch += 1
+                    progress.clips += len(joints)
+                    progress.seconds += now - mark
+                    progress.waited += arrived - mark
+                    mark = now
+                    unread[progress.step] = _names(batch)
+                    ends = interrupt.requested or progress.batch == len(batches)
+                    ends = ends or progress.step == config.train.max_steps
+                    if ends or _is_due(device, now - read_at):
+                        _require_finite(guard, unread, run, progress)
+                        sums.move_to(progress)
+                        unread.clear()
+                        read_at = now
+                        bar.set_postfix_str(progress.running(), refresh=False)
+                    bar.update(len(joints))
+
+                    if interrupt.requested:
+                        save("last.pt")
+                        raise KeyboardInterrupt(_how_to_continue(run, progress))
+                    if progress.step == config.train.max_steps and progress.batch < len(batches):
+                        break
+                done = _reason_to_stop(config, progress)
+                if done and progress.batch < len(
+                    batches
+                ):  # within an epoch, which counts when it is complete
                     save("last.pt")
-                    raise KeyboardInterrupt(_how_to_continue(run, progress))
-                if progress.step == config.train.max_steps and progress.batch < len(batches):
+                    if progress.best_score is None:  # but no run ends without a score
+                        with interrupt.at_once():
+                            keep(*score())
                     break
-            done = _reason_to_stop(config, progress)
-            if done and progress.batch < len(batches):  # the epoch is scored when it is complete
-                save("last.pt")
-                break
 
-            # The epoch is complete: score it, keep it.
-            row = _row(progress, rate)
-            last = epoch + 1 == config.train.epochs or bool(done)
-            if last or (epoch + 1) % config.train.eval_every == 0:
-                try:
-                    with interrupt.at_once():
-                        evaluation = evaluate(model, config, eval_tracks, show_progress=show_progress)
-                except KeyboardInterrupt as error:
-                    save("last.pt")
-                    raise KeyboardInterrupt(_how_to_continue(run, progress)) from error
-                row["eval"] = evaluation.summary
-                row["score"] = evaluation.score
-                if progress.best_score is None or evaluation.score > progress.best_score:
-                    progress.best_score, progress.stale = evaluation.score, 0
-                else:
-                    progress.stale += 1
-            progress.next_epoch(row)
-            if "score" in row and progress.stale == 0:
-                save("best.pt", resumable=False)
-                write_json(run / "eval.json", evaluation.to_dict())
-            save("last.pt")
-            _write_metrics(run, progress)
-            board.add(row)
-            pace = (time.monotonic() - began) / (progress.epoch - begun_with)
-            tqdm.write(_line(config, row, pace * (config.train.epochs - progress.epoch)), file=sys.stdout)
-            sys.stdout.flush()
-            if interrupt.requested:
-                raise KeyboardInterrupt(_how_to_continue(run, progress))
-            done = _reason_to_stop(config, progress)
+                # The epoch is complete: score it, keep it.
+                row, evaluation = progress.row(rate), None
+                last = epoch + 1 == config.train.epochs or bool(done)
+                if last or (epoch + 1) % config.train.eval_every == 0:
+                    try:
+                        with interrupt.at_once():
+                            evaluation, scored = score()
+                    except KeyboardInterrupt as error:
+                        save("last.pt")
+                        raise KeyboardInterrupt(_how_to_continue(run, progress)) from error
+                    row |= scored
+                    better = progress.best_score is None or row["score"] > progress.best_score
+                    progress.stale = 0 if better else progress.stale + 1
+                progress.next_epoch(row)
+                if evaluation is not None and progress.stale == 0:
+                    keep(evaluation, row)
+                save("last.pt")
+                _write_metrics(run, progress)
+                board.add(row)
+                pace = (time.monotonic() - began) / (progress.epoch - begun_with)
+                tqdm.write(_line(config, row, pace * (config.train.epochs - progress.epoch)), file=sys.stdout)
+                sys.stdout.flush()
+                if interrupt.requested:
+                    raise KeyboardInterrupt(_how_to_continue(run, progress))
+                done = _reason_to_stop(config, progress)
     print(f"{run}: {done}")
     return _best_path(run)
 
 
-def select_device(name: str) -> torch.device:
-    """The device a configuration names; "auto" is the first GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"train.device: expected a GPU for {name}, PyTorch finds none here; use cpu or auto")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"train.device: expected one of {torch.cuda.device_count()} GPUs, got {name}")
-    return device
-
-
-def build_model(config: Config, skeleton: Skeleton) -> nn.Module:
-    """The network that the configuration describes, for the joints of the skeleton."""
-    if config.model.name not in models.names():
-        raise UserError(f"model.name: expected one of {', '.join(models.names())}, got {config.model.name}")
-    try:
-        return models.build(config.model.name, num_joints=len(skeleton.joints), **config.model.options)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"model.options: {error}") from error
-
-
-def learning_rate(config: Config, epoch: int) -> float:
-    """The rate of an epoch, counted from 0: multiplied by gamma at every milestone, as MultiStepLR does."""
-    return config.train.learning_rate * config.train.gamma ** bisect_right(config.train.milestones, epoch)
-
-
-class _Board:
-    """TensorBoard curves, where they are asked for."""
-
-    def __init__(self, run: Path, wanted: bool, epoch: int) -> None:
-        self._writer = None
-        if wanted:
-            try:
-                from torch.utils.tensorboard import SummaryWriter
-            except ImportError as error:
-                raise UserError(
-                    "train.tensorboard: expected the package tensorboard, it is not installed; "
-                    "pip install tensorboard, or set train.tensorboard=false"
-                ) from error
-            self._writer = SummaryWriter(run / "tensorboard", purge_step=epoch + 1)
-
-    def __enter__(self) -> "_Board":
-        return self
-
-    def add(self, row: Mapping[str, Any]) -> None:
-        if self._writer is not None:
-            for name in ("loss", "pck", "learning_rate", "score", "clips_per_second", "data_share"):
-                if name in row:
-                    self._writer.add_scalar(name, row[name], row["epoch"])
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._writer is not None:
-            self._writer.close()
+def _require_one_process() -> None:
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1:
+        raise UserError(
+            f"train: expected to be started once, got {processes} processes (WORLD_SIZE, as torchrun sets it); training "
+            "on several GPUs is not there yet, start `rpstn train` without torchrun"
+        )
 
 
 def _require_empty(run: Path) -> None:
     if run.exists() and not run.is_dir():
         raise UserError(f"{run}: expected a run folder, got a file; choose another output")
-    found = sorted(path.name for path in run.iterdir()) if run.is_dir() else []
+    found = sorted(path.name for path in run.iterdir() if path.name != LOCK) if run.is_dir() else []
     if found:
         raise UserError(
             f"{run}: expected a new or empty run folder, found {', '.join(found[:3])}"
@@ -307,18 +286,20 @@ def _require_empty(run: Path) -> None:
         )
 
 
-def _load_run(run: Path, config: Config) -> Checkpoint:
-    """The last checkpoint of a run, whose configuration must be the one it is continued with."""
+def _require_run(run: Path) -> None:
     if not run.is_dir():
         raise UserError(f"{run}: expected a run folder to resume, found none")
+
+
+def _load_run(run: Path, config: Config) -> Checkpoint:
+    """The last checkpoint of a run, whose configuration must be the one it is continued with."""
     path = run / "last.pt"
     start = checkpoints.load(path)
     if start.training is None:
         raise UserError(f"{path}: expected a checkpoint to resume from, got one for evaluation only")
+    free = (*_FREE_ON_RESUME, *_FREE_WITH_NEW_SCORE)
     changed = [
-        text
-        for text in differences(from_dict(start.config, str(path)), config)
-        if text.partition(":")[0] not in _FREE_ON_RESUME
+        text for text in differences(from_dict(start.config, str(path)), config) if _key(text) not in free
     ]
     if changed:
         raise UserError(
@@ -328,52 +309,66 @@ def _load_run(run: Path, config: Config) -> Checkpoint:
     return start
 
 
+def _key(difference: str) -> str:
+    return difference.partition(":")[0]
+
+
 def _snapshot(
     config: Config,
     skeleton: Skeleton,
+    codec: Codec,
+    selection: Subset,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer | None,
     progress: Progress,
 ) -> Checkpoint:
-    training = None
-    if optimizer is not None:
-        state = dataclasses.asdict(progress)
-        del state["metrics"]
-        training = {
-            "optimizer": optimizer.state_dict(),
-            "progress": state,
-            "random": {
-                "cpu": torch.get_rng_state(),
-                "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            },
-        }
     return Checkpoint(
-        config=to_dict(config),
-        skeleton=skeleton,
         model_name=config.model.name,
         model_options=dict(config.model.options),
-        input_size=config.data.input_size,
-        stride=STRIDE,
-        sigma=config.heatmap.sigma,
-        decode=config.heatmap.decode,
         model_state=model.state_dict(),
+        skeleton=skeleton,
+        codec=codec,
+        config=to_dict(config),
+        selected_on=selection.words,
         epoch=progress.epoch,
         step=progress.step,
         best_score=progress.best_score,
         metrics=progress.metrics,
-        training=training,
     )
 
 
-def _restore(start: Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+def _resumable(optimizer: torch.optim.Optimizer, progress: Progress) -> dict[str, Any]:
+    state = dataclasses.asdict(progress)
+    del state["metrics"]
+    return {
+        "optimizer": optimizer.state_dict(),
+        "progress": state,
+        "random": {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        },
+    }
+
+
+def _restore(
+    start: Checkpoint, config: Config, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> Progress:
     assert start.training is not None
     checkpoints.load_state(model, start.model_state, start.path)
-    optimizer.load_state_dict(start.training["optimizer"])
+    optimisers.restore(optimizer, start.training["optimizer"])
     random = start.training["random"]
     torch.set_rng_state(random["cpu"])
     if torch.cuda.is_available() and len(random["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(random["cuda"])
-    return Progress(**start.training["progress"], metrics=list(start.metrics))
+    progress = Progress(**start.training["progress"], metrics=list(start.metrics))
+    rules = [
+        text
+        for text in differences(from_dict(start.config, start.path), config)
+        if _key(text) in _FREE_WITH_NEW_SCORE
+    ]
+    if rules and progress.best_score is not None:
+        print(f"{'; '.join(rules)}: scores so far went by other rules, the best one is looked for anew")
+        progress.best_score, progress.stale = None, 0
+    return progress
 
 
 def _reason_to_stop(config: Config, progress: Progress) -> str | None:
@@ -386,58 +381,41 @@ def _reason_to_stop(config: Config, progress: Progress) -> str | None:
     return None
 
 
-def _require_finite(
-    what: str, value: Tensor, batch: Mapping[str, Any], run: Path, progress: Progress
-) -> None:
-    """Stop before the optimiser moves, and name the clips of the batch."""
-    if torch.isfinite(value):
-        return
-    named = [
+def _is_due(device: torch.device, seconds: float) -> bool:
+    """Whether to look at what the device has summed: on a CPU at every step, as nothing waits for it there."""
+    return device.type == "cpu" or seconds >= _REFRESH
+
+
+def _names(batch: Mapping[str, Any]) -> str:
+    return "; ".join(
         f"{name} frames {int(frames[0])} to {int(frames[-1])}"
         for name, frames in zip(batch["name"], batch["frame_ids"])
-    ]
-    raise UserError(
-        f"{run}: expected a finite {what}, got {value.item()} in epoch {progress.epoch + 1}, step "
-        f"{progress.step + 1}, with {'; '.join(named)} (frames counted from 0); the optimiser did not move "
-        f"and {run / 'last.pt'} is as it was"
     )
 
 
+def _require_finite(guard: Guard, names: Mapping[int, str], run: Path, progress: Progress) -> None:
+    """Stop where the optimiser has stopped, and name the clips of that batch."""
+    met = guard.found()
+    if met is not None:
+        step, what, value = met
+        raise UserError(
+            f"{run}: expected a finite {what}, got {value} in epoch {progress.epoch + 1}, step {step}, with "
+            f"{names[step]} (frames counted from 0); the optimiser did not move and {run / 'last.pt'} is as it was"
+        )
+
+
 @torch.no_grad()
-def _hits(config: Config, heatmaps: Tensor, joints: Tensor, weights: Tensor) -> tuple[int, int]:
+def _hits(
+    config: Config, codec: Codec, heatmaps: Tensor, joints: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
     """A PCK for the eye, of this batch: arg-max within gamma of the person's size, which is taken as the box
     that fills the crop. The scores that count are made by `evaluate`, in pixels of the image.
     """
-    points, _ = decode(heatmaps, stride=STRIDE, method="argmax")
-    size = max(config.data.input_size) / config.data.box_scale
+    points, _ = dataclasses.replace(codec, decoding="argmax").decode(heatmaps)
+    size = max(codec.input_size) / codec.box_scale
     near = (points - joints).norm(dim=-1) <= config.eval.gamma * size
     counts = weights > 0
-    return int((near & counts).sum()), int(counts.sum())
-
-
-def _share(part: float, whole: float) -> float:
-    return part / whole if whole > 0 else 0.0
-
-
-def _running(progress: Progress) -> str:
-    loss = _share(progress.loss, progress.clips)
-    pck = 100 * _share(progress.hits, progress.counted)
-    waited = 100 * _share(progress.waited, progress.seconds)
-    return f"loss {loss:.5f} PCK {pck:.1f} waiting for data {waited:.0f}%"
-
-
-def _row(progress: Progress, rate: float) -> dict[str, Any]:
-    """The line of metrics.jsonl for the epoch that has just been completed."""
-    return {
-        "epoch": progress.epoch + 1,
-        "step": progress.step,
-        "learning_rate": rate,
-        "loss": _share(progress.loss, progress.clips),
-        "pck": _share(progress.hits, progress.counted),
-        "seconds": round(progress.seconds, 3),
-        "clips_per_second": round(_share(progress.clips, progress.seconds), 3),
-        "data_share": round(_share(progress.waited, progress.seconds), 4),
-    }
+    return (near & counts).sum(), counts.sum()
 
 
 def _line(config: Config, row: Mapping[str, Any], left: float) -> str:
@@ -447,8 +425,7 @@ def _line(config: Config, row: Mapping[str, Any], left: float) -> str:
         f"left {tqdm.format_interval(left)}"
     )
     if "score" in row:
-        rule = f"PCK@{config.eval.gamma:g} {config.eval.normaliser}"
-        text += f"  {config.eval.subset} {rule} {100 * row['score']:.2f}"
+        text += f"  {config.eval.select} {row['score_name']} {100 * row['score']:.2f}"
     return text
 
 

@@ -1,37 +1,59 @@
 """The training loss, against target heat maps or against the joints themselves."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..codec import profiles
+from ..codec import Codec
+
+_FEWEST = 1e-6  # of the summed weights: without a joint that counts the loss is 0, not 0 / 0
 
 
-def heatmap_loss(heatmaps: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Mean squared error of heat maps over the joints that count (equation 5 of the paper).
+def heatmap_loss(
+    stages: Tensor | Sequence[Tensor], targets: Tensor, weights: Tensor, *, normaliser: Tensor | None = None
+) -> Tensor:
+    """Mean squared error of heat maps over the joints that count (equation 5 of the paper), summed over the stages.
 
-        loss = sum_btk weights[b,t,k] * sum_yx (heatmaps - targets)^2  /  (h * w * sum_btk weights[b,t,k])
+        loss = sum_s sum_btk weights[b,t,k] * sum_yx (stage_s - targets)^2  /  (h * w * normaliser)
 
     With all weights 1 it is the per-element mean over frames, joints and cells. Dividing by the sum of the
     weights, not by the number of joints, keeps the size of a step independent of how many joints are hidden
     in a batch.
 
-    heatmaps, targets (Tensor[B, T, K, h, w]): predicted and wanted maps.
-    weights (Tensor[B, T, K]): 1 for joints that count (visible ones), 0 for others.
+    Args:
+        stages (Tensor[B, T, K, h, w], or several of them): the maps, or those of each stage of a network that is
+            supervised at several depths.
+        targets (Tensor[B, T, K, h, w]): wanted maps.
+        weights (Tensor[B, T, K]): 1 for joints that count (visible ones), 0 for others.
+        normaliser (scalar Tensor): `weights.sum()` of all that one step is made of; where a batch comes in parts
+            (accumulation, several ranks) the parts' losses and gradients then add up to those of the whole. None: these
+            weights' own.
+
     Returns a scalar in float32 at least; exactly 0, with a gradient of zeros, when all weights are 0.
     """
-    if heatmaps.shape != targets.shape or weights.shape != heatmaps.shape[:-2]:
-        raise ValueError(
-            f"heatmap_loss: expected targets like heatmaps {list(heatmaps.shape)} and weights "
-            f"{list(heatmaps.shape[:-2])}, got {list(targets.shape)} and {list(weights.shape)}"
-        )
-    errors = (heatmaps.to(targets.dtype) - targets).square().mean(dim=(-2, -1))
-    return (weights * errors).sum() / weights.sum().clamp(min=1e-6)
+    total = targets.new_zeros(())
+    for maps in _stages(stages):
+        if maps.shape != targets.shape or weights.shape != maps.shape[:-2]:
+            raise ValueError(
+                f"heatmap_loss: expected targets like heatmaps {list(maps.shape)} and weights "
+                f"{list(maps.shape[:-2])}, got {list(targets.shape)} and {list(weights.shape)}"
+            )
+        errors = (maps.to(targets.dtype) - targets).square().mean(dim=(-2, -1))
+        total = total + (weights * errors).sum()
+    return total / _normaliser(weights, normaliser)
 
 
-def joint_loss(heatmaps: Tensor, joints: Tensor, weights: Tensor, *, sigma: float, stride: int = 4) -> Tensor:
+def joint_loss(
+    stages: Tensor | Sequence[Tensor],
+    joints: Tensor,
+    weights: Tensor,
+    *,
+    codec: Codec,
+    normaliser: Tensor | None = None,
+) -> Tensor:
     """`heatmap_loss` against the Gaussians that `codec.encode` would draw about the joints, without drawing them.
 
     A Gaussian is a product of a column and a row, so heatmaps - targets takes one pass over the heat maps; the
@@ -39,28 +61,49 @@ def joint_loss(heatmaps: Tensor, joints: Tensor, weights: Tensor, *, sigma: floa
     sum H^2 - 2 sum H G + sum G^2, which was slower besides: with its gradient, 8 x 5 x 15 maps of 64 x 64 took 6.2 ms
     that way, 2.9 ms this way and 8.1 ms with explicit targets, on one core.
 
-    heatmaps (Tensor[B, T, K, h, w]): predicted maps, of any floating dtype.
-    joints (Tensor[B, T, K, 2]): pixels of the crop, x right, y down. No gradient.
-    weights (Tensor[B, T, K]): 1 for joints that count, 0 for others. No gradient.
-    sigma, stride: as in `codec.encode`.
+    Args:
+        stages (Tensor[B, T, K, h, w], or several of them): predicted maps, of any floating dtype.
+        joints (Tensor[B, T, K, 2]): pixels of the crop, x right, y down. No gradient.
+        weights (Tensor[B, T, K]): 1 for joints that count, 0 for others. No gradient.
+        codec: what the targets are, and the size of the maps.
+        normaliser: as in `heatmap_loss`.
+
     Returns a scalar of the joints' dtype. It can be differentiated once.
     """
-    if joints.shape != (*heatmaps.shape[:-2], 2) or weights.shape != heatmaps.shape[:-2]:
-        raise ValueError(
-            f"joint_loss: expected joints {[*heatmaps.shape[:-2], 2]} and weights {list(heatmaps.shape[:-2])} for "
-            f"heatmaps {list(heatmaps.shape)}, got {list(joints.shape)} and {list(weights.shape)}"
-        )
-    down, across = profiles(joints, heatmaps.shape[-2:], sigma=sigma, stride=stride)
-    return _JointLoss.apply(heatmaps.to(joints.dtype), down, across, weights.to(joints.dtype))
+    down, across = codec.profiles(joints)
+    weights = weights.to(joints.dtype)
+    shares = weights / _normaliser(weights, normaliser)
+    total = joints.new_zeros(())
+    for maps in _stages(stages):
+        if joints.shape != (*maps.shape[:-2], 2) or weights.shape != maps.shape[:-2]:
+            raise ValueError(
+                f"joint_loss: expected joints {[*maps.shape[:-2], 2]} and weights {list(maps.shape[:-2])} for heatmaps "
+                f"{list(maps.shape)}, got {list(joints.shape)} and {list(weights.shape)}"
+            )
+        if maps.shape[-2:] != codec.map_size:
+            raise ValueError(
+                f"joint_loss: expected heatmaps of {list(codec.map_size)} cells as the codec has them, got "
+                f"{list(maps.shape)}"
+            )
+        total = total + _JointLoss.apply(maps.to(joints.dtype), down, across, shares)
+    return total
+
+
+def _stages(stages: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    return (stages,) if isinstance(stages, Tensor) else stages
+
+
+def _normaliser(weights: Tensor, given: Tensor | None) -> Tensor:
+    return (weights.sum() if given is None else given).clamp(min=_FEWEST)
 
 
 class _JointLoss(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, heatmaps: Tensor, down: Tensor, across: Tensor, weights: Tensor) -> Tensor:
+    def forward(ctx: Any, heatmaps: Tensor, down: Tensor, across: Tensor, shares: Tensor) -> Tensor:
         differences = torch.addcmul(heatmaps, down[..., :, None], across[..., None, :], value=-1)
         errors = torch.linalg.vector_norm(differences, dim=(-2, -1)).square()
         rows, columns = heatmaps.shape[-2:]
-        shares = weights / (weights.sum().clamp(min=1e-6) * rows * columns)
+        shares = shares / (rows * columns)
         ctx.save_for_backward(differences, shares)
         return (shares * errors).sum()
 

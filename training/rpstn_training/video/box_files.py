@@ -74,14 +74,12 @@ class Boxes:
         """Persons with no box after this frame."""
         return [person for person in self.frames.get(frame, {}) if self._last_seen[person] == frame]
 
-    def crops(self, clip_length: int, mode: str) -> dict[tuple[int, int], np.ndarray]:
+    def crops(self, length: int) -> dict[tuple[int, int], np.ndarray]:
         """What to cut out, (frame, person) to box [4], as in training.
 
-        By mode "frame" the box itself; by "clip" the box around `clip_length` boxes of the person: each stretch of
-        frames without a gap is cut into clips side by side, the last one moved back to end with the stretch
-        (`data.clips.EvalClips`).
+        The box around `length` boxes of the person: each stretch of frames without a gap is cut into clips side by
+        side, the last one moved back to end with the stretch (`data.clips.EvalClips`). By a length of 1 the box itself.
         """
-        length = clip_length if mode == "clip" else 1
         crops = {}
         for person in self._last_seen:
             for stretch in self._stretches(person):

@@ -9,12 +9,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from tqdm import tqdm
 
 import rpstn_ext
 
 from ..data.records import Skeleton
+from ..device import allow_tf32, choose_device
 from ..errors import UserError
 from ..files import atomic_write
 from ..train import checkpoint as checkpoints
@@ -96,7 +96,8 @@ def predict(
         raise UserError(f"--overlay: expected one of {', '.join(OVERLAYS)}, got {overlay}")
     if not np.isfinite(min_score):
         raise UserError(f"--min-score: expected a finite number, got {min_score}")
-    place = _device(device)
+    place = choose_device(device, "--device")
+    allow_tf32(False)
     media = open_source(source, fps=fps)
     table = None if boxes is None else read_boxes(boxes, media)
     checkpoint = checkpoints.load(weights)
@@ -142,8 +143,8 @@ def _follow(
     source: Source, streams: PersonStreams, table: Boxes | None, *, stills: bool
 ) -> Iterator[tuple[Frame, list[FoundPose]]]:
     """Every frame with the poses of the persons in it."""
-    data = streams.data
-    crops = {} if table is None else table.crops(data.clip_length, "frame" if stills else data.box)
+    together = 1 if stills else streams.codec.shared_frames
+    crops = {} if table is None else table.crops(together)
     first: tuple[int, int] | None = None
     for frame in source.frames():
         height, width = frame.image.shape[:2]
@@ -237,22 +238,6 @@ def _progress(source: Source, show: bool) -> tqdm:
         dynamic_ncols=True,
         disable=None if show else True,
     )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device: expected auto, cpu, cuda or cuda:N, got {name}") from error
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"--device: expected auto, cpu, cuda or cuda:N, got {name}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"--device: expected a GPU for {name}, PyTorch finds {torch.cuda.device_count()} here; use cpu or auto"
-        )
-    return device
 
 
 def _require_no_input_among(files: Sequence[Path], inputs: Sequence[Path]) -> None:

@@ -37,6 +37,11 @@ def load_skeleton(data: DataConfig) -> Skeleton:
     return module.skeleton(_root(data), **_options(data, module))
 
 
+def has_splits(name: str) -> bool:
+    """Whether the set has several splits, of which `data.split` names one."""
+    return "split" in options_of(_module(name).read)
+
+
 def load_tracks(data: DataConfig, subset: str, report: Report | None = None) -> list[Track]:
     """All tracks of `subset` ("train" or "test") of the data set that `data` names.
 

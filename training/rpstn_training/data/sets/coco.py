@@ -72,6 +72,9 @@ _LABELS = {
     "test-dev": ("image_info_test-dev2017.json", "test2017"),
 }
 
+# The options by which the subset "test" is the owners' validation part.
+VALIDATION: dict[str, str] = {"images": "val"}
+
 
 def read(
     root: Path,

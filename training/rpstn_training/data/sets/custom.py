@@ -33,6 +33,9 @@ Pairs = tuple[tuple[int, int], ...]
 _COLUMNS = {"shoulder": "Sho", "elbow": "Elb", "wrist": "Wri", "hip": "Hip", "knee": "Knee", "ankle": "Ank"}
 _HEAD = ("head", "nose", "eye", "ear", "head_top", "head_bottom")
 
+# The options by which the subset "test" is the label file for validation.
+VALIDATION: dict[str, str] = {}
+
 
 def read(
     root: Path,

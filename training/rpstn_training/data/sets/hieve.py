@@ -97,6 +97,10 @@ class Label:
     ignore_regions: dict[int, list[np.ndarray]]
 
 
+# The options by which the subset "test" is the paper's validation videos.
+VALIDATION: dict[str, str] = {"images": "val"}
+
+
 def read(
     root: Path,
     subset: str,

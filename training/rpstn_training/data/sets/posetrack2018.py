@@ -84,6 +84,10 @@ class Sequence:
     ignore_regions: dict[int, list[np.ndarray]]
 
 
+# The options by which the subset "test" is the owners' validation part.
+VALIDATION: dict[str, str] = {"images": "val"}
+
+
 def read(
     root: Path,
     subset: str,

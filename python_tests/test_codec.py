@@ -9,7 +9,7 @@ from rpstn_training.codec import decode, encode
 
 
 def test_encode_by_hand():
-    maps = encode(torch.tensor([[8.0, 4.0]]), (4, 5), sigma=1.0)
+    maps = encode(torch.tensor([[8.0, 4.0]]), (4, 5), sigma=1.0, stride=4)
     assert maps.shape == (1, 4, 5)
     assert maps[0, 1, 2] == 1  # column 8 / 4, row 4 / 4
     assert maps[0, 1, 3] == pytest.approx(math.exp(-0.5))
@@ -18,7 +18,7 @@ def test_encode_by_hand():
 
 
 def test_centres_are_not_rounded():
-    maps = encode(torch.tensor([[9.0, 4.0]]), (4, 5), sigma=1.0)
+    maps = encode(torch.tensor([[9.0, 4.0]]), (4, 5), sigma=1.0, stride=4)
     assert maps[0, 1, 2] == pytest.approx(math.exp(-(0.25**2) / 2))
     assert maps[0, 1, 2] > maps[0, 1, 3] > maps[0, 1, 1]
 
@@ -37,48 +37,48 @@ def test_subpixel_decoding_inverts_encoding(sigma, stride, size):
 def test_decode_methods_by_hand():
     heatmap = torch.zeros(1, 5, 7)
     heatmap[0, 2, 3], heatmap[0, 2, 4], heatmap[0, 1, 3] = 0.8, 0.4, 0.2
-    assert decode(heatmap, method="argmax")[0].tolist() == [[12, 8]]
-    assert decode(heatmap, method="quarter")[0].tolist() == [[13, 7]]
-    (x, y), *_ = decode(heatmap, method="subpixel")[0].tolist()
+    assert decode(heatmap, stride=4, method="argmax")[0].tolist() == [[12, 8]]
+    assert decode(heatmap, stride=4, method="quarter")[0].tolist() == [[13, 7]]
+    (x, y), *_ = decode(heatmap, stride=4, method="subpixel")[0].tolist()
     assert 12 < x <= 14 and 6 <= y < 8
-    assert decode(heatmap)[1].tolist() == pytest.approx([0.8])
+    assert decode(heatmap, stride=4)[1].tolist() == pytest.approx([0.8])
 
 
 def test_x_is_the_column():
     """A transposed map must not decode to the same point."""
-    maps = encode(torch.tensor([[20.0, 8.0]]), (8, 8), sigma=1.5)
-    assert decode(maps)[0][0].tolist() == pytest.approx([20, 8], abs=1e-3)
-    assert decode(maps.mT)[0][0].tolist() == pytest.approx([8, 20], abs=1e-3)
+    maps = encode(torch.tensor([[20.0, 8.0]]), (8, 8), sigma=1.5, stride=4)
+    assert decode(maps, stride=4)[0][0].tolist() == pytest.approx([20, 8], abs=1e-3)
+    assert decode(maps.mT, stride=4)[0][0].tolist() == pytest.approx([8, 20], abs=1e-3)
 
 
 @pytest.mark.parametrize("value", [0.0, -3.0, 1e-42])
 def test_maps_without_a_peak_give_a_finite_point_inside(value):
-    points, scores = decode(torch.full((2, 3, 6, 5), value))
+    points, scores = decode(torch.full((2, 3, 6, 5), value), stride=4)
     assert torch.isfinite(points).all()
     assert (points >= 0).all() and (points <= 4 * 5).all()
     assert (scores == torch.tensor(value)).all()
 
 
 def test_peaks_on_the_edge_stay_on_the_map():
-    maps = encode(torch.tensor([[-9.0, 5.0], [36.0, 5.0]]), (8, 8), sigma=2.0)
-    points, _ = decode(maps)
+    maps = encode(torch.tensor([[-9.0, 5.0], [36.0, 5.0]]), (8, 8), sigma=2.0, stride=4)
+    points, _ = decode(maps, stride=4)
     assert points[:, 0].tolist() == [0, 28]
     assert points[:, 1].tolist() == pytest.approx([5, 5], abs=1e-3)
 
 
 def test_half_precision_is_decoded_in_float32_and_leading_axes_stay():
     joints = torch.rand(2, 5, 13, 2) * 100 + 10
-    maps = encode(joints, (32, 32), sigma=2.0)
-    points, scores = decode(maps.bfloat16())
+    maps = encode(joints, (32, 32), sigma=2.0, stride=4)
+    points, scores = decode(maps.bfloat16(), stride=4)
     assert points.dtype == scores.dtype == torch.float32
     assert points.shape == joints.shape and scores.shape == (2, 5, 13)
     assert (points - joints).abs().mean() < 0.5
-    one, _ = decode(maps[1, 3])
-    assert torch.equal(one, decode(maps)[0][1, 3])
+    one, _ = decode(maps[1, 3], stride=4)
+    assert torch.equal(one, decode(maps, stride=4)[0][1, 3])
 
 
 def test_wrong_arguments():
     with pytest.raises(ValueError, match="sigma > 0"):
-        encode(torch.zeros(1, 2), (4, 4), sigma=0)
+        encode(torch.zeros(1, 2), (4, 4), sigma=0, stride=4)
     with pytest.raises(ValueError, match="subpixel"):
-        decode(torch.zeros(1, 4, 4), method="taylor")
+        decode(torch.zeros(1, 4, 4), stride=4, method="taylor")
