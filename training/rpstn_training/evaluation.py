@@ -8,7 +8,7 @@ Three ways to go through a video, the option `eval.protocol`:
     released    one clip per video, as the released code samples its tests
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,65 +20,51 @@ from .data.records import Skeleton, Track
 from .data.sets import load_skeleton
 from .errors import UserError
 from .predictions import Prediction, predict_tracks
-from .scores.pck import PckResult, curve_to_dict, every_rule, format_table, sweep
+from .scores.pck import every_rule, every_threshold, pck_table
 from .scores.pck_released import released_rows
+from .scores.sets import SCORERS
+from .scores.table import Table
 from .versions import versions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Scores by several rules, with the protocol. `results` and `occluded` map a row's name to its PCK.
+    """PCK by several rules, with the protocol.
 
-    `curves` holds PCK at the thresholds of the paper's Fig. 11 by normaliser. `released` holds `pck_released` where
-    the protocol is the released one. `score` is the mean over joints by the configured normaliser, between 0 and 1; it
-    chooses best.pt. It is NaN where no joint is labelled, as in boxes of a detector.
+    `table` has the rows of `scores.pck.every_rule`, and of `pck_released` where the protocol is the released one; its
+    `main` is the mean over joints by the configured normaliser. `sweep` is PCK at the thresholds of the paper's
+    Fig. 11.
     """
 
     config: dict[str, Any]
     protocol: tuple[str, ...]
-    results: Mapping[str, PckResult]
-    occluded: Mapping[str, PckResult]
-    curves: Mapping[str, Sequence[PckResult]]
-    released: Mapping[str, PckResult]
-    score: float
+    table: Table
+    sweep: Table
     predictions: Sequence[Prediction]
+
+    @property
+    def score(self) -> float:
+        """Between 0 and 1; it chooses best.pt. NaN where no joint is labelled, as in boxes of a detector."""
+        return self.table.main
 
     @property
     def summary(self) -> dict[str, float | None]:
         """The mean over joints of every row."""
-        rows = {**self.results, **{f"occluded {name}": result for name, result in self.occluded.items()}}
-        return {name: result.to_dict()["mean_of_joints"] for name, result in rows.items()}
+        return {name: details["mean_of_joints"] for name, details in self.table.details.items()}
 
     @property
     def text(self) -> str:
-        """Protocol and tables for people."""
-        parts = ["\n".join(self.protocol)]
-        if np.isnan(self.score):
-            return "\n\n".join([*parts, "No joint is labelled in these boxes, so there is no PCK"])
-        parts.append(format_table(dict(self.results), "Visible joints"))
-        if self.occluded:
-            parts.append(
-                format_table(dict(self.occluded), "Occluded joints (position known, hidden in the image)")
-            )
-        if self.released:
-            means = [
-                f"{100 * row.mean_of_joints:.1f} by {row.protocol.partition(',')[0]}"
-                for row in self.released.values()
-            ]
-            parts.append(
-                f"pck_released, what the released evaluator prints for these clips and no PCK: {', '.join(means)}"
-            )
-        return "\n\n".join(parts)
+        """Protocol and table for people."""
+        nothing = "No joint is labelled in these boxes, so there is no PCK"
+        return "\n".join([*self.protocol, "", nothing if np.isnan(self.score) else self.table.text])
 
     def to_dict(self) -> dict[str, Any]:
         """Scores, protocol, configuration, versions and commit in plain types, for JSON."""
         return {
             "protocol": list(self.protocol),
             "score": None if np.isnan(self.score) else self.score,
-            "visible": {name: result.to_dict() for name, result in self.results.items()},
-            "occluded": {name: result.to_dict() for name, result in self.occluded.items()},
-            "sweep": {name: curve_to_dict(results) for name, results in self.curves.items()},
-            "pck_released": {name: result.to_dict() for name, result in self.released.items()},
+            "pck": self.table.to_dict(),
+            "sweep": self.sweep.to_dict(),
             "config": self.config,
             "versions": versions(),
             "text": self.text,
@@ -105,55 +91,36 @@ def evaluate(
         predictions = predict_tracks(model, config, tracks, show_progress=show_progress)
     finally:
         model.train(was_training)
-    results, occluded = score(predictions, tracks, skeleton, gamma=config.eval.gamma)
-    value = results["person" if config.eval.normaliser == "person" else "torso"].mean_of_joints
-    if np.isnan(value) and need_score:
+    table, sweep = _tables(predictions, tracks, skeleton, config)
+    if np.isnan(table.main) and need_score:
         raise UserError(
             f"{config.data.root}: expected visible joints in the {config.eval.subset} clips, found none"
         )
     protocol = _protocol(config, tracks, predictions)
     return Evaluation(
         config=to_dict(config),
-        protocol=protocol[:-1] if np.isnan(value) else protocol,
-        results=results,
-        occluded=occluded,
-        curves=_curves(predictions, tracks, skeleton),
-        released=_released(predictions, tracks, skeleton) if _is_released(config) else {},
-        score=value,
+        protocol=protocol[:-1] if np.isnan(table.main) else protocol,
+        table=table,
+        sweep=sweep,
         predictions=predictions,
     )
 
 
-def score(
-    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton, *, gamma: float
-) -> tuple[dict[str, PckResult], dict[str, PckResult]]:
-    """PCK of the visible joints by every normaliser, and of the occluded ones where there are any."""
+def _tables(
+    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton, config: Config
+) -> tuple[Table, Table]:
     joints = [prediction.joints for prediction in predictions]
     frames = [prediction.predicted for prediction in predictions]
-    return every_rule(joints, tracks, skeleton, gamma=gamma, frames=frames)
-
-
-def _curves(
-    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton
-) -> dict[str, Sequence[PckResult]]:
-    joints = [prediction.joints for prediction in predictions]
-    frames = [prediction.predicted for prediction in predictions]
-    return {
-        normaliser: sweep(joints, tracks, skeleton, normaliser=normaliser, frames=frames)
-        for normaliser in ("person", "torso")
-    }
-
-
-def _is_released(config: Config) -> bool:
-    """Whether the clips are those that the released evaluator, of two data sets, would take."""
-    return config.eval.protocol == "released" and config.data.name in ("penn_action", "sub_jhmdb")
-
-
-def _released(
-    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton
-) -> dict[str, PckResult]:
-    joints = [prediction.joints for prediction in predictions]
-    return released_rows(joints, [prediction.predicted for prediction in predictions], tracks, skeleton)
+    options = config.eval
+    rows = every_rule(joints, tracks, skeleton, gamma=options.gamma, frames=frames)
+    # The released evaluator is that of the sets scored by PCK, and takes one clip of a video.
+    if options.protocol == "released" and SCORERS[config.data.name].by_pck:
+        rows |= released_rows(joints, frames, tracks, skeleton)
+    thresholds = every_threshold(joints, tracks, skeleton, frames=frames)
+    return (
+        pck_table(f"PCK@{options.gamma:g}", rows, main=options.normaliser),
+        pck_table("PCK at the thresholds of Fig. 11", thresholds, main=f"{options.normaliser}, 0.2"),
+    )
 
 
 def _protocol(config: Config, tracks: Sequence[Track], predictions: Sequence[Prediction]) -> tuple[str, ...]:

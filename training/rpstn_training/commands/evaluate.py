@@ -17,6 +17,7 @@ from ..data.sets import load_skeleton, load_tracks
 from ..errors import UserError
 from ..evaluation import evaluate
 from ..files import write_json
+from ..scores.coco_ap import NMS
 from ..scores.submission import submit
 from ..train import checkpoint as checkpoints
 from ..train.engine import select_device
@@ -48,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--nms",
-        choices=("oks", "soft", "none"),
+        choices=NMS,
         help="for COCO and custom: how several poses of one person are thinned out (default: oks)",
     )
 

@@ -29,6 +29,7 @@ from ...errors import UserError
 from ...files import atomic_write
 from ...predictions import Prediction
 from .. import coco_ap
+from ..set_score import SetScore
 from ..table import Table
 
 _DIGITS = 3  # of coordinates in a written file, thousandths of a pixel
@@ -85,7 +86,7 @@ def labels(root: Path, *, subset: str, images: Literal["val", "test-dev"] = "val
     """The label file of `subset` that `score` reads, None where only the server has it."""
     if subset == "test" and images == "test-dev":
         return None
-    return root / "annotations" / f"person_keypoints_{'train' if subset == 'train' else images}2017.json"
+    return root / "annotations" / dataset.LABELS["train" if subset == "train" else images][0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,10 +204,10 @@ def score_results(truth: Truth, pred: Path, sigmas: Sequence[float], *, title: s
     )
     return Table(
         title=title,
-        columns=coco_ap.STATS,
-        rows={"key points": [100 * found.stats[name] for name in coco_ap.STATS]},
+        rows={"key points": {name: 100 * found.stats[name] for name in coco_ap.STATS}},
         protocol=protocol,
         main=found.stats["AP"],
+        main_name="AP",
         details={
             "AP_per_threshold": dict(found.precision),
             "AR_per_threshold": dict(found.recall),
@@ -328,3 +329,6 @@ def write_results(results: list[dict[str, Any]], path: Path) -> Path:
     with atomic_write(path) as file:
         file.write(content)
     return path
+
+
+SCORE = SetScore(score=score, write=write, labels=labels, several_poses=True)

@@ -25,7 +25,8 @@ from ...files import atomic_write
 from ...predictions import Prediction
 from ..hieve_ap import ALPHAS, CRITERIA, WEIGHTS, CrowdFrame, crowd_index, frame_weight, hieve_ap
 from ..posetrack_ap import HEAD_SHARE, NO_SCORE, People, in_regions
-from ..table import Table
+from ..set_score import SetScore
+from ..table import Table, noted
 
 _JOINTS = len(hieve.SKELETON.joints)
 _ANOMALOUS = (11, 12, 14)  # fighting, fall-over, crouching-bowing among HiEve's actions 1..14
@@ -276,13 +277,14 @@ def _table(
     between: str,
     counts: Counter[str],
 ) -> Table:
-    rows: dict[str, list[float]] = {}
+    columns = ("avg", *(f"@{alpha:g}" for alpha in alphas))
+    rows: dict[str, dict[str, float]] = {}
     for prefix, weighted in (("", False), ("w-", True)):
         if weighted and weight == "none":
             continue
         results = 100 * np.array(hieve_ap(frames, alphas, criterion, weighted=weighted))
         for name, values in zip(("AP", "precision", "recall"), results.T):
-            rows[f"{prefix}{name}"] = [float(values.mean()), *values.tolist()]
+            rows[f"{prefix}{name}"] = dict(zip(columns, (float(values.mean()), *values.tolist())))
     weights = np.array([frame.weight for frame in frames])
     flags = "flags, 0 visible" if is_flag else "visible above 0"
     protocol = [
@@ -315,15 +317,12 @@ def _table(
         "unscored poses": "predictions without any score, ranked last",
         "defects": "defects of the labels, see rpstn check-data",
     }
-    noted = [f"{counts[key]} {text}" for key, text in remarks.items() if counts[key]]
-    if noted:
-        protocol.append("Noted: " + "; ".join(noted))
     return Table(
         title="HiEve, unofficial, percent",
-        columns=("avg", *(f"@{alpha:g}" for alpha in alphas)),
         rows=rows,
-        protocol=tuple(protocol),
-        main=rows["AP"][0] / 100,
+        protocol=(*protocol, *noted(counts, remarks)),
+        main=rows["AP"]["avg"] / 100,
+        main_name="AP, unofficial",
         details={"weights": {"min": weights.min(), "max": weights.max(), "mean": weights.mean()}, **counts},
     )
 
@@ -383,3 +382,6 @@ def _rect(prediction: Prediction, track: Track, frame: int) -> dict[str, Any]:
         "track_id": [track.person],
         "annopoints": [{"point": points}],
     }
+
+
+SCORE = SetScore(score=score, write=write, labels=labels)

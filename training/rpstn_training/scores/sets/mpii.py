@@ -23,24 +23,19 @@ from ...errors import UserError
 from ...files import atomic_write
 from ...predictions import Prediction
 from ..pckh import head_sizes, pckh
+from ..set_score import SetScore
 from ..table import Table
 
 _JOINTS = len(dataset.SKELETON.joints)
-_HEAD_TOP, _UPPER_NECK = 9, 8
+_HEAD_TOP, _UPPER_NECK = map(dataset.SKELETON.joints.index, ("head_top", "upper_neck"))
 # The joints' names in gt_valid.mat, in the order of the skeleton.
 _NAMES = (
     *("rank", "rkne", "rhip", "lhip", "lkne", "lank", "pelv", "thor", "neck", "head"),
     *("rwri", "relb", "rsho", "lsho", "lelb", "lwri"),
 )
-_COLUMNS = {
-    "Head": (9,),
-    "Shoulder": (13, 12),
-    "Elbow": (14, 11),
-    "Wrist": (15, 10),
-    "Hip": (3, 2),
-    "Knee": (4, 1),
-    "Ankle": (5, 0),
-}
+# The official headings; under "Head" it has the top alone.
+_HEADINGS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
+_COLUMNS = dict(zip(_HEADINGS, dataset.SKELETON.groups.values())) | {"Head": (_HEAD_TOP,)}
 _NARROW = 0.11  # what HRNet prints as Mean@0.1: entry 11 of its thresholds 0, 0.01, 0.02 ...
 
 
@@ -71,8 +66,8 @@ def score(gt: Path, pred: Path, *, threshold: float = 0.5) -> Table:
         thresholds=(threshold, 0.1, _NARROW),
     )
     per_joint, means = counts.per_joint, counts.means
-    columns = {name: per_joint[0, list(joints)].mean() for name, joints in _COLUMNS.items()}
-    values = [*columns.values(), means[0], means[2]]
+    shares = {name: per_joint[0, list(joints)].mean() for name, joints in _COLUMNS.items()}
+    shares |= {"Mean": means[0], "Mean@0.1": means[2]}
     notes = []
     if not sized.all():
         notes.append(f"Note: people without a head size, left out ({(~sized).sum()})")
@@ -83,8 +78,7 @@ def score(gt: Path, pred: Path, *, threshold: float = 0.5) -> Table:
     name = "PCKh" if gt.suffix == ".mat" else "PCK by head segment"
     return Table(
         title=f"MPII {name}@{threshold:g}",
-        columns=(*_COLUMNS, "Mean", "Mean@0.1"),
-        rows={name: [100 * float(value) for value in values]},
+        rows={name: {column: 100 * float(share) for column, share in shares.items()}},
         protocol=(
             f"Labels: {gt}, {len(truth)} people, {int(counts.counted.sum())} annotated joints",
             f"Predictions: {pred}",
@@ -93,12 +87,10 @@ def score(gt: Path, pred: Path, *, threshold: float = 0.5) -> Table:
             f"pelvis and thorax; Mean@0.1 is at {_NARROW:g}, as HRNet has it",
         ),
         main=float(means[0]),
+        main_name=f"{name}@{threshold:g}",
         details={
-            "per_joint": {
-                joint: None if np.isnan(value) else float(value)
-                for joint, value in zip(dataset.SKELETON.joints, per_joint[0])
-            },
-            "counted": counts.counted.tolist(),
+            "per_joint": dict(zip(dataset.SKELETON.joints, per_joint[0])),
+            "counted": dict(zip(dataset.SKELETON.joints, counts.counted)),
             "mean_at_0.1": float(means[1]),
             "head_boxes": gt.suffix == ".mat",
         },
@@ -196,3 +188,6 @@ def _read_predictions(path: Path, people: int) -> np.ndarray:
             f"order, got {'x'.join(map(str, preds.shape))}"
         )
     return preds[..., :2]
+
+
+SCORE = SetScore(score=score, write=write, labels=labels)
