@@ -1,6 +1,7 @@
 """`rpstn eval` on each data set: what it writes is what it scores, and it says how."""
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 import scipy.io
 from label_files import HEIGHT, WIDTH, body, dump, picture, write_jhmdb
+from test_posetrack import sequence
+from test_posetrack import write as write_posetrack
 from tiny_clips import tiny_config, with_data, write_penn
 
 from rpstn_ext import models
@@ -17,8 +20,9 @@ from rpstn_training.data.findings import Report
 from rpstn_training.data.sets import coco, load_skeleton, load_tracks, sub_jhmdb
 from rpstn_training.errors import UserError
 from rpstn_training.predictions import Prediction
+from rpstn_training.scores.pck import every_rule, pck_table
 from rpstn_training.scores.sets import coco as official_coco
-from rpstn_training.scores.submission import submit
+from rpstn_training.scores.submission import own_score, submit
 from rpstn_training.train import checkpoint as checkpoints
 
 SBL = {"backbone": "resnet18", "width": 8, "channels": 16}
@@ -261,3 +265,46 @@ def test_a_score_that_fails_is_said_and_loses_nothing(tmp_path):
     assert submission.table is None and submission.path.is_file()
     assert "No score: " in submission.text and "gt_valid.mat: expected variables" in submission.text
     json.dumps(submission.to_dict(), allow_nan=False)
+
+
+def pck_of(predictions, tracks, config):
+    results = every_rule([one.joints for one in predictions], tracks, load_skeleton(config.data))
+    return pck_table("PCK@0.2", results, main=config.eval.normaliser)
+
+
+def test_the_own_score_is_that_of_the_owners_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    for name, write, called in (("coco", write_coco, "AP"), ("mpii", write_mpii, "PCK by head segment@0.5")):
+        config = config_of(name, write(tmp_path / name))
+        tracks = load_tracks(config.data, "test")
+        predictions = perfect(tracks)
+        predictions[0].joints[0, 3:] += 40
+        found = own_score(predictions, tracks, config, pck_of(predictions, tracks, config))
+        official = submit(predictions, tracks, config, tmp_path / f"{name}_out").table
+        assert (found.table.main_name, found.table.main) == (called, official.main) and official.main < 1
+        assert found.path is None and not found.reason
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_the_own_score_is_pck_where_the_owners_say_so_or_theirs_is_not_to_be_had(tmp_path):
+    config = config_of("penn_action", write_penn(tmp_path / "penn"))
+    tracks = load_tracks(config.data, "test")
+    pck = pck_of(perfect(tracks), tracks, config)
+    found = own_score(perfect(tracks), tracks, config, pck)
+    assert found.table is pck and pck.main_name == "PCK@0.2 person" and not found.reason
+    config = config_of("coco", write_coco(tmp_path / "coco"))
+    tracks = load_tracks(config.data, "test")
+    labels = tmp_path / "coco/annotations/person_keypoints_val2017.json"
+    labels.write_text("{")
+    found = own_score(perfect(tracks), tracks, config, pck)
+    assert found.table is pck and found.reason.startswith(f"No score: {labels}: expected a whole JSON file")
+
+
+def test_the_own_score_of_posetrack_needs_no_tracking(tmp_path):
+    write_posetrack(tmp_path, sequence({(1, frame): {} for frame in range(3)}, frames=3))
+    config = config_of("posetrack2018", tmp_path)
+    tracks = load_tracks(config.data, "test")
+    found = own_score(perfect(tracks), tracks, config, pck_of(perfect(tracks), tracks, config))
+    assert found.table.main_name == "AP" and "MOTA" not in found.table.rows
+    assert "MOTA" in submit(perfect(tracks), tracks, config, tmp_path / "out").table.rows
