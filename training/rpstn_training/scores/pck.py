@@ -43,6 +43,11 @@ class PckCounts:
     hits: np.ndarray
     counted: np.ndarray
 
+    @property
+    def per_joint(self) -> np.ndarray:
+        """Fractions [G, K], NaN for a joint that was never counted."""
+        return _share(self.hits, self.counted)
+
     @classmethod
     def zero(cls, gammas: Sequence[float], joints: int) -> "PckCounts":
         hits = np.zeros((len(gammas), joints), dtype=np.int64)
@@ -185,13 +190,13 @@ def results(counts: PckCounts, skeleton: Skeleton, protocol: str) -> tuple[PckRe
         PckResult(
             gamma=gamma,
             protocol=protocol,
-            per_joint=_share(hits, counts.counted),
+            per_joint=shares,
             counted=counts.counted,
             hits=hits,
             micro=float(_share(hits.sum(), counts.counted.sum())),
             skeleton=skeleton,
         )
-        for gamma, hits in zip(counts.gammas, counts.hits)
+        for gamma, hits, shares in zip(counts.gammas, counts.hits, counts.per_joint)
     )
 
 

@@ -1,10 +1,12 @@
 """What a data set says of its score."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..data.records import Skeleton, Track
+from ..errors import UserError
 from .table import Table
 
 
@@ -36,3 +38,11 @@ class SetScore:
     by_pck: bool = False
     several_poses: bool = False
     main_alone: Mapping[str, Any] = field(default_factory=dict)
+
+
+def require_tracks(tracks: Sequence[Track], skeleton: Skeleton, own: Skeleton, out: Path) -> None:
+    """For files that have room for the joints of one skeleton alone, and for no empty set of videos."""
+    if skeleton.joints != own.joints:
+        raise UserError(f"{out}: expected the joints of {own.name}, got those of {skeleton.name}")
+    if not tracks:
+        raise UserError(f"{out}: expected predictions to write, got none")

@@ -76,7 +76,7 @@ def write(
     """
     if not re.fullmatch(r"[A-Za-z0-9.-]+", algorithm):
         raise UserError(f"algorithm: expected letters, digits, dots and dashes, got {algorithm!r}")
-    part = "train" if subset == "train" else images
+    part = _part(subset, images)
     ending = "zip" if part == "test-dev" else "json"
     results = results_of(predictions, tracks, skeleton, input_size=input_size, box_scale=box_scale, nms=nms)
     return write_results(results, out / f"person_keypoints_{part}2017_{algorithm}_results.{ending}")
@@ -84,9 +84,12 @@ def write(
 
 def labels(root: Path, *, subset: str, images: Literal["val", "test-dev"] = "val") -> Path | None:
     """The label file of `subset` that `score` reads, None where only the server has it."""
-    if subset == "test" and images == "test-dev":
-        return None
-    return root / "annotations" / dataset.LABELS["train" if subset == "train" else images][0]
+    part = _part(subset, images)
+    return None if part == "test-dev" else root / "annotations" / dataset.LABELS[part][0]
+
+
+def _part(subset: str, images: str) -> str:
+    return "train" if subset == "train" else images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,12 +228,7 @@ def score_results(truth: Truth, pred: Path, sigmas: Sequence[float], *, title: s
 
 def _read_results(path: Path, truth: Truth) -> tuple[list[dict[str, Any]], list[str]]:
     """The results of the category, in the file's order, and what is worth a note about them."""
-    values = jsonfiles.load(path)
-    if not isinstance(values, list):
-        raise UserError(
-            f"{path}: expected a list of results with image_id, category_id, keypoints and score, "
-            f"got {jsonfiles.describe(values)}"
-        )
+    values = jsonfiles.load_list(path, "results with image_id, category_id, keypoints and score")
     entries, other = [], 0
     for number, value in enumerate(values):
         fields = Fields(path, f"[{number}]", value)

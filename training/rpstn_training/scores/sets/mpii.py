@@ -22,7 +22,7 @@ from ...data.sets import mpii as dataset
 from ...errors import UserError
 from ...files import atomic_write
 from ...predictions import Prediction
-from ..pckh import head_sizes, pckh
+from ..pckh import head_sizes, means, pckh
 from ..set_score import SetScore
 from ..table import Table
 
@@ -65,9 +65,9 @@ def score(gt: Path, pred: Path, *, threshold: float = 0.5) -> Table:
         heads[sized],
         thresholds=(threshold, 0.1, _NARROW),
     )
-    per_joint, means = counts.per_joint, counts.means
+    per_joint, mean = counts.per_joint, means(counts)
     shares = {name: per_joint[0, list(joints)].mean() for name, joints in _COLUMNS.items()}
-    shares |= {"Mean": means[0], "Mean@0.1": means[2]}
+    shares |= {"Mean": mean[0], "Mean@0.1": mean[2]}
     notes = []
     if not sized.all():
         notes.append(f"Note: people without a head size, left out ({(~sized).sum()})")
@@ -86,24 +86,19 @@ def score(gt: Path, pred: Path, *, threshold: float = 0.5) -> Table:
             f"Score: distance <= {threshold:g} of the head size ({by}); the mean is over all annotated joints without "
             f"pelvis and thorax; Mean@0.1 is at {_NARROW:g}, as HRNet has it",
         ),
-        main=float(means[0]),
+        main=float(mean[0]),
         main_name=f"{name}@{threshold:g}",
         details={
             "per_joint": dict(zip(dataset.SKELETON.joints, per_joint[0])),
             "counted": dict(zip(dataset.SKELETON.joints, counts.counted)),
-            "mean_at_0.1": float(means[1]),
+            "mean_at_0.1": float(mean[1]),
             "head_boxes": gt.suffix == ".mat",
         },
     )
 
 
 def write(
-    predictions: Sequence[Prediction],
-    tracks: Sequence[Track],
-    skeleton: Skeleton,
-    out: Path,
-    *,
-    root: Path,
+    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton, out: Path, *, root: Path
 ) -> Path:
     """`pred.mat` in the folder `out`. People whom nobody predicted are NaN."""
     people = 1 + max(track.person for track in tracks)
@@ -167,9 +162,7 @@ def _read_mat(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _read_json(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As `_read_mat`, with the head's segment as its size, NaN where it is not known."""
-    values = jsonfiles.load(path)
-    if not isinstance(values, list):
-        raise UserError(f"{path}: expected a list of people, got {jsonfiles.describe(values)}")
+    values = jsonfiles.load_list(path, "people")
     entries = [Fields(path, f"[{number}]", value) for number, value in enumerate(values)]
     people = [dataset.read_joints(fields) for fields in entries]
     joints = np.array([joints for joints, _ in people]).reshape(-1, _JOINTS, 2)
