@@ -1,11 +1,5 @@
-"""Scores of a model on tracks with known joints, in pixels of the original image, with the protocol behind them.
-
-Three ways to go through a video, the option `eval.protocol`:
-
-    tiled       clips of T frames side by side, the last one moved back to end on the last frame; each frame is
-                scored once
-    streaming   every frame of the video in order through `start` and `step`; nothing is reset at a clip's border
-    released    one clip per video, as the released code samples its tests
+"""Scores of a model on tracks with known joints, in pixels of the original image, with the protocol behind them:
+`eval.protocol` is the way through a video, of those in `predictions`.
 """
 
 from collections.abc import Sequence
@@ -22,7 +16,7 @@ from .errors import UserError
 from .predictions import Prediction, predict_tracks
 from .scores.pck import every_rule, every_threshold, pck_table
 from .scores.pck_released import released_rows
-from .scores.sets import SCORERS
+from .scores.sets import scored_by_pck
 from .scores.table import Table
 from .versions import versions
 
@@ -114,7 +108,7 @@ def _tables(
     options = config.eval
     rows = every_rule(joints, tracks, skeleton, gamma=options.gamma, frames=frames)
     # The released evaluator is that of the sets scored by PCK, and takes one clip of a video.
-    if options.protocol == "released" and SCORERS[config.data.name].by_pck:
+    if options.protocol == "released" and scored_by_pck(config.data.name):
         rows |= released_rows(joints, frames, tracks, skeleton)
     thresholds = every_threshold(joints, tracks, skeleton, frames=frames)
     return (
@@ -137,7 +131,7 @@ def _protocol(config: Config, tracks: Sequence[Track], predictions: Sequence[Pre
         way = "every frame by itself"
     group = {"clip": f"one box for {data.clip_length} frames", "frame": "a box per frame"}[data.box]
     width, height = data.input_size
-    noun = "videos" if data.name in ("penn_action", "sub_jhmdb") else "tracks"
+    noun = "videos" if scored_by_pck(data.name) else "tracks"  # those sets have one person a video
     return (
         f"Data: {data.name}{split}, {options.subset} subset, {len(tracks)} {noun}, "
         f"{scored} of {total} frames scored",

@@ -25,6 +25,11 @@ SCORERS: dict[str, SetScore] = {
 }
 
 
+def scored_by_pck(name: str) -> bool:
+    """Whether the owners of the data set define PCK, so that there is no other score."""
+    return name in SCORERS and SCORERS[name].by_pck
+
+
 def score(name: str, gt: Path, pred: Path, options: Mapping[str, Any], prefix: str = "--set ") -> Table:
     """The official score of predictions `pred` against labels `gt`, files or folders of the data set `name`.
 
@@ -41,4 +46,4 @@ def score(name: str, gt: Path, pred: Path, options: Mapping[str, Any], prefix: s
     return SCORERS[name].score(Path(gt), Path(pred), **converted)
 
 
-__all__ = ["SCORERS", "SetScore", "Table", "score"]
+__all__ = ["SCORERS", "SetScore", "Table", "score", "scored_by_pck"]

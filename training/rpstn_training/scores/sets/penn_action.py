@@ -16,12 +16,7 @@ from ..set_score import SetScore
 
 
 def write(
-    predictions: Sequence[Prediction],
-    tracks: Sequence[Track],
-    skeleton: Skeleton,
-    out: Path,
-    *,
-    root: Path,
+    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton, out: Path, *, root: Path
 ) -> Path:
     """`poses.json` in the folder `out`."""
     return clip_poses.write_poses(predictions, tracks, skeleton, out / "poses.json", root)
