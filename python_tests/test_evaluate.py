@@ -13,8 +13,9 @@ from torch import nn
 from rpstn_ext import models
 from rpstn_training.codec import encode
 from rpstn_training.data.sets import load_tracks, penn_action
+from rpstn_training.data.subsets import load_subset
 from rpstn_training.errors import UserError
-from rpstn_training.evaluation import evaluate
+from rpstn_training.evaluation import evaluate, require_scores
 from rpstn_training.predictions import predict_tracks
 
 SKELETON = penn_action.SKELETON
@@ -87,10 +88,11 @@ def test_scores_equal_a_count_by_hand(root, protocol, box):
                 for rule, size in enumerate(sizes):
                     hits[hidden, rule, j] += np.linalg.norm(track.joints[t, j] - middle[t]) <= 0.2 * size
     for rule, name in enumerate(("person", "torso")):
-        np.testing.assert_array_equal(evaluation.results[name].hits, hits[0, rule])
-        np.testing.assert_array_equal(evaluation.occluded[name].hits, hits[1, rule])
-    np.testing.assert_array_equal(evaluation.results["person"].counted, counted[0])
-    np.testing.assert_array_equal(evaluation.occluded["person"].counted, counted[1])
+        for hidden, row in enumerate((name, f"occluded, {name}")):
+            found = evaluation.table.details[row]
+            assert list(found["detected"].values()) == hits[hidden, rule].tolist()
+            assert list(found["counted"].values()) == counted[hidden].tolist()
+            assert evaluation.table.rows[row]["Joints"] == counted[hidden].sum()
     assert 0 < evaluation.score < 1
     assert evaluation.score == pytest.approx((hits[0, 0] / counted[0]).mean(), abs=1e-12)
     assert counted[1].tolist() == [0] * 5 + [3 * 4] + [0] * 7  # the left wrist, hidden in every second frame
@@ -171,7 +173,7 @@ def test_released_protocol_scores_one_clip_per_video(root):
     )
     assert [int(p.predicted.sum()) for p in evaluation.predictions] == [3, 3, 3]
     assert all(np.isnan(p.joints[~p.predicted]).all() for p in evaluation.predictions)
-    assert evaluation.results["person"].counted.sum() < 3 * 3 * JOINTS
+    assert evaluation.table.rows["person"]["Joints"] < 3 * 3 * JOINTS
     assert "9 of 21 frames scored" in evaluation.text
 
 
@@ -226,22 +228,28 @@ def test_text_and_json_name_the_protocol(root):
         "right shoulder to left hip",
         "left shoulder to right hip",
         "invisible end left out",
-        "Occluded joints",
+        "occluded joints (position known",
     ):
         assert part in evaluation.text
     plain = evaluation.to_dict()
     assert plain["config"]["eval"]["protocol"] == "tiled"
     assert set(plain["versions"]) == {"python", "torch", "numpy", "commit"}
-    assert plain["visible"]["person"]["mean_of_joints"] == plain["score"]
+    assert plain["pck"]["details"]["person"]["mean_of_joints"] == plain["pck"]["main"] == plain["score"]
+    assert (
+        evaluation.summary["occluded, person"]
+        == plain["pck"]["details"]["occluded, person"]["mean_of_joints"]
+    )
 
 
-def test_nothing_to_score_is_said(root):
+def test_nothing_to_score_is_said_before_a_training_needs_it(root):
     config = config_for(root, "tiled")
-    hidden = [
-        replace(track, visible=np.zeros_like(track.visible)) for track in load_tracks(config.data, "test")
-    ]
-    with pytest.raises(UserError, match="expected visible joints in the test clips, found none"):
-        evaluate(AlwaysTheMiddle(), config, hidden, SKELETON, codec_for(config), show_progress=False)
+    subset = load_subset(config, "test")
+    require_scores(AlwaysTheMiddle(), subset, SKELETON, codec_for(config))
+    hidden = [replace(track, visible=np.zeros_like(track.visible)) for track in subset.tracks]
+    with pytest.raises(
+        UserError, match="expected something to choose weights by in the test subset, found nothing"
+    ):
+        require_scores(AlwaysTheMiddle(), replace(subset, tracks=hidden), SKELETON, codec_for(config))
 
 
 def test_the_sweep_holds_both_normalisers_at_ten_thresholds(root):
@@ -254,17 +262,12 @@ def test_the_sweep_holds_both_normalisers_at_ten_thresholds(root):
         codec_for(config),
         show_progress=False,
     )
-    plain = evaluation.to_dict()
-    assert set(plain["sweep"]) == {"person", "torso"}
-    for name, curve in plain["sweep"].items():
-        result = evaluation.results[name]
-        assert curve["gammas"] == [tenth / 10 for tenth in range(1, 11)]
-        assert curve["mean_of_joints"][1] == result.mean_of_joints and curve["micro"][1] == result.micro
-        assert curve["groups"] == {
-            group: [one.groups[group] for one in evaluation.curves[name]] for group in result.groups
-        }
-        assert curve["mean_of_joints"] == sorted(curve["mean_of_joints"])
-    assert curve["mean_of_joints"][0] < curve["mean_of_joints"][-1]
+    rows = evaluation.to_dict()["sweep"]["rows"]
+    assert list(rows) == [f"{name}, {tenth / 10:g}" for name in ("person", "torso") for tenth in range(1, 11)]
+    for name in ("person", "torso"):
+        assert rows[f"{name}, 0.2"] == evaluation.table.rows[name]
+        curve = [rows[f"{name}, {tenth / 10:g}"]["Mean"] for tenth in range(1, 11)]
+        assert curve == sorted(curve) and curve[0] < curve[-1]
 
 
 def test_the_released_protocol_shows_the_released_figure_apart(root):
@@ -275,16 +278,20 @@ def test_the_released_protocol_shows_the_released_figure_apart(root):
         by[protocol] = evaluate(
             AlwaysTheMiddle(), config, tracks, SKELETON, codec_for(config), show_progress=False
         )
-    assert not by["tiled"].released and "pck_released" not in by["tiled"].text
-    rows = by["released"].to_dict()["pck_released"]
-    assert set(rows) == {"pck_released, person", "pck_released, torso"}
-    (line,) = [line for line in by["released"].text.splitlines() if "released evaluator" in line]
-    means = [100 * row["mean_of_joints"] for row in rows.values()]
-    assert line.startswith("pck_released, ") and "no PCK: " in line and "PCK@" not in line
-    assert line.endswith(f"{means[0]:.1f} by person size, {means[1]:.1f} by torso size")
+    assert "pck_released" not in by["tiled"].text
+    table = by["released"].table
+    assert {name for name in table.rows if "released" in name} == {
+        "pck_released, person",
+        "pck_released, torso",
+    }
+    assert table.columns == by["tiled"].table.columns and np.isnan(
+        table.rows["pck_released, person"]["Joints"]
+    )
+    lines = [line for line in by["released"].text.splitlines() if "released evaluator" in line]
+    assert len(lines) == 2 and all("not a PCK" in line and "PCK@" not in line for line in lines)
     # Everything in the middle of the crop is wrong for most joints, and right for the released evaluator.
-    assert by["released"].results["person"].mean_of_joints < 0.5
-    assert rows["pck_released, person"]["mean_of_joints"] > 0.9
+    assert table.main == by["released"].score < 0.5
+    assert table.rows["pck_released, person"]["Mean"] > 90
 
 
 def test_boxes_of_a_detector_have_no_score_unless_it_is_needed(root):
@@ -293,9 +300,7 @@ def test_boxes_of_a_detector_have_no_score_unless_it_is_needed(root):
         replace(track, visible=np.zeros_like(track.visible), labelled=np.zeros_like(track.labelled))
         for track in load_tracks(config.data, "test")
     ]
-    evaluation = evaluate(
-        AlwaysTheMiddle(), config, hidden, SKELETON, codec_for(config), show_progress=False, need_score=False
-    )
+    evaluation = evaluate(AlwaysTheMiddle(), config, hidden, SKELETON, codec_for(config), show_progress=False)
     assert np.isnan(evaluation.score) and evaluation.to_dict()["score"] is None
     assert "No joint is labelled in these boxes" in evaluation.text and "Head" not in evaluation.text
     json.dumps(evaluation.to_dict(), allow_nan=False)

@@ -91,8 +91,8 @@ def test_the_report_is_complete_and_shows_what_lies_beside_it(scene):
     links.feed(text)
     assert links.files == {path.name for path in out.iterdir()} - {"index.html"} and not links.unnamed
     assert "run &lt;b&gt; &amp; jump" in text and "<b> &" not in text
-    assert f"<b>{100 * scene.evaluation.results['person'].mean_of_joints:.1f} %</b>of the visible" in text
-    assert f"<b>{100 * scene.evaluation.occluded['person'].mean_of_joints:.1f} %</b>of the hidden" in text
+    assert f"<b>{scene.evaluation.table.rows['person']['Mean']:.1f} %</b>of the visible" in text
+    assert f"<b>{scene.evaluation.table.rows['occluded, person']['Mean']:.1f} %</b>of the hidden" in text
     assert "in 1.0 minutes (2 rounds" in text and "2 clips (12 frames)" in text and "left wrist" in text
     assert "{" not in re.sub(r"<style>.*?</style>", "", text, flags=re.S)
     for path in out.glob("*.png"):
@@ -164,12 +164,13 @@ def test_the_sheet_marks_a_miss_and_nothing_else(scene):
 
 
 def test_the_diagrams_hold_the_numbers(scene):
-    visible, occluded = scene.evaluation.results["person"], scene.evaluation.occluded["person"]
-    bars = score_bars(visible, occluded).axes[0].patches
+    table = scene.evaluation.table
+    bars = score_bars(table, scene.skeleton).axes[0].patches
     assert len(bars) == 2 * 8
-    assert bars[1].get_height() == pytest.approx(100 * visible.groups["Sho"])
-    assert bars[15].get_height() == pytest.approx(100 * occluded.mean_of_joints)
-    assert len(score_bars(visible, None).axes[0].patches) == 8
+    assert bars[1].get_height() == table.rows["person"]["Sho"]
+    assert bars[15].get_height() == table.rows["occluded, person"]["Mean"]
+    visible = replace(table, rows={"person": table.rows["person"]})
+    assert len(score_bars(visible, scene.skeleton).axes[0].patches) == 8
 
     rows = [{"epoch": 1, "loss": 0.5, "pck": 0.25}, {"epoch": 2, "loss": 0.1, "pck": 0.5, "score": 0.4}]
     loss, score = training_curve(rows, gamma=0.2).axes

@@ -10,8 +10,8 @@ from tiny_clips import write_penn
 from rpstn_training.data.findings import Report
 from rpstn_training.data.sets import penn_action, sub_jhmdb
 from rpstn_training.errors import UserError
-from rpstn_training.evaluation import score
 from rpstn_training.predictions import Prediction
+from rpstn_training.scores.pck import every_rule, pck
 from rpstn_training.scores.sets import penn_action as penn
 from rpstn_training.scores.sets import sub_jhmdb as jhmdb
 
@@ -42,14 +42,15 @@ def penn_files(tmp_path):
 
 def test_the_file_scores_as_the_predictions_to_the_last_bit(penn_files):
     root, tracks, predictions, path = penn_files
-    visible, occluded = score(predictions, tracks, penn_action.SKELETON, gamma=0.2)
+    results = every_rule([one.joints for one in predictions], tracks, penn_action.SKELETON, gamma=0.2)
     table = penn.score(root, path, gamma=0.2)
-    assert list(table.rows) == [*visible, *(f"occluded, {name}" for name in occluded)]
-    for name, result in {**visible, **{f"occluded, {n}": r for n, r in occluded.items()}}.items():
+    assert list(table.rows) == list(results) and "occluded, torso" in results
+    for name, result in results.items():
         assert table.details[name] == result.to_dict()
-    assert table.main == visible["person"].mean_of_joints and 0.1 < table.main < 0.99
-    assert table.columns == (*GROUPS, "Mean", "7 gr.", "Micro")
-    assert table.rows["person"][7] == 100 * visible["person"].mean_of_joints
+    assert table.main == results["person"].mean_of_joints and 0.1 < table.main < 0.99
+    assert table.main_name == "PCK@0.2 person"
+    assert table.columns == (*GROUPS, "Mean", "7 gr.", "Micro", "Joints")
+    assert table.rows["person"]["Mean"] == 100 * results["person"].mean_of_joints
 
 
 def test_no_picture_is_needed(penn_files):
@@ -71,8 +72,8 @@ def test_the_order_of_the_file_does_not_matter(penn_files, tmp_path):
     # One wrong joint is seen.
     plain["annotations"][0]["keypoints"][0] += 500
     wrong = penn.score(root, dump(tmp_path / "wrong.json", plain)).details
-    assert wrong["person"]["detected"][0] == expected["person"]["detected"][0] - 1
-    assert wrong["person"]["detected"][1:] == expected["person"]["detected"][1:]
+    assert wrong["person"]["detected"].pop("head") == expected["person"]["detected"].pop("head") - 1
+    assert wrong["person"]["detected"] == expected["person"]["detected"]
 
 
 def test_frames_without_a_pose_are_misses_or_left_out(penn_files, tmp_path):
@@ -84,10 +85,10 @@ def test_frames_without_a_pose_are_misses_or_left_out(penn_files, tmp_path):
     everything = penn.score(root, path)
     assert "frames without a pose, counted as misses (1 of 12)" in misses.text
     assert "frames without a pose, left out (1 of 12)" in skipped.text
-    counted = [sum(table.details["person"]["counted"]) for table in (everything, misses, skipped)]
+    counted = [sum(table.details["person"]["counted"].values()) for table in (everything, misses, skipped)]
     visible = int(tracks[0].visible[2].sum())
     assert counted == [counted[0], counted[0], counted[0] - visible]
-    assert sum(misses.details["person"]["detected"]) == sum(skipped.details["person"]["detected"])
+    assert misses.details["person"]["detected"] == skipped.details["person"]["detected"]
     assert gone["image_id"] == 3
     # The torso of a frame without a pose is not asked for either.
     assert misses.details["torso"]["counted"] == everything.details["torso"]["counted"]
@@ -109,8 +110,8 @@ def test_the_sweep_and_the_released_figure_come_on_demand(penn_files):
     root, _, _, path = penn_files
     table = penn.score(root, path, sweep=True, released=True)
     for normaliser in ("person", "torso"):
-        values = [table.rows[f"{normaliser}, {gamma / 10:g}"][7] for gamma in range(1, 11)]
-        assert values == sorted(values) and values[1] == table.rows[normaliser][7]
+        values = [table.rows[f"{normaliser}, {gamma / 10:g}"]["Mean"] for gamma in range(1, 11)]
+        assert values == sorted(values) and values[1] == table.rows[normaliser]["Mean"]
     assert {"pck_released, person", "pck_released, torso"} <= set(table.rows)
     assert "not a PCK" in table.text
     assert not any("released" in name for name in penn.score(root, path).rows)
@@ -128,9 +129,9 @@ def test_videos_may_weigh_alike(tmp_path):
     predictions = noisy(tracks, noise=0.0)
     predictions[1].joints[:] += 500
     path = penn.write(predictions, tracks, penn_action.SKELETON, tmp_path / "out", root=root)
-    assert penn.score(root, path).details["person"]["per_joint"][0] == 0.9
+    assert penn.score(root, path).details["person"]["per_joint"]["head"] == 0.9
     table = penn.score(root, path, average="videos", sweep=True)
-    assert table.details["person"]["per_joint"][0] == 0.5
+    assert table.details["person"]["per_joint"]["head"] == 0.5
     assert "mean over the videos" in table.text
     assert table.rows["person, 0.2"] == table.rows["person"]
 
@@ -197,7 +198,7 @@ def jhmdb_files(tmp_path):
         ]
         predictions = noisy(tracks, noise=10.0 * split, seed=split)
         jhmdb.write(predictions, tracks, sub_jhmdb.SKELETON, tmp_path / "out", root=root, split=split)
-        scores.append(score(predictions, tracks, sub_jhmdb.SKELETON, gamma=0.2)[0]["person"])
+        scores.append(pck([one.joints for one in predictions], tracks, sub_jhmdb.SKELETON))
     return root, tmp_path / "out", scores
 
 
@@ -208,18 +209,23 @@ def test_three_splits_are_averaged_and_never_pooled(jhmdb_files):
     for split, result in enumerate(scores, 1):
         assert table.details[f"split {split}, person"] == result.to_dict()
     expected = np.mean([one.per_joint for one in scores], axis=0)
-    np.testing.assert_allclose(table.details["mean, person"]["per_joint"], expected, atol=1e-15)
-    assert table.columns == (*GROUPS, "Mean", "13 j.", "7 gr.", "Micro")
+    np.testing.assert_allclose(
+        list(table.details["mean, person"]["per_joint"].values()), expected, atol=1e-15
+    )
+    assert table.columns == (*GROUPS, "Mean", "13 j.", "7 gr.", "Micro", "Joints")
     assert next(iter(table.rows)) == "mean, person" and "mean of 3 splits" in table.text
 
 
 def test_a_file_is_scored_by_its_own_split(jhmdb_files):
     root, folder, scores = jhmdb_files
-    table = jhmdb.score(root, folder / "split_2.json", split=2)
-    assert table.main == scores[1].mean_of_joints
+    table = jhmdb.score(root, folder / "split_2.json")
+    assert table.main == scores[1].mean_of_joints and "split 2" in table.title
+    expect_error(
+        lambda: jhmdb.score(root, folder / "poses.json"), folder / "poses.json", "expected split_1.json"
+    )
     # By another split one clip of two is missing and one is too much.
-    other = jhmdb.score(root, folder / "split_2.json", split=3)
+    (folder / "split_2.json").replace(folder / "split_3.json")
+    other = jhmdb.score(root, folder / "split_3.json")
     assert "frames without a pose, counted as misses (4 of 8)" in other.text
     assert "poses of frames that are not labelled, left out (4)" in other.text
-    (folder / "split_3.json").unlink()
-    expect_error(lambda: jhmdb.score(root, folder), folder / "split_3.json", "cannot be read")
+    expect_error(lambda: jhmdb.score(root, folder), folder / "split_2.json", "cannot be read")

@@ -82,7 +82,7 @@ def test_a_file_alone_can_be_scored_and_nan_is_null(files, capsys):
     assert cli.main(["score", "--dataset", "posetrack2018", *map(str, words)]) == 0
     assert "1 sequences of one frame add nothing" in capsys.readouterr().out
     content = json.loads(out.read_text())
-    assert content["main"] == 1 and content["rows"]["MOTA"][-1] is None
+    assert content["main"] == 1 and content["rows"]["MOTA"]["Total"] is None
 
 
 def test_help_and_unknown_names(capsys):
@@ -103,10 +103,23 @@ def test_every_score_has_what_the_package_asks_for(name):
 
 def test_a_table_of_text_and_of_plain_types():
     nan = float("nan")
-    table = Table(
-        title="T", columns=("A", "Longer column"), rows={"x": (12.34, nan)}, protocol=("p",), main=nan
-    )
-    assert table.text.splitlines() == ["T", "        A  Longer column", "x    12.3              -", "p"]
-    assert table.to_dict()["rows"] == {"x": [12.34, None]} and table.to_dict()["main"] is None
-    with pytest.raises(ValueError, match="expected 2 values in row x, got 1"):
-        Table(title="T", columns=("A", "B"), rows={"x": (1.0,)}, protocol=(), main=0.0)
+    rows = {"x": {"A": 12.34, "Longer column": nan, "Joints": 1234567}}
+    table = Table(title="T", rows=rows, protocol=("p",), main=nan, main_name="A of x")
+    assert table.text.splitlines() == [
+        "T",
+        "        A  Longer column   Joints",
+        "x    12.3              -  1234567",
+        "p",
+    ]
+    plain = table.to_dict()
+    assert plain["rows"] == {"x": {"A": 12.34, "Longer column": None, "Joints": 1234567}}
+    assert plain["columns"] == ["A", "Longer column", "Joints"]
+    assert plain["main"] is None and plain["main_name"] == "A of x"
+    with pytest.raises(ValueError, match="expected the columns A, B in row y, got B, A"):
+        Table(
+            title="T",
+            rows={"x": {"A": 1.0, "B": 2.0}, "y": {"B": 1.0, "A": 2.0}},
+            protocol=(),
+            main=0.0,
+            main_name="",
+        )

@@ -86,7 +86,7 @@ def test_equals_the_rule_joint_by_joint(tmp_path):
     share, mean = by_hand(joints, missing, heads, preds)
     assert 0.3 < mean < 0.9
     assert table.main == pytest.approx(mean, abs=1e-12)
-    row = dict(zip(table.columns, table.rows["PCKh"]))
+    row = table.rows["PCKh"]
     assert row["Mean"] == pytest.approx(100 * mean)
     assert row["Head"] == pytest.approx(100 * share[9])  # the head's top alone
     for name, pair in (("Shoulder", (12, 13)), ("Elbow", (11, 14)), ("Wrist", (10, 15)), ("Ankle", (0, 5))):

@@ -95,7 +95,7 @@ def test_equals_poseval(shared, form):
     }
     for key in ("AP", "precision", "recall", "MOTA", "MOTP", "MOT_pre", "MOT_rec"):
         assert table.details[names.get(key, key)] == pytest.approx(expected[key], abs=1e-6), key
-    assert dict(zip(table.columns, table.rows["AP"])) == pytest.approx(expected["AP_table"], abs=1e-6)
+    assert table.rows["AP"] == pytest.approx(expected["AP_table"], abs=1e-6)
     assert table.main == pytest.approx(expected["AP"]["total"] / 100)
 
 
@@ -104,7 +104,9 @@ def test_perfect_predictions_and_one_wrong_joint(tmp_path, form):
     truth = [[person()], [person()], [person()]]
     table = scored(tmp_path, truth, truth, form=form)
     assert table.main == 1
-    assert all(table.rows[row] == [100] * 8 for row in ("AP", "MOTA", "MOTP", "Precision", "Recall"))
+    assert all(
+        list(table.rows[row].values()) == [100] * 8 for row in ("AP", "MOTA", "MOTP", "Precision", "Recall")
+    )
     edge, wrong = POSE.copy(), POSE.copy()
     edge[13, 0] += 15  # the nose, just within half a head
     wrong[13, 0] += 15.01
@@ -126,7 +128,7 @@ def test_a_second_prediction_of_a_person_is_a_false_positive(tmp_path):
     assert table.main == 1  # on a tie of PCKh the first prediction has the person
     table = scored(tmp_path, [[person()]], [found[0][::-1]])
     assert table.main == pytest.approx(0.5)  # now the surer one is the false alarm
-    assert table.rows["MOTA"][-1] != table.rows["MOTA"][-1]  # nan: one frame, which is the last
+    assert table.rows["MOTA"]["Total"] != table.rows["MOTA"]["Total"]  # nan: one frame, which is the last
 
 
 def test_frames_without_people_are_dropped_and_one_without_predictions_is_a_dummy(tmp_path):
@@ -134,7 +136,7 @@ def test_frames_without_people_are_dropped_and_one_without_predictions_is_a_dumm
     truth = [two, [], two, two]
     table = scored(tmp_path, truth, [two, two, [], two])
     assert table.details["Recall"]["total"] == pytest.approx(100 * 4 / 6)
-    assert table.rows["Precision"][-1] == 100  # predictions in the frame without labels are not scored
+    assert table.rows["Precision"]["Total"] == 100  # predictions in the frame without labels are not scored
     # Two frames are tracked: two objects found, and one dummy missed and falsely found.
     assert table.details["MOTA"]["nose"] == pytest.approx(100 * (1 - 2 / 3))
     assert any("2 predictions in frames without labels" in line for line in table.protocol)

@@ -1,6 +1,7 @@
 """`rpstn eval` on each data set: what it writes is what it scores, and it says how."""
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 import pytest
 import scipy.io
 from label_files import HEIGHT, WIDTH, body, dump, picture, write_jhmdb
+from test_posetrack import sequence
+from test_posetrack import write as write_posetrack
 from tiny_clips import tiny_config, with_data, write_penn
 
 from rpstn_ext import models
@@ -18,8 +21,9 @@ from rpstn_training.data.findings import Report
 from rpstn_training.data.sets import coco, load_skeleton, load_tracks, sub_jhmdb
 from rpstn_training.errors import UserError
 from rpstn_training.predictions import Prediction
+from rpstn_training.scores.pck import every_rule, pck_table
 from rpstn_training.scores.sets import coco as official_coco
-from rpstn_training.scores.submission import submit
+from rpstn_training.scores.submission import own_score, submit
 from rpstn_training.train import checkpoint as checkpoints
 
 SBL = {"backbone": "resnet18", "width": 8, "channels": 16}
@@ -146,7 +150,7 @@ def test_eval_scores_the_file_it_writes(tmp_path, capsys, name, write, options, 
     text, found, path = run_eval(config_of(name, root, **options), capsys)
     assert path.name == file and path.parent.name == "eval_submission" and str(path) in text
     assert "ground-truth boxes x 1.25" in text and "no flip; subpixel decoding" in text
-    assert found["official"]["title"] in text and "Visible joints" in text
+    assert found["official"]["title"] in text and "person: person size" in text
     out = tmp_path / "score.json"
     arguments = ["--dataset", name, "--gt", str(root / gt), "--pred", str(path), "--out", str(out)]
     assert cli.main(["score", *arguments]) == 0
@@ -161,12 +165,9 @@ def test_penn_action_is_scored_by_pck_and_its_file_says_the_same(tmp_path, capsy
     out = tmp_path / "score.json"
     arguments = ["--dataset", "penn_action", "--gt", str(tmp_path), "--pred", str(path), "--out", str(out)]
     assert cli.main(["score", *arguments]) == 0
-    details = json.loads(out.read_text())["details"]
-    assert {name: details[name] for name in found["visible"]} == found["visible"]
-    for normaliser, curve in found["sweep"].items():
-        assert curve["gammas"] == [gamma / 10 for gamma in range(1, 11)]
-        assert curve["mean_of_joints"][1] == found["visible"][normaliser]["mean_of_joints"]
-        assert curve["groups"]["Wri"][1] == found["visible"][normaliser]["groups"]["Wri"]
+    again = json.loads(out.read_text())
+    for key in ("rows", "details", "main", "main_name"):
+        assert again[key] == found["pck"][key]
 
 
 def test_sub_jhmdb_writes_a_file_for_its_split(tmp_path):
@@ -192,7 +193,7 @@ def test_detected_boxes_have_no_pck_but_an_official_score(tmp_path, capsys):
     config = config_of("coco", write_coco(tmp_path), detections="boxes.json", detection_threshold=0.5)
     text, found, path = run_eval(config, capsys)
     assert "detected boxes of boxes.json scored 0.5 or more x 1.25" in text
-    assert "No joint is labelled in these boxes" in text and "Visible joints" not in text
+    assert "No joint is labelled in these boxes" in text and "person size" not in text
     assert found["score"] is None and found["official"]["main"] is not None
     assert "OKS 0.9" in text
     kept = len(json.loads(path.read_text()))
@@ -251,7 +252,7 @@ def test_joints_without_tolerances_are_written_and_the_reason_said(tmp_path):
     config = config_of("custom", root, test="val.json")
     tracks = load_tracks(config.data, "test")
     submission = submit(perfect(tracks), tracks, config, load_skeleton(config.data), tmp_path / "out")
-    assert submission.table is None and "give data.options.sigmas" in submission.text
+    assert submission.table is None and "give sigmas in the file or as an option" in submission.text
     assert len(json.loads(submission.path.read_text())) == 3
     with_sigmas = config_of("custom", root, test="val.json", sigmas=[0.1] * 17)
     assert submit(perfect(tracks), tracks, with_sigmas, tmp_path / "out").table.main == pytest.approx(1)
@@ -265,3 +266,54 @@ def test_a_score_that_fails_is_said_and_loses_nothing(tmp_path):
     assert submission.table is None and submission.path.is_file()
     assert "No score: " in submission.text and "gt_valid.mat: expected variables" in submission.text
     json.dumps(submission.to_dict(), allow_nan=False)
+
+
+def pck_of(predictions, tracks, config):
+    results = every_rule([one.joints for one in predictions], tracks, load_skeleton(config.data))
+    return pck_table("PCK@0.2", results, main=config.eval.normaliser)
+
+
+def test_the_own_score_is_that_of_the_owners_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    for name, write, called in (("coco", write_coco, "AP"), ("mpii", write_mpii, "PCK by head segment@0.5")):
+        config = config_of(name, write(tmp_path / name))
+        tracks = load_tracks(config.data, "test")
+        predictions = perfect(tracks)
+        predictions[0].joints[0, 3:] += 40
+        found = own_score(
+            predictions, tracks, config, load_skeleton(config.data), pck_of(predictions, tracks, config)
+        )
+        official = submit(predictions, tracks, config, tmp_path / f"{name}_out").table
+        assert (found.table.main_name, found.table.main) == (called, official.main) and official.main < 1
+        assert found.path is None and not found.reason
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_the_own_score_is_pck_where_the_owners_say_so_or_theirs_is_not_to_be_had(tmp_path):
+    config = config_of("penn_action", write_penn(tmp_path / "penn"))
+    tracks = load_tracks(config.data, "test")
+    pck = pck_of(perfect(tracks), tracks, config)
+    found = own_score(perfect(tracks), tracks, config, load_skeleton(config.data), pck)
+    assert found.table is pck and pck.main_name == "PCK@0.2 person" and not found.reason
+    config = config_of("coco", write_coco(tmp_path / "coco"))
+    tracks = load_tracks(config.data, "test")
+    labels = tmp_path / "coco/annotations/person_keypoints_val2017.json"
+    labels.write_text("{")
+    found = own_score(perfect(tracks), tracks, config, load_skeleton(config.data), pck)
+    assert found.table is pck and found.reason.startswith(f"No score: {labels}: expected a whole JSON file")
+
+
+def test_the_own_score_of_posetrack_needs_no_tracking(tmp_path):
+    write_posetrack(tmp_path, sequence({(1, frame): {} for frame in range(3)}, frames=3))
+    config = config_of("posetrack2018", tmp_path)
+    tracks = load_tracks(config.data, "test")
+    found = own_score(
+        perfect(tracks),
+        tracks,
+        config,
+        load_skeleton(config.data),
+        pck_of(perfect(tracks), tracks, config),
+    )
+    assert found.table.main_name == "AP" and "MOTA" not in found.table.rows
+    assert "MOTA" in submit(perfect(tracks), tracks, config, tmp_path / "out").table.rows

@@ -1,6 +1,8 @@
-"""Scores of a model on tracks with known joints, in pixels of the original image, with the protocol behind them."""
+"""Scores of a model on tracks with known joints, in pixels of the original image, with the protocol behind them:
+`eval.protocol` is the way through a video, of those in `predictions`.
+"""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,65 +15,52 @@ from .data.records import Skeleton, Track
 from .data.subsets import Subset
 from .errors import UserError
 from .predictions import Prediction, predict_tracks
-from .scores.pck import PckResult, curve_to_dict, every_rule, format_table, sweep
+from .scores.pck import every_rule, every_threshold, pck_table
 from .scores.pck_released import released_rows
+from .scores.sets import scored_by_pck
+from .scores.submission import own_score
+from .scores.table import Table
 from .versions import versions
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Scores by several rules, with the protocol. `results` and `occluded` map a row's name to its PCK.
+    """PCK by several rules, with the protocol.
 
-    `curves` holds PCK at the thresholds of the paper's Fig. 11 by normaliser. `released` holds `pck_released` where
-    the protocol is the released one. `score` is the mean over joints by the configured normaliser, between 0 and 1; it
-    chooses best.pt. It is NaN where no joint is labelled, as in boxes of a detector.
+    `table` has the rows of `scores.pck.every_rule`, and of `pck_released` where the protocol is the released one; its
+    `main` is the mean over joints by the configured normaliser. `sweep` is PCK at the thresholds of the paper's
+    Fig. 11.
     """
 
     config: dict[str, Any]
     protocol: tuple[str, ...]
-    results: Mapping[str, PckResult]
-    occluded: Mapping[str, PckResult]
-    curves: Mapping[str, Sequence[PckResult]]
-    released: Mapping[str, PckResult]
-    score: float
+    table: Table
+    sweep: Table
     predictions: Sequence[Prediction]
+
+    @property
+    def score(self) -> float:
+        """Between 0 and 1; NaN where no joint is labelled, as in boxes of a detector."""
+        return self.table.main
 
     @property
     def summary(self) -> dict[str, float | None]:
         """The mean over joints of every row."""
-        rows = {**self.results, **{f"occluded {name}": result for name, result in self.occluded.items()}}
-        return {name: result.to_dict()["mean_of_joints"] for name, result in rows.items()}
+        return {name: details["mean_of_joints"] for name, details in self.table.details.items()}
 
     @property
     def text(self) -> str:
-        """Protocol and tables for people."""
-        parts = ["\n".join(self.protocol)]
-        if np.isnan(self.score):
-            return "\n\n".join([*parts, "No joint is labelled in these boxes, so there is no PCK"])
-        parts.append(format_table(dict(self.results), "Visible joints"))
-        if self.occluded:
-            parts.append(
-                format_table(dict(self.occluded), "Occluded joints (position known, hidden in the image)")
-            )
-        if self.released:
-            means = [
-                f"{100 * row.mean_of_joints:.1f} by {row.protocol.partition(',')[0]}"
-                for row in self.released.values()
-            ]
-            parts.append(
-                f"pck_released, what the released evaluator prints for these clips and no PCK: {', '.join(means)}"
-            )
-        return "\n\n".join(parts)
+        """Protocol and table for people."""
+        nothing = "No joint is labelled in these boxes, so there is no PCK"
+        return "\n".join([*self.protocol, "", nothing if np.isnan(self.score) else self.table.text])
 
     def to_dict(self) -> dict[str, Any]:
         """Scores, protocol, configuration, versions and commit in plain types, for JSON."""
         return {
             "protocol": list(self.protocol),
             "score": None if np.isnan(self.score) else self.score,
-            "visible": {name: result.to_dict() for name, result in self.results.items()},
-            "occluded": {name: result.to_dict() for name, result in self.occluded.items()},
-            "sweep": {name: curve_to_dict(results) for name, results in self.curves.items()},
-            "pck_released": {name: result.to_dict() for name, result in self.released.items()},
+            "pck": self.table.to_dict(),
+            "sweep": self.sweep.to_dict(),
             "config": self.config,
             "versions": versions(),
             "text": self.text,
@@ -86,29 +75,25 @@ def evaluate(
     codec: Codec,
     *,
     show_progress: bool = True,
-    need_score: bool = True,
 ) -> Evaluation:
     """Predict every track and count PCK with both normalisers.
 
-    The model's device is used, and its training mode is put back. Raises UserError where not one joint is labelled,
-    unless `need_score` is False.
+    The model's device is used, and its training mode is put back.
     """
     predictions = _predict(model, config, tracks, skeleton, codec, show_progress=show_progress)
-    results, occluded = score(predictions, tracks, skeleton, gamma=config.eval.gamma)
-    value = results["person" if config.eval.normaliser == "person" else "torso"].mean_of_joints
-    if np.isnan(value) and need_score:
-        raise UserError(
-            f"{config.data.root}: expected visible joints in the {config.eval.subset} clips, found none"
-        )
+    return _evaluation(config, tracks, skeleton, predictions)
+
+
+def _evaluation(
+    config: Config, tracks: Sequence[Track], skeleton: Skeleton, predictions: Sequence[Prediction]
+) -> Evaluation:
+    table, sweep = _tables(predictions, tracks, skeleton, config)
     protocol = _protocol(config, tracks, predictions)
     return Evaluation(
         config=to_dict(config),
-        protocol=protocol[:-1] if np.isnan(value) else protocol,
-        results=results,
-        occluded=occluded,
-        curves=_curves(predictions, tracks, skeleton),
-        released=_released(predictions, tracks, skeleton) if _is_released(config) else {},
-        score=value,
+        protocol=protocol[:-1] if np.isnan(table.main) else protocol,
+        table=table,
+        sweep=sweep,
         predictions=predictions,
     )
 
@@ -123,53 +108,55 @@ def _predict(model: nn.Module, *args: Any, **options: Any) -> list[Prediction]:
         model.train(was_training)
 
 
-def own_score(evaluation: Evaluation, subset: Subset, skeleton: Skeleton) -> tuple[str, float]:
-    """The score that the set's owners go by, as its name and a fraction of 1: what a training chooses weights by."""
-    options = subset.config.eval
-    return f"PCK@{options.gamma:g} {options.normaliser}", evaluation.score
+def selection_score(evaluation: Evaluation, subset: Subset, skeleton: Skeleton) -> tuple[str, float]:
+    """What a training chooses weights by: the name and the value, as a fraction of 1, of the score that the set's
+    owners go by, and of PCK where that is not to be had. Raises UserError where there is neither.
+    """
+    found = own_score(evaluation.predictions, subset.tracks, subset.config, skeleton, evaluation.table)
+    if np.isnan(found.table.main):
+        why = found.reason or "none of their joints is visible"
+        raise UserError(
+            f"{subset.config.data.root}: expected something to choose weights by in {subset.words}, found nothing "
+            f"({why}); choose other clips with eval.select, or give labels"
+        )
+    return found.table.main_name, found.table.main
 
 
 def require_scores(model: nn.Module, subset: Subset, skeleton: Skeleton, codec: Codec) -> None:
-    """Raise UserError now for what would fail in an evaluation: one video goes through the network, and joints in the
-    middle of the boxes are scored in place of the others'.
+    """Raise UserError now for what would fail in a training's first evaluation: one track goes through the network,
+    and for all of them what an untrained one would find, the middle of each box, is scored.
     """
     _predict(model, subset.config, subset.tracks[:1], skeleton, codec, show_progress=False)
-    if not any(track.visible.any() for track in subset.tracks):
-        raise UserError(
-            f"{subset.config.data.root}: expected visible joints in the {subset.config.eval.subset} clips, found none"
-        )
+    predictions = [_middle(track) for track in subset.tracks]
+    selection_score(_evaluation(subset.config, subset.tracks, skeleton, predictions), subset, skeleton)
 
 
-def score(
-    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton, *, gamma: float
-) -> tuple[dict[str, PckResult], dict[str, PckResult]]:
-    """PCK of the visible joints by every normaliser, and of the occluded ones where there are any."""
+def _middle(track: Track) -> Prediction:
+    middles = (track.boxes[:, None, :2] + track.boxes[:, None, 2:]) / 2
+    scored = np.ones(len(track), dtype=bool) if track.scored is None else track.scored
+    return Prediction(
+        name=track.name,
+        joints=np.where(scored[:, None, None], np.broadcast_to(middles, track.joints.shape), np.nan),
+        scores=np.where(scored[:, None], np.full(track.joints.shape[:2], 0.5), np.nan),
+        predicted=scored.copy(),
+    )
+
+
+def _tables(
+    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton, config: Config
+) -> tuple[Table, Table]:
     joints = [prediction.joints for prediction in predictions]
     frames = [prediction.predicted for prediction in predictions]
-    return every_rule(joints, tracks, skeleton, gamma=gamma, frames=frames)
-
-
-def _curves(
-    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton
-) -> dict[str, Sequence[PckResult]]:
-    joints = [prediction.joints for prediction in predictions]
-    frames = [prediction.predicted for prediction in predictions]
-    return {
-        normaliser: sweep(joints, tracks, skeleton, normaliser=normaliser, frames=frames)
-        for normaliser in ("person", "torso")
-    }
-
-
-def _is_released(config: Config) -> bool:
-    """Whether the clips are those that the released evaluator, of two data sets, would take."""
-    return config.eval.protocol == "released" and config.data.name in ("penn_action", "sub_jhmdb")
-
-
-def _released(
-    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton
-) -> dict[str, PckResult]:
-    joints = [prediction.joints for prediction in predictions]
-    return released_rows(joints, [prediction.predicted for prediction in predictions], tracks, skeleton)
+    options = config.eval
+    rows = every_rule(joints, tracks, skeleton, gamma=options.gamma, frames=frames)
+    # The released evaluator is that of the sets scored by PCK, and takes one clip of a video.
+    if options.protocol == "released" and scored_by_pck(config.data.name):
+        rows |= released_rows(joints, frames, tracks, skeleton)
+    thresholds = every_threshold(joints, tracks, skeleton, frames=frames)
+    return (
+        pck_table(f"PCK@{options.gamma:g}", rows, main=options.normaliser),
+        pck_table("PCK at the thresholds of Fig. 11", thresholds, main=f"{options.normaliser}, 0.2"),
+    )
 
 
 def _protocol(config: Config, tracks: Sequence[Track], predictions: Sequence[Prediction]) -> tuple[str, ...]:
@@ -186,7 +173,7 @@ def _protocol(config: Config, tracks: Sequence[Track], predictions: Sequence[Pre
         way = "every frame by itself"
     group = {"clip": f"one box for {data.clip_length} frames", "frame": "a box per frame"}[data.box]
     width, height = data.input_size
-    noun = "videos" if data.name in ("penn_action", "sub_jhmdb") else "tracks"
+    noun = "videos" if scored_by_pck(data.name) else "tracks"  # those sets have one person a video
     return (
         f"Data: {data.name}{split}, {options.subset} subset, {len(tracks)} {noun}, "
         f"{scored} of {total} frames scored",

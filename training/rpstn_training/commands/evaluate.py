@@ -23,6 +23,7 @@ from ..errors import UserError
 from ..evaluation import evaluate
 from ..files import write_json
 from ..network import describe_network, same_network
+from ..scores.coco_ap import NMS
 from ..scores.submission import submit
 from ..train import checkpoint as checkpoints
 
@@ -53,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--nms",
-        choices=("oks", "soft", "none"),
+        choices=NMS,
         help="for COCO and custom: how several poses of one person are thinned out (default: oks)",
     )
 
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     model = checkpoint.build_model().to(device)
     codec = Codec.of(config, model)
     subset = load_subset(config, config.eval.subset)
-    evaluation = evaluate(model, subset.config, subset.tracks, skeleton, codec, need_score=False)
+    evaluation = evaluate(model, subset.config, subset.tracks, skeleton, codec)
     chosen = f"Weights: {checkpoint.path}, {_chosen_on(checkpoint)}"
     print(f"{evaluation.text}\n\n{chosen}")
     out = args.out or args.weights.with_name("eval.json")

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="an option of the score (may be repeated)",
     )
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where everything goes as JSON")
-    with_options = {name: options_of(module.score) for name, module in SCORERS.items()}
+    with_options = {name: options_of(scorer.score) for name, scorer in SCORERS.items()}
     parser.epilog = "options:\n" + "\n".join(
         f"  {name}: {', '.join(options) or 'none'}" for name, options in with_options.items()
     )

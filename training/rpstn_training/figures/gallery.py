@@ -48,8 +48,7 @@ def build_report(
 
     gamma = config.eval.gamma
     plots.write_figure(out / "training.png", plots.training_curve(rows, gamma=gamma))
-    visible, occluded = evaluation.results["person"], evaluation.occluded.get("person")
-    plots.write_figure(out / "scores.png", plots.score_bars(visible, occluded))
+    plots.write_figure(out / "scores.png", plots.score_bars(evaluation.table, skeleton))
     sheet = prediction_sheet(some[:_SHEET_TRACKS], found[:_SHEET_TRACKS], skeleton, gamma=gamma)
     write_png(out / "predictions.png", sheet)
     plots.write_figure(out / "relation.png", plots.relation(inside, skeleton))

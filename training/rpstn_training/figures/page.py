@@ -24,7 +24,7 @@ pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: .8rem; l
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the page says, out of the evaluation and the training."""
+    """What the page says, out of the evaluation and the training; `score` and `occluded` in percent."""
 
     score: float
     occluded: float | None
@@ -49,12 +49,12 @@ class Facts:
         skeleton: Skeleton,
         tracks: Sequence[Track],
     ) -> "Facts":
-        occluded = evaluation.occluded.get("person")
+        pck = evaluation.table.rows
         hidden = inside.labelled & ~inside.visible
         names = [name.replace("_", " ") for name in skeleton.joints]
         return cls(
-            score=evaluation.results["person"].mean_of_joints,
-            occluded=None if occluded is None else occluded.mean_of_joints,
+            score=pck["person"]["Mean"],
+            occluded=pck["occluded, person"]["Mean"] if "occluded, person" in pck else None,
             gamma=config.eval.gamma,
             clips=len(tracks),
             frames=sum(int(found.predicted.sum()) for found in evaluation.predictions),
@@ -80,7 +80,7 @@ def _strongest_lean(inside: Inside, names: Sequence[str]) -> str:
 def page(facts: Facts) -> str:
     """The page; pictures and videos lie beside it."""
     f = facts
-    occluded = "" if f.occluded is None else f"<div><b>{100 * f.occluded:.1f} %</b>of the hidden joints</div>"
+    occluded = "" if f.occluded is None else f"<div><b>{f.occluded:.1f} %</b>of the hidden joints</div>"
     why = "chosen because a joint is hidden and most are found" if f.hidden else "where most joints are found"
     hidden = f"Hidden in this frame: {html.escape(', '.join(f.hidden))}. " if f.hidden else ""
     return f"""<!DOCTYPE html>
@@ -97,7 +97,7 @@ def page(facts: Facts) -> str:
 here, from nothing, in {f.minutes:.1f} minutes ({f.epochs} rounds through drawn clips of people moving), and
 then tried on {f.clips} clips ({f.frames:,} frames) that it had never seen:</p>
 <div class="big">
-<div><b>{100 * f.score:.1f} %</b>of the visible joints found</div>
+<div><b>{f.score:.1f} %</b>of the visible joints found</div>
 {occluded}
 </div>
 <p>A joint counts as found when it lies within {f.gamma:g} of the person's size from its true place

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ..data.records import Skeleton
 from ..files import atomic_write
-from ..scores.pck import PckResult
+from ..scores.table import Table
 from ..video.overlay import draw_pose
 from .inside import Inside, peak_distance
 from .pictures import heat_over
@@ -49,21 +49,20 @@ def training_curve(rows: Sequence[Mapping[str, Any]], *, gamma: float) -> Figure
     return figure
 
 
-def score_bars(visible: PckResult, occluded: PckResult | None) -> Figure:
+def score_bars(table: Table, skeleton: Skeleton) -> Figure:
     """PCK by part of the body, visible and occluded joints side by side."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     axes = figure.subplots()
-    rows = [("visible joints", visible, BLUE)]
-    if occluded is not None:
-        rows.append(("occluded joints", occluded, ORANGE))
+    columns = [*skeleton.groups, "Mean"]
+    shown = (("visible joints", "person", BLUE), ("occluded joints", "occluded, person", ORANGE))
+    rows = [(label, table.rows[name], color) for label, name, color in shown if name in table.rows]
     width = 0.8 / len(rows)
-    for number, (label, result, color) in enumerate(rows):
-        values = [*result.groups.values(), result.mean_of_joints]
-        places = np.arange(len(values)) + (number - (len(rows) - 1) / 2) * width
-        bars = axes.bar(places, [100 * value for value in values], width * 0.92, color=color, label=label)
+    for number, (label, row, color) in enumerate(rows):
+        places = np.arange(len(columns)) + (number - (len(rows) - 1) / 2) * width
+        bars = axes.bar(places, [row[name] for name in columns], width * 0.92, color=color, label=label)
         axes.bar_label(bars, fmt="%.0f", fontsize=9, padding=2)
-    axes.set_xticks(range(len(visible.groups) + 1), [*visible.groups, "all joints"])
-    axes.set(ylabel=f"PCK@{visible.gamma:g} (%)", ylim=(0, 112), yticks=range(0, 101, 20))
+    axes.set_xticks(range(len(columns)), [*skeleton.groups, "all joints"])
+    axes.set(ylabel=f"{table.title} (%)", ylim=(0, 112), yticks=range(0, 101, 20))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=2, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

@@ -25,10 +25,80 @@ from ..data.records import Skeleton, Track
 from ..errors import UserError
 from ..files import atomic_write
 from ..predictions import Prediction
-from .pck import PckResult, every_rule, mean_over_videos, sweep
+from .pck import PckResult, every_rule, every_threshold, mean_over_splits, mean_over_videos, pck_table
+from .pck_released import released_rows
 from .table import Table
 
-HOW = {"frames": "counts added over all frames of all videos", "videos": "mean over the videos"}
+_HOW = {"frames": "counts added over all frames of all videos", "videos": "mean over the videos"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clips:
+    """What differs between the sets: `files(path)` are the pose files of predictions by split, the split None where
+    there are none; `read(root, subset, split)` gives tracks, for which no picture need be there.
+    """
+
+    title: str
+    skeleton: Skeleton
+    files: Callable[[Path], Mapping[int | None, Path]]
+    read: Callable[[Path, str, int | None], list[Track]]
+
+
+def score(
+    clips: Clips,
+    gt: Path,
+    pred: Path,
+    *,
+    subset: Literal["test", "train"] = "test",
+    gamma: float = 0.2,
+    sweep: bool = False,
+    released: bool = False,
+    missing: Literal["miss", "skip"] = "miss",
+    average: Literal["frames", "videos"] = "frames",
+) -> Table:
+    """PCK by every normaliser, of all frames of all videos together; of several splits each, and first their mean.
+
+    Args:
+        gamma: threshold as a share of the normaliser.
+        sweep: also the thresholds 0.1 to 1.0 of the paper's Fig. 11.
+        released: also `pck_released`, the released evaluator's figure.
+        missing: what a frame without a pose is, a "miss", or nothing that counts ("skip").
+        average: add counts over all frames of all videos, or take the mean of the videos' values.
+
+    Raises UserError naming file and field of what is not as it should be.
+    """
+    protocol = [f"Labels: {gt}, {subset} subset"]
+    by_split: dict[int | None, dict[str, PckResult]] = {}
+    for split, file in clips.files(pred).items():
+        name = "Poses" if split is None else f"Split {split}"
+        poses = read_poses(file, clips.skeleton)
+        tracks = clips.read(gt, subset, split)
+        if not tracks:
+            which = "" if split is None else f" in split {split}"
+            raise UserError(f"{gt}: expected labels of {subset} clips{which}, found none")
+        matched = match(poses, tracks, missing)
+        rows = rows_of(matched, clips.skeleton, gamma=gamma, missing=missing, average=average, sweep=sweep)
+        if released:
+            rows |= released_rows(matched.joints, matched.predicted, tracks, clips.skeleton)
+        by_split[split] = rows
+        protocol += [f"{name}: {file}, {len(tracks)} videos, {sum(map(len, tracks))} frames", *matched.notes]
+    title, main = f"{clips.title} PCK@{gamma:g}", "person"
+    if len(by_split) == 1:
+        ((split, rows),) = by_split.items()
+        title += "" if split is None else f", split {split}"
+    else:
+        title, main = f"{title}, mean of {len(by_split)} splits", "mean, person"
+        rows = {f"mean, {name}": mean_over_splits([one[name] for one in by_split.values()]) for name in rows}
+        for split, one in by_split.items():
+            rows |= {f"split {split}, {name}": result for name, result in one.items()}
+    ungrouped = rows[main].ungrouped
+    joints = len(clips.skeleton.joints)
+    without = f", {joints - len(ungrouped)} j.: without {' and '.join(ungrouped)}" if ungrouped else ""
+    protocol.append(
+        f"Score: distance <= threshold * normaliser in pixels of the original image, {_HOW[average]}; "
+        f"Mean: over {joints} joints{without}, 7 gr.: over groups, Micro: all hits over all counted"
+    )
+    return pck_table(title, rows, main=main, protocol=protocol)
 
 
 def write_poses(
@@ -161,12 +231,12 @@ def rows_of(
     gamma: float,
     missing: Literal["miss", "skip"],
     average: Literal["frames", "videos"],
-    curves: bool,
+    sweep: bool,
 ) -> dict[str, PckResult]:
-    """PCK by every rule, and with `curves` at the thresholds of Fig. 11 by both normalisers."""
+    """PCK by every rule, and with `sweep` at the thresholds of Fig. 11 by both normalisers."""
     if average == "videos":
         by_video = [
-            rows_of(one, skeleton, gamma=gamma, missing=missing, average="frames", curves=curves)
+            rows_of(one, skeleton, gamma=gamma, missing=missing, average="frames", sweep=sweep)
             for one in matched.apart()
         ]
         names = list(max(by_video, key=len))  # a video without occluded joints lacks their rows
@@ -174,43 +244,7 @@ def rows_of(
     options: dict[str, Any] = (
         {"missing_misses": True} if missing == "miss" else {"frames": list(matched.predicted)}
     )
-    visible, occluded = every_rule(matched.joints, matched.tracks, skeleton, gamma=gamma, **options)
-    rows = {**visible, **{f"occluded, {name}": result for name, result in occluded.items()}}
-    for normaliser in ("person", "torso") if curves else ():
-        results = sweep(matched.joints, matched.tracks, skeleton, normaliser=normaliser, **options)
-        rows |= {f"{normaliser}, {result.gamma:g}": result for result in results}
+    rows = every_rule(matched.joints, matched.tracks, skeleton, gamma=gamma, **options)
+    if sweep:
+        rows |= every_threshold(matched.joints, matched.tracks, skeleton, **options)
     return rows
-
-
-def table_of(
-    title: str, rows: Mapping[str, PckResult], skeleton: Skeleton, main: str, protocol: Sequence[str]
-) -> Table:
-    """The table of PCK results, with groups and means as columns."""
-    columns = _columns(skeleton)
-    return Table(
-        title=title,
-        columns=tuple(columns),
-        rows={name: [100 * value(result) for value in columns.values()] for name, result in rows.items()},
-        protocol=(*protocol, *(f"{name}: {result.protocol}" for name, result in _rules(rows).items())),
-        main=rows[main].mean_of_joints,
-        details={name: result.to_dict() for name, result in rows.items()},
-    )
-
-
-def _rules(rows: Mapping[str, PckResult]) -> dict[str, PckResult]:
-    """The first row of each rule: thresholds and splits share one."""
-    first = {result.protocol: name for name, result in reversed(list(rows.items()))}
-    return {name: result for name, result in rows.items() if first[result.protocol] == name}
-
-
-def _columns(skeleton: Skeleton) -> dict[str, Callable[[PckResult], float]]:
-    """The columns of the tables and how each follows from a result: groups, then means."""
-
-    def group(name: str) -> Callable[[PckResult], float]:
-        return lambda result: result.groups[name]
-
-    columns = {name: group(name) for name in skeleton.groups} | {"Mean": lambda result: result.mean_of_joints}
-    grouped = sum(len(joints) for joints in skeleton.groups.values())
-    if grouped < len(skeleton.joints):
-        columns[f"{grouped} j."] = lambda result: result.mean_of_grouped_joints
-    return columns | {"7 gr.": lambda result: result.mean_of_7_groups, "Micro": lambda result: result.micro}

@@ -22,6 +22,13 @@ from tqdm import tqdm
 STATS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 MAX_DETECTIONS = 20  # of one picture that count, those with the highest scores
 
+_RESCORED = "score of the box times mean of the joint scores above 0.2"
+NMS = {  # how the poses of a picture are thinned out
+    "oks": f"{_RESCORED}; one more similar than OKS 0.9 to a better one of its picture is left out",
+    "soft": f"{_RESCORED}; at most 20 a picture, chosen by soft OKS-NMS",
+    "none": f"{_RESCORED}; none is left out",
+}
+
 _JOINT_THRESHOLD = 0.2  # a joint with a lower peak does not enter the score of its pose
 _NMS_THRESHOLD = 0.9
 

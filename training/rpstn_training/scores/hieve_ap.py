@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .posetrack_ap import THRESHOLD, People, one_to_one, outcome, pair, precision_recall
+from .table import mean_of_known
 
 ALPHAS = (0.5, 0.75, 0.9)
 CRITERIA = {
@@ -124,9 +125,4 @@ def _by_joint(
         rows.append(
             precision_recall(all_scores[kept, joint], all_hits[kept, joint], positives[joint], all_each[kept])
         )
-    return tuple(_mean(column) for column in np.array(rows).T)
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
+    return tuple(mean_of_known(column) for column in np.array(rows).T)

@@ -12,7 +12,7 @@ an end that nobody placed lies in the image's corner, and a quarter of the frame
 long. That rule stays, for comparable numbers; `strict` leaves those frames out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from ..data.boxes import person_size
 from ..data.records import Skeleton, Track
+from .table import Table, mean_of_known, plain
 
 GAMMAS = tuple(tenth / 10 for tenth in range(1, 11))  # the sweep of the paper's Fig. 11
 
@@ -41,6 +42,11 @@ class PckCounts:
     gammas: tuple[float, ...]
     hits: np.ndarray
     counted: np.ndarray
+
+    @property
+    def per_joint(self) -> np.ndarray:
+        """Fractions [G, K], NaN for a joint that was never counted."""
+        return _share(self.hits, self.counted)
 
     @classmethod
     def zero(cls, gammas: Sequence[float], joints: int) -> "PckCounts":
@@ -111,16 +117,18 @@ class PckResult:
     @property
     def groups(self) -> dict[str, float]:
         """Head .. Ank, left and right with equal weight."""
-        return {name: _mean(self.per_joint[list(joints)]) for name, joints in self.skeleton.groups.items()}
+        return {
+            name: mean_of_known(self.per_joint[list(joints)]) for name, joints in self.skeleton.groups.items()
+        }
 
     @property
     def mean_of_joints(self) -> float:
         """Every joint with equal weight: what the paper's Penn Action tables print."""
-        return _mean(self.per_joint)
+        return mean_of_known(self.per_joint)
 
     @property
     def mean_of_7_groups(self) -> float:
-        return _mean(np.array(list(self.groups.values())))
+        return mean_of_known(np.array(list(self.groups.values())))
 
     @property
     def ungrouped(self) -> tuple[str, ...]:
@@ -131,37 +139,45 @@ class PckResult:
     @property
     def mean_of_grouped_joints(self) -> float:
         """Every joint of a group with equal weight: Sub-JHMDB's 13 joints without neck and belly."""
-        return _mean(self.per_joint[[joint for joints in self.skeleton.groups.values() for joint in joints]])
+        return mean_of_known(
+            self.per_joint[[joint for joints in self.skeleton.groups.values() for joint in joints]]
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types for JSON; what was never counted is None."""
-        plain = {
+        names = self.skeleton.joints
+        found = {
             "gamma": self.gamma,
             "protocol": self.protocol,
-            "joints": list(self.skeleton.joints),
-            "per_joint": [_or_none(value) for value in self.per_joint],
-            "counted": self.counted.tolist(),
-            "groups": {name: _or_none(value) for name, value in self.groups.items()},
-            "mean_of_joints": _or_none(self.mean_of_joints),
-            "mean_of_7_groups": _or_none(self.mean_of_7_groups),
-            "micro": _or_none(self.micro),
+            "per_joint": dict(zip(names, self.per_joint)),
+            "counted": dict(zip(names, self.counted)),
+            "groups": self.groups,
+            "mean_of_joints": self.mean_of_joints,
+            "mean_of_7_groups": self.mean_of_7_groups,
+            "micro": self.micro,
         }
         if self.hits is not None:
-            plain["detected"] = self.hits.tolist()
+            found["detected"] = dict(zip(names, self.hits))
         if self.ungrouped:
-            remaining = len(self.skeleton.joints) - len(self.ungrouped)
+            remaining = len(names) - len(self.ungrouped)
             key = f"mean_of_{remaining}_joints_without_{'_'.join(self.ungrouped)}"
-            plain[key] = _or_none(self.mean_of_grouped_joints)
-        return plain
+            found[key] = self.mean_of_grouped_joints
+        return plain(found)
 
+    @property
+    def row(self) -> dict[str, float]:
+        """Of a `Table`, in percent: Head .. Ank, the means, and how many joints were counted.
 
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
-
-
-def _or_none(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+        "Mean" is over all joints, "13 j." over those without neck and belly where the skeleton has them, "7 gr." over
+        the groups, "Micro" all hits over all counted.
+        """
+        shares = {**self.groups, "Mean": self.mean_of_joints}
+        if self.ungrouped:
+            shares[f"{len(self.skeleton.joints) - len(self.ungrouped)} j."] = self.mean_of_grouped_joints
+        shares |= {"7 gr.": self.mean_of_7_groups, "Micro": self.micro}
+        return {name: 100 * share for name, share in shares.items()} | {
+            "Joints": int(self.counted.sum()) or float("nan")
+        }
 
 
 def _share(hits: np.ndarray, counted: np.ndarray) -> np.ndarray:
@@ -174,13 +190,13 @@ def results(counts: PckCounts, skeleton: Skeleton, protocol: str) -> tuple[PckRe
         PckResult(
             gamma=gamma,
             protocol=protocol,
-            per_joint=_share(hits, counts.counted),
+            per_joint=shares,
             counted=counts.counted,
             hits=hits,
             micro=float(_share(hits.sum(), counts.counted.sum())),
             skeleton=skeleton,
         )
-        for gamma, hits in zip(counts.gammas, counts.hits)
+        for gamma, hits, shares in zip(counts.gammas, counts.hits, counts.per_joint)
     )
 
 
@@ -256,7 +272,7 @@ def every_rule(
     *,
     gamma: float = 0.2,
     **options: Any,
-) -> tuple[dict[str, PckResult], dict[str, PckResult]]:
+) -> dict[str, PckResult]:
     """PCK of the visible joints by every normaliser, and of the occluded ones where there are any; `options` are
     `frames` and `missing_misses` of `sweep`.
     """
@@ -268,13 +284,24 @@ def every_rule(
     if skeleton.torso_paper != skeleton.torso:
         results["torso, paper's pair"] = by(normaliser="torso", torso="paper")
     results["torso, strict"] = by(normaliser="torso", strict=True)
-    occluded = {
-        "person": by(normaliser="person", joints="occluded"),
-        "torso": by(normaliser="torso", joints="occluded"),
+    occluded = by(normaliser="person", joints="occluded")
+    if occluded.counted.any():
+        results["occluded, person"] = occluded
+        results["occluded, torso"] = by(normaliser="torso", joints="occluded")
+    return results
+
+
+def every_threshold(
+    predictions: Sequence[np.ndarray], tracks: Sequence[Track], skeleton: Skeleton, **options: Any
+) -> dict[str, PckResult]:
+    """PCK of the visible joints by both normalisers at the thresholds of Fig. 11: "person, 0.1" and so on; `options`
+    as for `every_rule`.
+    """
+    return {
+        f"{normaliser}, {result.gamma:g}": result
+        for normaliser in ("person", "torso")
+        for result in sweep(predictions, tracks, skeleton, normaliser=normaliser, **options)
     }
-    if not occluded["person"].counted.any():
-        occluded = {}
-    return results, occluded
 
 
 def joint_mask(track: Track, joints: str) -> np.ndarray:
@@ -294,20 +321,8 @@ def _protocol(skeleton: Skeleton, normaliser: str, pair: tuple[int, int], strict
     if normaliser == "torso":
         size = "torso size (" + " to ".join(skeleton.joints[joint].replace("_", " ") for joint in pair) + ")"
         size += ", frames with an invisible end left out" if strict else ""
-    return f"{size}, {joints} joints"
-
-
-def curve_to_dict(results: Sequence[PckResult]) -> dict[str, Any]:
-    """The results of a sweep as lists over the thresholds, for JSON; what was never counted is None."""
-    names = ["mean_of_joints", "mean_of_grouped_joints", "mean_of_7_groups", "micro"]
-    return {
-        "protocol": results[0].protocol,
-        "gammas": [result.gamma for result in results],
-        "groups": {
-            name: [_or_none(result.groups[name]) for result in results] for name in results[0].skeleton.groups
-        },
-        **{name: [_or_none(getattr(result, name)) for result in results] for name in names},
-    }
+    hidden = " (position known, hidden in the image)" if joints == "occluded" else ""
+    return f"{size}, {joints} joints{hidden}"
 
 
 def mean_over_splits(splits: Sequence[PckResult]) -> PckResult:
@@ -333,36 +348,29 @@ def mean_over_videos(videos: Sequence[PckResult]) -> PckResult:
     return PckResult(
         gamma=first.gamma,
         protocol=f"{first.protocol}, mean over videos",
-        per_joint=np.array([_mean(column) for column in per_joint.T]),
+        per_joint=np.array([mean_of_known(column) for column in per_joint.T]),
         counted=np.sum([one.counted for one in videos], axis=0),
         hits=None,
-        micro=_mean(np.array([one.micro for one in videos])),
+        micro=mean_of_known(np.array([one.micro for one in videos])),
         skeleton=first.skeleton,
     )
 
 
-def format_table(rows: Sequence[PckResult] | dict[str, PckResult], title: str = "") -> str:
-    """A text table in percent: Head .. Ank and the means, a line of protocol under it for each row.
+def pck_table(
+    title: str, results: Mapping[str, PckResult], *, main: str, protocol: Sequence[str] = ()
+) -> Table:
+    """Results as the rows of a table. Under `protocol` stands each rule, by the first row that it made.
 
-    `rows` may be a dict from row names to results. "Mean" is over all joints, "13 j." over those without
-    neck and belly where the skeleton has them, "7 gr." over the groups, "Micro" all hits over all counted;
-    "-" is nothing counted.
+    main: the row whose mean over joints is the table's score.
     """
-    named = rows if isinstance(rows, dict) else {f"PCK@{result.gamma:g}": result for result in rows}
-    first = next(iter(named.values()))
-    grouped = {f"{len(first.skeleton.joints) - len(first.ungrouped)} j.": "mean_of_grouped_joints"}
-    means = {"Mean": "mean_of_joints", **(grouped if first.ungrouped else {})}
-    means |= {"7 gr.": "mean_of_7_groups", "Micro": "micro"}
-    width = max(len(name) for name in named) + 1
-    columns = [*first.skeleton.groups, *means]
-    lines = [title] if title else []
-    lines.append(" " * width + "".join(f"{column:>7}" for column in columns) + f"{'Joints':>9}")
-    for name, result in named.items():
-        values = [*result.groups.values(), *(getattr(result, attribute) for attribute in means.values())]
-        cells = "".join(f"{'-':>7}" if np.isnan(value) else f"{100 * value:7.1f}" for value in values)
-        lines.append(f"{name:<{width}}{cells}{int(result.counted.sum()):9d}")
-    for name, result in named.items():
-        threshold = f"PCK@{result.gamma:g}"
-        label = threshold if name == threshold else f"{name}: {threshold}"
-        lines.append(f"{label}, {result.protocol}")
-    return "\n".join(lines)
+    rules: dict[str, str] = {}
+    for name, result in results.items():
+        rules.setdefault(result.protocol, name)
+    return Table(
+        title=title,
+        rows={name: result.row for name, result in results.items()},
+        protocol=(*protocol, *(f"{name}: {rule}" for rule, name in rules.items())),
+        main=results[main].mean_of_joints,
+        main_name=f"PCK@{results[main].gamma:g} {main}",
+        details={name: result.to_dict() for name, result in results.items()},
+    )

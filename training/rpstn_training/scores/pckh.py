@@ -6,35 +6,20 @@ Pelvis and thorax do not enter the mean, in which every joint weighs as often as
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from .pck import PckCounts
 
 HEAD_BOX_FACTOR = 0.6
 NOT_IN_MEAN = (6, 7)  # pelvis and thorax
 
 
-@dataclass(frozen=True, kw_only=True)
-class PckhCounts:
-    """`hits` int64 [G, K] at each of G `thresholds`, `counted` int64 [K]."""
-
-    thresholds: tuple[float, ...]
-    hits: np.ndarray
-    counted: np.ndarray
-
-    @property
-    def per_joint(self) -> np.ndarray:
-        """Fractions [G, K], NaN for a joint that was never annotated."""
-        return np.divide(
-            self.hits, self.counted, out=np.full(self.hits.shape, np.nan), where=self.counted > 0
-        )
-
-    @property
-    def means(self) -> np.ndarray:
-        """[G] over the joints that enter the mean."""
-        chosen = [joint for joint in range(len(self.counted)) if joint not in NOT_IN_MEAN]
-        counted = self.counted[chosen].sum()
-        return self.hits[:, chosen].sum(axis=1) / counted if counted else np.full(len(self.hits), np.nan)
+def means(counts: PckCounts) -> np.ndarray:
+    """[G] over the joints that enter the mean."""
+    chosen = [joint for joint in range(len(counts.counted)) if joint not in NOT_IN_MEAN]
+    counted = counts.counted[chosen].sum()
+    return counts.hits[:, chosen].sum(axis=1) / counted if counted else np.full(len(counts.hits), np.nan)
 
 
 def head_sizes(boxes: np.ndarray) -> np.ndarray:
@@ -49,7 +34,7 @@ def pckh(
     heads: np.ndarray,
     *,
     thresholds: Sequence[float] = (0.5,),
-) -> PckhCounts:
+) -> PckCounts:
     """Counts over N people.
 
     Args:
@@ -68,4 +53,4 @@ def pckh(
     with np.errstate(divide="ignore", invalid="ignore"):
         share = np.linalg.norm(predicted - truth, axis=-1) / heads[:, None]
     hits = (share <= np.asarray(thresholds, dtype=np.float64)[:, None, None]) & annotated
-    return PckhCounts(thresholds=tuple(thresholds), hits=hits.sum(axis=1), counted=annotated.sum(axis=0))
+    return PckCounts(gammas=tuple(thresholds), hits=hits.sum(axis=1), counted=annotated.sum(axis=0))

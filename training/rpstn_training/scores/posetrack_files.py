@@ -15,17 +15,18 @@ from tqdm import tqdm
 from ..data.forms import annolist, jsonfiles
 from ..data.forms.jsonfiles import Fields
 from ..data.records import Skeleton, Track
-from ..data.sets.posetrack2018 import MOST_TRACKS, SKELETON, ignore_regions
+from ..data.sets.posetrack2018 import MOST_TRACKS, SKELETON, frame_id, ignore_regions
 from ..errors import UserError
 from ..files import write_json
 from ..predictions import Prediction
 from .posetrack_ap import HEAD_SHARE, NO_SCORE, People
+from .set_score import require_tracks
 
 JOINTS = (
     *("right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle"),
     *("right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist"),
     *("head_bottom", "nose", "head_top"),
-)  # the order in which poseval counts; it calls head_bottom neck
+)  # poseval's own order, not that of the labels; it calls head_bottom neck
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +59,15 @@ def _read_annolist(file: Fields, labels: bool, tracks: bool) -> list[Frame]:
     frames = []
     for entry in annolist.frames(file, len(JOINTS)):
         listed = [rect for rect in entry.rects if rect.points is not None]
-        people = _nobody(len(listed))
+        joints, scores, present = annolist.place([rect.points for rect in listed], len(JOINTS))
+        people = People(
+            joints=joints,
+            present=present,
+            scores=np.where(np.isnan(scores), NO_SCORE, scores),
+            heads=np.zeros(len(listed)),
+            tracks=np.zeros(len(listed), dtype=np.int64),
+        )
         for number, rect in enumerate(listed):
-            ids = rect.points[:, 0].astype(int)
-            people.joints[number, ids] = rect.points[:, 1:3]
-            people.present[number, ids] = True
-            people.scores[number, ids] = np.where(np.isnan(rect.points[:, 3]), NO_SCORE, rect.points[:, 3])
             if labels:
                 if np.isnan(rect.box).any():
                     raise UserError(f"{rect.fields.where('x1')}: expected x1, y1, x2, y2 of the head's box")
@@ -176,10 +180,7 @@ def write(
     numbers; those of detected boxes are numbered within their sequence, and begin anew at 10000, which poseval refuses.
     Raises UserError where a file is in the way, and for a frame that is not in `root`.
     """
-    if skeleton.joints != SKELETON.joints:
-        raise UserError(f"{out}: expected the joints of {SKELETON.name}, got those of {skeleton.name}")
-    if not tracks:
-        raise UserError(f"{out}: expected predictions to write, got none")
+    require_tracks(tracks, skeleton, SKELETON, out)
     if out.exists() and (not out.is_dir() or any(path.suffix != ".json" for path in out.iterdir())):
         raise UserError(f"{out}: expected a new folder or one with predictions alone, found something else")
     sequences: dict[str, list[tuple[int, str]]] = {}
@@ -213,7 +214,7 @@ def _images(root: Path, part: str, names: set[str]) -> dict[str, list[tuple[int,
     for folder in folders:
         if folder.name not in sequences and (not sequences or folder.name in names):
             sequences[folder.name] = [
-                (int(f"1{folder.name[:6]}{int(frame.stem):04d}"), frame.relative_to(root).as_posix())
+                (frame_id(frame), frame.relative_to(root).as_posix())
                 for frame in sorted(folder.glob("[0-9]*.jpg"))
             ]
     return sequences

@@ -1,14 +1,12 @@
 """Predictions in the form that a data set's owners want handed in, and the official score of that file.
 
-The file is the one truth: `rpstn eval` prints what `rpstn score` prints for it. The functions `write` and `score` of
-`scores.sets.<data set>`, and `labels(root, *, ...) -> Path | None`, which says where the labels are, take what they
-name among the fields of `DataConfig`, its `options`, and `subset`, `nms`, `videos` (their numbers) and `algorithm`.
+The file is the one truth: `rpstn eval` prints what `rpstn score` prints for it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from ..config import Config
@@ -16,17 +14,16 @@ from ..data.records import Skeleton, Track
 from ..errors import UserError
 from ..options import convert_options, options_of
 from ..predictions import Prediction
+from .coco_ap import NMS
+from .set_score import SetScore
 from .sets import SCORERS
 from .table import Table
-
-# Their owners define PCK, which `rpstn eval` counts without a detour.
-_SCORED_BY_PCK = ("penn_action", "sub_jhmdb")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """`path` is what was written, None for a data set of no official form. `table` is its official score, None where
-    there is none; `reason` says why.
+    """`path` is what was written, None for a data set of no official form, or where it was removed. `table` is its
+    official score, None where there is none; `reason` says why.
     """
 
     path: Path | None
@@ -56,72 +53,84 @@ def submit(
     folder: Path,
     *,
     nms: str | None = None,
+    main_alone: bool = False,
 ) -> Submission:
     """Write the predictions of `tracks` in the official form into `folder`, and score what was written.
 
-    nms: how poses of one person from several boxes are thinned out, for the sets scored by COCO's rules; "oks" (the
-    default), "soft" or "none".
+    Args:
+        nms: how poses of one person from several boxes are thinned out, a key of `NMS`, for the sets scored by COCO's
+            rules; None is "oks".
+        main_alone: leave out scores that `Table.main` does not need.
     """
-    module = SCORERS.get(config.data.name)
-    if module is None:
-        return Submission(path=None, table=None, reason=f"{config.data.name} has no official form")
-    thins_out = "nms" in options_of(module.write)
-    if nms is not None and not thins_out:
-        raise UserError(f"--nms: expected a set scored by COCO's rules, got {config.data.name}; leave it out")
+    name = config.data.name
+    scorer = SCORERS.get(name)
+    if scorer is None:
+        return Submission(path=None, table=None, reason=f"{name} has no official form")
+    if nms is not None and not scorer.several_poses:
+        raise UserError(f"--nms: expected a set scored by COCO's rules, got {name}; leave it out")
     nms = nms or "oks"
-    root, subset = Path(config.data.root).expanduser(), config.eval.subset
-    given = {
-        **{name: getattr(config.data, name) for name in ("split", "input_size", "box_scale", "clip_length")},
-        **config.data.options,
-        "subset": subset,
-        "nms": nms,
-        "videos": sorted({int(track.video) for track in tracks if track.video.isdecimal()}),
-        "algorithm": config.model.name.replace("_", "-"),
-    }
-    path = module.write(
-        predictions, tracks, skeleton, folder, root=root, **_taken(module.write, given, "root")
+    root = Path(config.data.root).expanduser()
+    given = _given(config, tracks, scorer, nms, main_alone)
+    path = scorer.write(
+        predictions, tracks, skeleton, folder, root=root, **_taken(scorer.write, given, name, "root")
     )
     protocol = ()
-    if thins_out:
-        protocol = (f"Poses: {_NMS[nms if skeleton.sigmas else 'none']}",)
-    if config.data.name in _SCORED_BY_PCK:
+    if scorer.several_poses:  # without tolerances there is no similarity of poses to go by
+        protocol = (f"Poses: {NMS[nms if skeleton.sigmas else 'none']}",)
+    if scorer.by_pck:
         return Submission(path=path, table=None, protocol=protocol)
-    if config.data.name == "custom" and not skeleton.sigmas:
-        reason = "No score by COCO's rules: the joints have no tolerances, give data.options.sigmas"
-        return Submission(path=path, table=None, reason=reason, protocol=protocol)
-    labels = _labels(module, root, tracks, given)
+    labels = scorer.labels(root, **_taken(scorer.labels, given, name))
     if labels is None:
         reason = (
             "No score: there are no labels of this part here, those of a test part are the server's; "
-            f"rpstn score --dataset {config.data.name} takes labels from elsewhere"
+            f"rpstn score --dataset {name} takes labels from elsewhere"
         )
         return Submission(path=path, table=None, reason=reason, protocol=protocol)
     try:
-        table = module.score(labels, path, **_taken(module.score, given))
+        table = scorer.score(labels, path, **_taken(scorer.score, given, name))
     except UserError as error:  # the predictions are written, and their PCK is not to be lost
         return Submission(path=path, table=None, reason=f"No score: {error}", protocol=protocol)
     return Submission(path=path, table=table, protocol=protocol)
 
 
-def _labels(module: ModuleType, root: Path, tracks: Sequence[Track], given: dict[str, Any]) -> Path | None:
-    """What the module's `score` reads as labels; None where there are none."""
-    if hasattr(module, "labels"):
-        return module.labels(root, **_taken(module.labels, given))
-    # Sets of videos keep the labels of a part in a folder of its own, named as that of its frames.
-    folder = root / "annotations" / tracks[0].frames[0].parent.parent.name
-    return folder if folder.is_dir() else None
+def own_score(
+    predictions: Sequence[Prediction],
+    tracks: Sequence[Track],
+    config: Config,
+    skeleton: Skeleton,
+    pck: Table,
+) -> Submission:
+    """The score that the data set goes by, for choosing weights; no file is left behind.
+
+    `table` is always there: `table.main_name` and `table.main` are its name and value, larger is better. For a set that
+    is scored by PCK it is `pck`, the table of these predictions (`Evaluation.table`), and so it is where the official
+    score is not to be had, of which `reason` says why.
+    """
+    scorer = SCORERS.get(config.data.name)
+    if scorer is None or scorer.by_pck:
+        return Submission(path=None, table=pck)
+    with tempfile.TemporaryDirectory(prefix="rpstn-score-") as folder:
+        found = submit(predictions, tracks, config, skeleton, Path(folder) / "submission", main_alone=True)
+    return replace(found, path=None, table=found.table or pck)
 
 
-_RESCORED = "score of the box times mean of the joint scores above 0.2"
-_NMS = {
-    "oks": f"{_RESCORED}; one more similar than OKS 0.9 to a better one of its picture is left out",
-    "soft": f"{_RESCORED}; at most 20 a picture, chosen by soft OKS-NMS",
-    "none": f"{_RESCORED}; none is left out",
-}
+def _given(
+    config: Config, tracks: Sequence[Track], scorer: SetScore, nms: str, main_alone: bool
+) -> dict[str, Any]:
+    """All that the functions of a `SetScore` may name among their arguments."""
+    return {
+        **{name: getattr(config.data, name) for name in ("split", "input_size", "box_scale", "clip_length")},
+        **config.data.options,
+        "subset": config.eval.subset,
+        "nms": nms,
+        "videos": sorted({int(track.video) for track in tracks if track.video.isdecimal()}),
+        "algorithm": config.model.name.replace("_", "-"),
+        **(scorer.main_alone if main_alone else {}),
+    }
 
 
-def _taken(function: Callable, given: dict[str, Any], *without: str) -> dict[str, Any]:
+def _taken(function: Callable, given: Mapping[str, Any], owner: str, *without: str) -> dict[str, Any]:
     """Those of `given` that are keyword-only arguments of the function, of the types of their annotations."""
     known = options_of(function, without)
     chosen = {name: value for name, value in given.items() if name in known}
-    return convert_options(chosen, known, prefix="data.options.", owner=function.__module__)
+    return convert_options(chosen, known, prefix="data.options.", owner=owner)

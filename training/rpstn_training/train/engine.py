@@ -32,7 +32,7 @@ from ..data.sets import load_skeleton
 from ..data.subsets import Subset, for_training
 from ..device import allow_tf32, choose_device, precision_of
 from ..errors import UserError
-from ..evaluation import Evaluation, evaluate, own_score, require_scores
+from ..evaluation import Evaluation, evaluate, require_scores, selection_score
 from ..files import LOCK, locked, write_json, write_text
 from ..interrupt import AfterStep
 from ..network import build_network, load_start
@@ -133,7 +133,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             evaluation = evaluate(
                 model, selection.config, selection.tracks, skeleton, codec, show_progress=show_progress
             )
-            name, value = own_score(evaluation, selection, skeleton)
+            name, value = selection_score(evaluation, selection, skeleton)
             return evaluation, {"eval": evaluation.summary, "score": value, "score_name": name}
 
         def keep(evaluation: Evaluation, scored: dict[str, Any]) -> None:
@@ -269,8 +269,8 @@ def _require_one_process() -> None:
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes > 1:
         raise UserError(
-            f"train: expected to be started once, got {processes} processes (WORLD_SIZE, as torchrun sets it); training "
-            "on several GPUs is not there yet, start `rpstn train` without torchrun"
+            f"train: expected to be started once, got {processes} processes (WORLD_SIZE, as torchrun sets it); "
+            "training on several GPUs is not there yet, start `rpstn train` without torchrun"
         )
 
 

@@ -2,7 +2,7 @@
 wherever a value stands.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +101,21 @@ def _points(person: Fields, joints: int) -> np.ndarray | None:
             f"{holders[0].where('point')}: expected each id 0..{joints - 1} at most once, got {got}"
         )
     return points
+
+
+def place(points: Sequence[np.ndarray | None], joints: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The points of N people by their ids: positions [N, K, 2], 0 where there is none, scores [N, K], NaN where none is
+    given, and bool [N, K] which points there are.
+    """
+    positions = np.zeros((len(points), joints, 2))
+    scores = np.full((len(points), joints), np.nan)
+    present = np.zeros((len(points), joints), dtype=bool)
+    for person, listed in enumerate(points):
+        if listed is not None:
+            ids = listed[:, 0].astype(int)
+            positions[person, ids], scores[person, ids] = listed[:, 1:3], listed[:, 3]
+            present[person, ids] = True
+    return positions, scores, present
 
 
 def _regions(entry: Fields) -> list[np.ndarray]:

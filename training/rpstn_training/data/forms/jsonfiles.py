@@ -32,6 +32,14 @@ def parse(data: bytes, path: Path) -> Any:
         ) from error
 
 
+def load_list(path: Path, of: str) -> list[Any]:
+    """What the JSON file `path` holds, which must be a list; `of` says what it lists."""
+    values = load(path)
+    if not isinstance(values, list):
+        raise UserError(f"{path}: expected a list of {of}, got {describe(values)}")
+    return values
+
+
 def describe(value: Any) -> str:
     """`value` as in the file, cut short."""
     text = json.dumps(value)

@@ -1,10 +1,10 @@
 """Readers of data sets as their owners ship them.
 
-A data set is a module of this package with `SKELETON` and `read(root, subset, **options) -> list[Track]`;
-it is entered in `DATASETS`. Its options are `report` (what was found, `report.Report`), the fields of `DataConfig`
-that it names among its arguments, and those that the configuration gives under `data.options`. Where the joints
-depend on the options, `skeleton(root, **options)` stands in place of `SKELETON`. `OFFICIAL` may hold the counts
-that its owners publish, by subset.
+A data set is a module of this package with `SKELETON` and `read(root, subset, **options) -> list[Track]`, entered in
+`DATASETS`: one file and one line (and the same in `scores.sets`, where its owners score it). Its options are `report`
+(what was found, `findings.Report`), the fields of `DataConfig` that it names among its arguments, and those that the
+configuration gives under `data.options`. Where the joints depend on the options, `skeleton(root, **options)` stands in
+place of `SKELETON`. `OFFICIAL` may hold the counts that its owners publish, by subset.
 """
 
 from pathlib import Path

@@ -66,7 +66,7 @@ SKELETON = Skeleton(
 # COCO's paper gives 57,000 pictures and 150,000 people for training, in round numbers.
 OFFICIAL = {"train": {"images with people": 57_000, "people": 150_000}}
 
-_LABELS = {
+LABELS = {  # file and folder of pictures of each part
     "train": ("person_keypoints_train2017.json", "train2017"),
     "val": ("person_keypoints_val2017.json", "val2017"),
     "test-dev": ("image_info_test-dev2017.json", "test2017"),
@@ -105,7 +105,7 @@ def read(
             "data.options.detections: expected a file with boxes, because the labels of COCO's test-dev are "
             "hidden; got none"
         )
-    label_file, folder_name = _LABELS[part]
+    label_file, folder_name = LABELS[part]
     folder = next((f for f in (root / folder_name, root / "images" / folder_name) if f.is_dir()), None)
     if folder is None:
         raise UserError(f"{root / folder_name}: expected the folder of the pictures, found none")

@@ -167,15 +167,19 @@ def label_folder(root: Path) -> Path:
     return next((root / name for name in _LABELS if (root / name).is_dir()), root / _LABELS[0])
 
 
+def numbered_files(folder: Path) -> dict[int, Path]:
+    """The files `<n>.json` of a folder by the number of their video, in its order."""
+    files = {int(file.stem): file for file in folder.glob("*.json") if file.stem.isdecimal()}
+    return dict(sorted(files.items()))
+
+
 def read_labels(folder: Path, report: Report) -> list[Label]:
     """All of `folder/<n>.json` in the order of their numbers."""
-    files = sorted(
-        (file for file in folder.glob("*.json") if file.stem.isdecimal()), key=lambda file: int(file.stem)
-    )
+    files = numbered_files(folder)
     if not files:
         raise UserError(f"{folder}: expected label files 1.json ..., found none")
     labels = []
-    for file in tqdm(files, desc="labels", unit="file", delay=2.0, leave=False):
+    for file in tqdm(files.values(), desc="labels", unit="file", delay=2.0, leave=False):
         with report.file():
             labels.append(read_label(file))
     return labels

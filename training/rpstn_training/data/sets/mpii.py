@@ -91,9 +91,7 @@ def read(
     hidden = path.stem == "test"
     tracks: list[Track] = []
     with reporting(report) as report:
-        values = jsonfiles.load(path)
-        if not isinstance(values, list):
-            raise UserError(f"{path}: expected a list of people, got {jsonfiles.describe(values)}")
+        values = jsonfiles.load_list(path, "people")
         pictures = Pictures()
         seen: set[Path] = set()
         for number, value in enumerate(values):

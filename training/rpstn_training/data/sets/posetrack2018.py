@@ -266,8 +266,13 @@ def ignore_regions(image: Fields) -> list[np.ndarray]:
     return [np.stack(pair, axis=1) for pair in zip(*columns)]
 
 
+def frame_id(picture: Path) -> int:
+    """The set's number of a frame: 1, the six digits its folder begins with, its own number in four."""
+    return int(f"1{picture.parent.name[:6]}{int(picture.stem):04d}")
+
+
 def _unlabelled(folder: Path, subset: str) -> list[Sequence]:
-    """Sequences of which only the pictures are there. Ids follow the set's rule: 1, six digits, four digits."""
+    """Sequences of which only the pictures are there."""
     sequences = []
     for sequence in sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else ():
         frames = tuple(sorted(sequence.glob("[0-9]*.jpg")))
@@ -276,7 +281,7 @@ def _unlabelled(folder: Path, subset: str) -> list[Sequence]:
             raise UserError(
                 f"{sequence}: expected frames 000000.jpg ... in a folder named by six digits, found none"
             )
-        ids = tuple(int(f"1{number.group()}{int(frame.stem):04d}") for frame in frames)
+        ids = tuple(frame_id(frame) for frame in frames)
         video = Video(
             name=sequence.name,
             split=subset,

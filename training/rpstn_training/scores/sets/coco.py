@@ -29,6 +29,7 @@ from ...errors import UserError
 from ...files import atomic_write
 from ...predictions import Prediction
 from .. import coco_ap
+from ..set_score import SetScore
 from ..table import Table
 
 _DIGITS = 3  # of coordinates in a written file, thousandths of a pixel
@@ -75,7 +76,7 @@ def write(
     """
     if not re.fullmatch(r"[A-Za-z0-9.-]+", algorithm):
         raise UserError(f"algorithm: expected letters, digits, dots and dashes, got {algorithm!r}")
-    part = "train" if subset == "train" else images
+    part = _part(subset, images)
     ending = "zip" if part == "test-dev" else "json"
     results = results_of(predictions, tracks, skeleton, input_size=input_size, box_scale=box_scale, nms=nms)
     return write_results(results, out / f"person_keypoints_{part}2017_{algorithm}_results.{ending}")
@@ -83,9 +84,12 @@ def write(
 
 def labels(root: Path, *, subset: str, images: Literal["val", "test-dev"] = "val") -> Path | None:
     """The label file of `subset` that `score` reads, None where only the server has it."""
-    if subset == "test" and images == "test-dev":
-        return None
-    return root / "annotations" / f"person_keypoints_{'train' if subset == 'train' else images}2017.json"
+    part = _part(subset, images)
+    return None if part == "test-dev" else root / "annotations" / dataset.LABELS[part][0]
+
+
+def _part(subset: str, images: str) -> str:
+    return "train" if subset == "train" else images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,10 +207,10 @@ def score_results(truth: Truth, pred: Path, sigmas: Sequence[float], *, title: s
     )
     return Table(
         title=title,
-        columns=coco_ap.STATS,
-        rows={"key points": [100 * found.stats[name] for name in coco_ap.STATS]},
+        rows={"key points": {name: 100 * found.stats[name] for name in coco_ap.STATS}},
         protocol=protocol,
         main=found.stats["AP"],
+        main_name="AP",
         details={
             "AP_per_threshold": dict(found.precision),
             "AR_per_threshold": dict(found.recall),
@@ -224,12 +228,7 @@ def score_results(truth: Truth, pred: Path, sigmas: Sequence[float], *, title: s
 
 def _read_results(path: Path, truth: Truth) -> tuple[list[dict[str, Any]], list[str]]:
     """The results of the category, in the file's order, and what is worth a note about them."""
-    values = jsonfiles.load(path)
-    if not isinstance(values, list):
-        raise UserError(
-            f"{path}: expected a list of results with image_id, category_id, keypoints and score, "
-            f"got {jsonfiles.describe(values)}"
-        )
+    values = jsonfiles.load_list(path, "results with image_id, category_id, keypoints and score")
     entries, other = [], 0
     for number, value in enumerate(values):
         fields = Fields(path, f"[{number}]", value)
@@ -328,3 +327,6 @@ def write_results(results: list[dict[str, Any]], path: Path) -> Path:
     with atomic_write(path) as file:
         file.write(content)
     return path
+
+
+SCORE = SetScore(score=score, write=write, labels=labels, several_poses=True)

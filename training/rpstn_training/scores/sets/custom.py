@@ -15,6 +15,7 @@ from ...data.sets import coco as coco_dataset
 from ...data.sets import custom as dataset
 from ...errors import UserError
 from ...predictions import Prediction
+from ..set_score import SetScore
 from ..table import Table
 from .coco import read_truth, results_of, score_results, write_results
 
@@ -99,3 +100,6 @@ def write(
 def labels(root: Path, *, subset: str, train: str | None = None, test: str | None = None) -> Path:
     """The label file of `subset` that `score` reads."""
     return dataset.label_file(root, subset, train, test)
+
+
+SCORE = SetScore(score=score, write=write, labels=labels, several_poses=True)

@@ -1,4 +1,4 @@
-"""HiEve: AP and w-AP of poses, unofficial because the rules are published in part only (`metrics.hieve_ap`), and the
+"""HiEve: AP and w-AP of poses, unofficial because the rules are published in part only (`scores.hieve_ap`), and the
 zip file that is handed in.
 
 Labels are a folder of files <n>.json, predictions a zip with the same in its root, or a folder of them: PoseTrack17's
@@ -25,7 +25,8 @@ from ...files import atomic_write
 from ...predictions import Prediction
 from ..hieve_ap import ALPHAS, CRITERIA, WEIGHTS, CrowdFrame, crowd_index, frame_weight, hieve_ap
 from ..posetrack_ap import HEAD_SHARE, NO_SCORE, People, in_regions
-from ..table import Table
+from ..set_score import SetScore, require_tracks
+from ..table import Table, noted
 
 _JOINTS = len(hieve.SKELETON.joints)
 _ANOMALOUS = (11, 12, 14)  # fighting, fall-over, crouching-bowing among HiEve's actions 1..14
@@ -95,13 +96,13 @@ def _label_files(gt: Path, videos: tuple[int, ...] | None) -> list[Path]:
     """The label files of `videos`, or all of them, in the order of their numbers."""
     if not gt.is_dir():
         return [_numbered(gt)]
-    files = {int(file.stem): file for file in gt.glob("*.json") if file.stem.isdecimal()}
+    files = hieve.numbered_files(gt)
     if not files:
         raise UserError(f"{gt}: expected label files 1.json ..., found none")
     missing = [number for number in videos or () if number not in files]
     if missing:
         raise UserError(f"{gt}: expected the labels of video {missing[0]}, found no {missing[0]}.json")
-    return [files[number] for number in sorted(files if videos is None else set(videos))]
+    return [file for number, file in files.items() if videos is None or number in videos]
 
 
 def _numbered(file: Path) -> Path:
@@ -113,7 +114,7 @@ def _numbered(file: Path) -> Path:
 def _prediction_files(pred: Path) -> dict[int, Fields]:
     """The parsed files by the number of their video."""
     if pred.is_dir():
-        files = {int(file.stem): file for file in pred.glob("*.json") if file.stem.isdecimal()}
+        files = hieve.numbered_files(pred)
         if not files:
             raise UserError(f"{pred}: expected prediction files 20.json ... or a zip of them, found none")
         return {number: Fields(file, "", jsonfiles.load(file)) for number, file in files.items()}
@@ -230,18 +231,8 @@ def _predicted(
     rects: list[annolist.Rect], regions: list[np.ndarray], counts: Counter[str]
 ) -> tuple[People, np.ndarray]:
     """The predicted poses, and the score of each: its own, or the mean of its points'."""
-    joints = np.zeros((len(rects), _JOINTS, 2))
-    present = np.zeros((len(rects), _JOINTS), dtype=bool)
-    scores = np.full((len(rects), _JOINTS), np.nan)
+    joints, scores, present = annolist.place([rect.points for rect in rects], _JOINTS)
     own = np.array([rect.score for rect in rects])
-    for row, rect in enumerate(rects):
-        if rect.points is not None:
-            ids = rect.points[:, 0].astype(int)
-            joints[row, ids], scores[row, ids], present[row, ids] = (
-                rect.points[:, 1:3],
-                rect.points[:, 3],
-                True,
-            )
     given = np.isfinite(scores)
     means = np.where(given, scores, 0).sum(axis=1) / np.maximum(given.sum(axis=1), 1)
     means[~given.any(axis=1)] = NO_SCORE
@@ -276,13 +267,14 @@ def _table(
     between: str,
     counts: Counter[str],
 ) -> Table:
-    rows: dict[str, list[float]] = {}
+    columns = ("avg", *(f"@{alpha:g}" for alpha in alphas))
+    rows: dict[str, dict[str, float]] = {}
     for prefix, weighted in (("", False), ("w-", True)):
         if weighted and weight == "none":
             continue
         results = 100 * np.array(hieve_ap(frames, alphas, criterion, weighted=weighted))
         for name, values in zip(("AP", "precision", "recall"), results.T):
-            rows[f"{prefix}{name}"] = [float(values.mean()), *values.tolist()]
+            rows[f"{prefix}{name}"] = dict(zip(columns, (float(values.mean()), *values.tolist())))
     weights = np.array([frame.weight for frame in frames])
     flags = "flags, 0 visible" if is_flag else "visible above 0"
     protocol = [
@@ -315,15 +307,12 @@ def _table(
         "unscored poses": "predictions without any score, ranked last",
         "defects": "defects of the labels, see rpstn check-data",
     }
-    noted = [f"{counts[key]} {text}" for key, text in remarks.items() if counts[key]]
-    if noted:
-        protocol.append("Noted: " + "; ".join(noted))
     return Table(
         title="HiEve, unofficial, percent",
-        columns=("avg", *(f"@{alpha:g}" for alpha in alphas)),
         rows=rows,
-        protocol=tuple(protocol),
-        main=rows["AP"][0] / 100,
+        protocol=(*protocol, *noted(counts, remarks)),
+        main=rows["AP"]["avg"] / 100,
+        main_name="AP, unofficial",
         details={"weights": {"min": weights.min(), "max": weights.max(), "mean": weights.mean()}, **counts},
     )
 
@@ -337,10 +326,7 @@ def write(
     Where the videos are those with hidden labels, the decoded ones without anybody have a file too. A point's score is
     its own times that of the person's box, a person's the mean of them.
     """
-    if skeleton.joints != hieve.SKELETON.joints:
-        raise UserError(f"{out}: expected the joints of hieve, got those of {skeleton.name}")
-    if not tracks:
-        raise UserError(f"{out}: expected predictions to write, got none")
+    require_tracks(tracks, skeleton, hieve.SKELETON, out)
     if out.suffix != ".zip":
         out = out / "hieve.zip"
     folders = {int(track.video): track.frames[0].parent for track in tracks}
@@ -383,3 +369,6 @@ def _rect(prediction: Prediction, track: Track, frame: int) -> dict[str, Any]:
         "track_id": [track.person],
         "annopoints": [{"point": points}],
     }
+
+
+SCORE = SetScore(score=score, write=write, labels=labels)

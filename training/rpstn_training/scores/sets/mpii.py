@@ -22,25 +22,20 @@ from ...data.sets import mpii as dataset
 from ...errors import UserError
 from ...files import atomic_write
 from ...predictions import Prediction
-from ..pckh import head_sizes, pckh
+from ..pckh import head_sizes, means, pckh
+from ..set_score import SetScore
 from ..table import Table
 
 _JOINTS = len(dataset.SKELETON.joints)
-_HEAD_TOP, _UPPER_NECK = 9, 8
+_HEAD_TOP, _UPPER_NECK = map(dataset.SKELETON.joints.index, ("head_top", "upper_neck"))
 # The joints' names in gt_valid.mat, in the order of the skeleton.
 _NAMES = (
     *("rank", "rkne", "rhip", "lhip", "lkne", "lank", "pelv", "thor", "neck", "head"),
     *("rwri", "relb", "rsho", "lsho", "lelb", "lwri"),
 )
-_COLUMNS = {
-    "Head": (9,),
-    "Shoulder": (13, 12),
-    "Elbow": (14, 11),
-    "Wrist": (15, 10),
-    "Hip": (3, 2),
-    "Knee": (4, 1),
-    "Ankle": (5, 0),
-}
+# The official headings; under "Head" it has the top alone.
+_HEADINGS = ("Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle")
+_COLUMNS = dict(zip(_HEADINGS, dataset.SKELETON.groups.values())) | {"Head": (_HEAD_TOP,)}
 _NARROW = 0.11  # what HRNet prints as Mean@0.1: entry 11 of its thresholds 0, 0.01, 0.02 ...
 
 
@@ -70,9 +65,9 @@ def score(gt: Path, pred: Path, *, threshold: float = 0.5) -> Table:
         heads[sized],
         thresholds=(threshold, 0.1, _NARROW),
     )
-    per_joint, means = counts.per_joint, counts.means
-    columns = {name: per_joint[0, list(joints)].mean() for name, joints in _COLUMNS.items()}
-    values = [*columns.values(), means[0], means[2]]
+    per_joint, mean = counts.per_joint, means(counts)
+    shares = {name: per_joint[0, list(joints)].mean() for name, joints in _COLUMNS.items()}
+    shares |= {"Mean": mean[0], "Mean@0.1": mean[2]}
     notes = []
     if not sized.all():
         notes.append(f"Note: people without a head size, left out ({(~sized).sum()})")
@@ -83,8 +78,7 @@ def score(gt: Path, pred: Path, *, threshold: float = 0.5) -> Table:
     name = "PCKh" if gt.suffix == ".mat" else "PCK by head segment"
     return Table(
         title=f"MPII {name}@{threshold:g}",
-        columns=(*_COLUMNS, "Mean", "Mean@0.1"),
-        rows={name: [100 * float(value) for value in values]},
+        rows={name: {column: 100 * float(share) for column, share in shares.items()}},
         protocol=(
             f"Labels: {gt}, {len(truth)} people, {int(counts.counted.sum())} annotated joints",
             f"Predictions: {pred}",
@@ -92,26 +86,19 @@ def score(gt: Path, pred: Path, *, threshold: float = 0.5) -> Table:
             f"Score: distance <= {threshold:g} of the head size ({by}); the mean is over all annotated joints without "
             f"pelvis and thorax; Mean@0.1 is at {_NARROW:g}, as HRNet has it",
         ),
-        main=float(means[0]),
+        main=float(mean[0]),
+        main_name=f"{name}@{threshold:g}",
         details={
-            "per_joint": {
-                joint: None if np.isnan(value) else float(value)
-                for joint, value in zip(dataset.SKELETON.joints, per_joint[0])
-            },
-            "counted": counts.counted.tolist(),
-            "mean_at_0.1": float(means[1]),
+            "per_joint": dict(zip(dataset.SKELETON.joints, per_joint[0])),
+            "counted": dict(zip(dataset.SKELETON.joints, counts.counted)),
+            "mean_at_0.1": float(mean[1]),
             "head_boxes": gt.suffix == ".mat",
         },
     )
 
 
 def write(
-    predictions: Sequence[Prediction],
-    tracks: Sequence[Track],
-    skeleton: Skeleton,
-    out: Path,
-    *,
-    root: Path,
+    predictions: Sequence[Prediction], tracks: Sequence[Track], skeleton: Skeleton, out: Path, *, root: Path
 ) -> Path:
     """`pred.mat` in the folder `out`. People whom nobody predicted are NaN."""
     people = 1 + max(track.person for track in tracks)
@@ -175,9 +162,7 @@ def _read_mat(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _read_json(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """As `_read_mat`, with the head's segment as its size, NaN where it is not known."""
-    values = jsonfiles.load(path)
-    if not isinstance(values, list):
-        raise UserError(f"{path}: expected a list of people, got {jsonfiles.describe(values)}")
+    values = jsonfiles.load_list(path, "people")
     entries = [Fields(path, f"[{number}]", value) for number, value in enumerate(values)]
     people = [dataset.read_joints(fields) for fields in entries]
     joints = np.array([joints for joints, _ in people]).reshape(-1, _JOINTS, 2)
@@ -196,3 +181,6 @@ def _read_predictions(path: Path, people: int) -> np.ndarray:
             f"order, got {'x'.join(map(str, preds.shape))}"
         )
     return preds[..., :2]
+
+
+SCORE = SetScore(score=score, write=write, labels=labels)

@@ -6,25 +6,22 @@ forms score the same.
 
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import numpy as np
 from tqdm import tqdm
 
+from ...data.sets import posetrack2018 as dataset
 from ...errors import UserError
 from ..posetrack_ap import NO_SCORE, ApResult, People, average_precision, pair
 from ..posetrack_files import JOINTS, Frame, read, write
 from ..posetrack_mota import MotResult, tracking
-from ..table import Table
+from ..set_score import SetScore
+from ..table import Table, mean_of_known, noted
 
+_HEADINGS = ("Head", "Shou", "Elb", "Wri", "Hip", "Knee", "Ankl")
 GROUPS = {
-    "Head": (14, 12, 13),
-    "Shou": (8, 9),
-    "Elb": (7, 10),
-    "Wri": (6, 11),
-    "Hip": (2, 3),
-    "Knee": (1, 4),
-    "Ankl": (0, 5),
+    heading: [JOINTS.index(dataset.SKELETON.joints[joint]) for joint in joints]
+    for heading, joints in zip(_HEADINGS, dataset.SKELETON.groups.values())
 }
 _NAMES = tuple("neck" if name == "head_bottom" else name for name in JOINTS)  # as poseval has them
 
@@ -135,9 +132,10 @@ def _table(ap: ApResult, mot: MotResult | None, counts: Counter[str], sequences:
             "MOT precision": mot.precision,
             "MOT recall": mot.recall,
         }
-    total = {name: _mean(one) for name, one in values.items()}
+    total = {name: mean_of_known(one) for name, one in values.items()}
     rows = {
-        name: [*(100 * float(one[list(joints)].mean()) for joints in GROUPS.values()), 100 * total[name]]
+        name: {heading: 100 * float(one[joints].mean()) for heading, joints in GROUPS.items()}
+        | {"Total": 100 * total[name]}
         for name, one in values.items()
     }
     details: dict[str, Any] = {
@@ -155,17 +153,12 @@ def _table(ap: ApResult, mot: MotResult | None, counts: Counter[str], sequences:
             )
     return Table(
         title="PoseTrack2018, percent",
-        columns=(*GROUPS, "Total"),
         rows=rows,
         protocol=_protocol(ap, mot, counts, sequences),
         main=total["AP"],
+        main_name="AP",
         details=details,
     )
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else float("nan")
 
 
 def _protocol(ap: ApResult, mot: MotResult | None, counts: Counter[str], sequences: int) -> tuple[str, ...]:
@@ -193,12 +186,15 @@ def _protocol(ap: ApResult, mot: MotResult | None, counts: Counter[str], sequenc
         "headless": "people with a head box of no size, whom nothing matches",
         "unscored joints": f"predicted joints without a score, taken as {NO_SCORE:g}",
     }
-    found = [f"{counts[key]} {text}" for key, text in remarks.items() if counts[key]]
-    if ap.tied:
-        found.append(
-            f"{ap.tied} predicted joints with a score that is not their own: AP depends on their order"
-        )
-    return (*lines, *(["Noted: " + "; ".join(found)] if found else []))
+    tied = f"{ap.tied} predicted joints with a score that is not their own: AP depends on their order"
+    return (*lines, *noted(counts, remarks, *([tied] if ap.tied else [])))
 
 
-__all__ = ["score", "write"]
+def labels(root: Path, *, subset: str, images: Literal["val", "test"] = "val") -> Path | None:
+    """The folder of labels that `score` reads, None where only the server has them."""
+    folder = root / "annotations" / ("train" if subset == "train" else images)
+    return folder if folder.is_dir() else None
+
+
+# Tracking needs numbers of people that are good all through a video, AP does not.
+SCORE = SetScore(score=score, write=write, labels=labels, main_alone={"tracking_scores": False})
