@@ -1,57 +1,103 @@
-"""Networks by name, each a plain `nn.Module`, and the loading of public weights into them."""
+"""Networks by name, each a plain `nn.Module` that takes clips (`Network`), and the loading of weights into them."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any, Literal
 
-import torch
-from torch import Tensor, nn
-
-from rpstn_ext.models.resnet import ResNet
+from rpstn_ext.models import backbones
+from rpstn_ext.models.backbones import ResNet
+from rpstn_ext.models.description import Part
+from rpstn_ext.models.loading import Loaded, load, parts
+from rpstn_ext.models.network import ImageNetwork, Network
+from rpstn_ext.models.pose_network import PoseNetwork
 from rpstn_ext.models.rpstn import RPSTN, Trace
-from rpstn_ext.models.simple_baseline import SimpleBaseline
 
-__all__ = ["RPSTN", "ResNet", "SimpleBaseline", "Trace", "build", "load_weights", "names"]
+__all__ = [
+    "BUILDERS",
+    "RPSTN",
+    "ImageNetwork",
+    "Loaded",
+    "Network",
+    "Part",
+    "PoseNetwork",
+    "ResNet",
+    "Trace",
+    "build",
+    "load",
+    "names",
+    "parts",
+    "weights_of",
+]
+
+
+_RESNET50 = Part("resnet50")
 
 
 def _rpstn(
     *,
     num_joints: int,
-    pose_initializer: str = "resnet50",
-    feature_extractor: str = "resnet50",
+    pose_initializer: Part = _RESNET50,
+    feature_extractor: Part = _RESNET50,
     width: int = 64,
     channels: int = 256,
-    **options: Any,
+    num_convs: int = 4,
+    relation: str = "jre",
+    relation_start: Literal["identity", "random"] = "identity",
+    scale: float | Literal["learnable"] = 1.0,
+    norm_first: bool = True,
 ) -> RPSTN:
     return RPSTN(
-        SimpleBaseline(num_joints, depth=pose_initializer, width=width, channels=channels),
-        SimpleBaseline(None, depth=feature_extractor, width=width, channels=channels),
-        num_joints,
+        PoseNetwork(backbones.build(pose_initializer.backbone, width=width, channels=channels), num_joints),
+        backbones.build(feature_extractor.backbone, width=width, channels=channels),
         channels=channels,
-        **options,
+        num_convs=num_convs,
+        relation=relation,
+        relation_start=relation_start,
+        scale=scale,
+        norm_first=norm_first,
     )
 
 
-def _simple_baseline(*, num_joints: int, backbone: str = "resnet50", **options: Any) -> SimpleBaseline:
-    return SimpleBaseline(num_joints, depth=backbone, **options)
+def _sbl(
+    *,
+    num_joints: int,
+    backbone: str = "resnet50",
+    width: int = 64,
+    channels: int = 256,
+    relation: str = "none",
+    relation_start: Literal["identity", "random"] = "identity",
+    scale: float | Literal["learnable"] = 1.0,
+) -> PoseNetwork:
+    return PoseNetwork(
+        backbones.build(backbone, width=width, channels=channels),
+        num_joints,
+        relation=relation,
+        relation_start=relation_start,
+        scale=scale,
+    )
 
 
-_BUILDERS: dict[str, Callable[..., nn.Module]] = {"rpstn": _rpstn, "sbl": _simple_baseline}
+# Keyword-only arguments, whose annotations are what configuration files are checked by.
+BUILDERS: dict[str, Callable[..., Network]] = {"rpstn": _rpstn, "sbl": _sbl}
 
 
 def names() -> tuple[str, ...]:
     """The names that `build` knows."""
-    return tuple(_BUILDERS)
+    return tuple(BUILDERS)
 
 
-def build(name: str, **options: Any) -> nn.Module:
+def build(name: str, *, num_joints: int, **options: Any) -> Network:
     """A network with fresh weights.
 
         build("rpstn", num_joints=13, pose_initializer="resnet50", feature_extractor="resnet50", width=64,
-              channels=256, num_convs=4, relation=True, scale=1.0, norm_first=True)
-        build("sbl", num_joints=13, backbone="resnet50", width=64, channels=256, relation=False, scale=1.0)
+              channels=256, num_convs=4, relation="jre", relation_start="identity", scale=1.0, norm_first=True)
+        build("sbl", num_joints=13, backbone="resnet50", width=64, channels=256, relation="none",
+              relation_start="identity", scale=1.0)
 
-    All options but num_joints may be left out; `RPSTN` and `SimpleBaseline` describe them. `width` and `channels` at
-    their defaults give the published networks, smaller ones networks for small machines.
+    All options may be left out; `RPSTN` and `PoseNetwork` describe them. `width` and `channels` at their defaults give
+    the published networks, smaller ones networks for small machines. A pose initialiser or feature extractor is a
+    backbone's name, {"backbone": ..., "weights": ...} or a `Part`; no file is read here (`weights_of`).
 
     Raises:
         ValueError: the name or a value is not known.
@@ -61,54 +107,48 @@ def build(name: str, **options: Any) -> nn.Module:
         >>> sum(p.numel() for p in build("sbl", num_joints=13, backbone="resnet18").parameters())
         15375693
     """
-    if name not in _BUILDERS:
-        raise ValueError(f"models.build: expected one of {', '.join(_BUILDERS)}, got {name!r}")
-    return _BUILDERS[name](**options)
+    return _builder(name)(num_joints=num_joints, **_with_parts(name, options))
 
 
-def load_weights(model: nn.Module, state_dict: Mapping[str, Any]) -> tuple[list[str], list[str], list[str]]:
-    """Copies what fits by name and shape: public SimpleBaseline, torchvision ResNet or our own state dicts.
-
-    A state dict wrapped as {"state_dict": ...} and names that begin with "module." are understood. For an RPSTN the
-    weights of a SimpleBaseline or ResNet go into both the pose initialiser and the feature extractor.
-
-    Args:
-        model (nn.Module): changed in place.
-        state_dict: names to tensors.
-
-    Returns:
-        loaded: names in the model that were set; missing: those that keep their values; unexpected: names in
-        `state_dict` that were not used, with both shapes where only the shape differs.
+def weights_of(name: str, **options: Any) -> dict[str, str]:
+    """The files that the descriptions of parts name, by part; the options are those of `build`.
 
     Raises:
-        ValueError: nothing fits; the model is as before.
+        ValueError, TypeError: as `build`.
+
+    Example:
+        >>> options = {"pose_initializer": {"backbone": "resnet101", "weights": "mpii.pth"}}
+        >>> for part, file in weights_of("rpstn", **options).items():  # and then print(load(network, part, file))
+        ...     print(part, file)
+        pose_initializer mpii.pth
     """
-    for wrapper in ("state_dict", "model_state"):
-        if isinstance(state_dict.get(wrapper), Mapping):
-            state_dict = state_dict[wrapper]
-    given = {
-        name.removeprefix("module."): value for name, value in state_dict.items() if isinstance(value, Tensor)
+    described = _with_parts(name, options)
+    return {
+        part: described[part].weights
+        for part in _part_options(name)
+        if part in described and described[part].weights is not None
     }
-    own = model.state_dict()
-    parts = [""]
-    if isinstance(model, RPSTN) and not any(name in own for name in given):
-        parts = ["pose_initializer.", "feature_extractor."]
-    chosen: dict[str, Tensor] = {}
-    unexpected: list[str] = []
-    for name, value in given.items():
-        targets = [part + name for part in parts if part + name in own]
-        fitting = [target for target in targets if own[target].shape == value.shape]
-        chosen.update(dict.fromkeys(fitting, value))
-        if not targets:
-            unexpected.append(name)
-        elif not fitting:
-            unexpected.append(f"{name} {list(value.shape)}, here {list(own[targets[0]].shape)}")
-    if not any(own[name].dim() > 0 for name in chosen):  # a counter of batches alone is no match
-        first = ", ".join(list(given)[:3]) or "no tensors"
-        raise ValueError(
-            f"load_weights: expected weights for {type(model).__name__}, got names that do not occur in it ({first})"
-        )
-    with torch.no_grad():
-        for name, value in chosen.items():
-            own[name].copy_(value)
-    return list(chosen), [name for name in own if name not in chosen], unexpected
+
+
+def _builder(name: str) -> Callable[..., Network]:
+    if name not in BUILDERS:
+        raise ValueError(f"models.build: expected one of {', '.join(BUILDERS)}, got {name!r}")
+    return BUILDERS[name]
+
+
+def _part_options(name: str) -> list[str]:
+    return [option for option, kind in typing.get_type_hints(_builder(name)).items() if kind is Part]
+
+
+def _with_parts(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options with every description of a part as a `Part`; unknown options are refused."""
+    known = inspect.signature(_builder(name)).parameters
+    for option in options:
+        if option not in known:
+            raise TypeError(
+                f"models.build: {name} has no option {option}, expected one of {', '.join(known)}"
+            )
+    described = _part_options(name)
+    return {
+        option: Part.of(value, option) if option in described else value for option, value in options.items()
+    }

@@ -1,4 +1,4 @@
-"""ResNet trunk (He et al., "Deep Residual Learning"), parameters named as torchvision and SimpleBaselines name them."""
+"""ResNet (He et al., "Deep Residual Learning") with SimpleBaseline's transposed convolutions, by their public names."""
 
 from torch import Tensor, nn
 
@@ -8,6 +8,7 @@ DEPTHS = {
     "resnet34": ((3, 4, 6, 3), False),
     "resnet50": ((3, 4, 6, 3), True),
     "resnet101": ((3, 4, 23, 3), True),
+    "resnet152": ((3, 8, 36, 3), True),
 }
 
 
@@ -64,39 +65,62 @@ def _shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | N
 
 
 class ResNet(nn.Module):
-    """The convolutions of a ResNet, without its classifier: images [B, 3, H, W] to [B, out_channels, H/32, W/32].
+    """A ResNet without its classifier, and three transposed convolutions that end at a quarter of the input.
+
+    SimpleBaseline's network without its last convolution (Xiao et al., "Simple Baselines for Human Pose Estimation and
+    Tracking"): public files of it load by name, torchvision's ResNets into all but `deconv_layers`.
 
     Args:
-        depth: "resnet18", "resnet34", "resnet50" or "resnet101".
-        width: channels of the first convolution, 64 in the standard networks; the others follow in proportion.
+        name (str): "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152".
+        width (int): channels of the first convolution, 64 in the published networks; the others follow in proportion.
+        channels (int): channels of the transposed convolutions, 256 in the published networks.
+
+    Input: images (Tensor[N, 3, H, W]), H and W multiples of 32. Output: features (Tensor[N, channels, H/4, W/4]).
+
+    Raises:
+        ValueError: the name is not known.
+
+    Example:
+        >>> import torch
+        >>> ResNet("resnet18", width=8, channels=16)(torch.rand(2, 3, 64, 96)).shape
+        torch.Size([2, 16, 16, 24])
     """
 
-    def __init__(self, depth: str = "resnet50", *, width: int = 64) -> None:
+    stride = 4
+    multiple = 32
+    optional_in_files = ("deconv_layers",)
+    ignored_in_files = ("fc", "final_layer", "relation", "norm")
+
+    def __init__(self, name: str, *, width: int = 64, channels: int = 256) -> None:
         super().__init__()
-        if depth not in DEPTHS:
-            raise ValueError(f"ResNet: expected one of {', '.join(DEPTHS)}, got {depth!r}")
-        blocks, bottleneck = DEPTHS[depth]
+        if name not in DEPTHS:
+            raise ValueError(f"ResNet: expected one of {', '.join(DEPTHS)}, got {name!r}")
+        self.name, self.channels = name, channels
+        blocks, bottleneck = DEPTHS[name]
         block = Bottleneck if bottleneck else BasicBlock
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        channels = width
+        reached = width
         for stage, count in enumerate(blocks):
             layers = []
             for number in range(count):
                 stride = 2 if stage > 0 and number == 0 else 1
-                layers.append(block(channels, width * 2**stage, stride))
-                channels = width * 2**stage * block.expansion
+                layers.append(block(reached, width * 2**stage, stride))
+                reached = width * 2**stage * block.expansion
             setattr(self, f"layer{stage + 1}", nn.Sequential(*layers))
-        self.out_channels = channels
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def trunk(self, images: Tensor) -> Tensor:
-        values = self.maxpool(self.relu(self.bn1(self.conv1(images))))
-        return self.layer4(self.layer3(self.layer2(self.layer1(values))))
+        deconvolutions: list[nn.Module] = []
+        for number in range(3):
+            deconvolution = nn.ConvTranspose2d(channels if number else reached, channels, 4, 2, 1, bias=False)
+            nn.init.normal_(deconvolution.weight, std=0.001)
+            deconvolutions += [deconvolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+        self.deconv_layers = nn.Sequential(*deconvolutions)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.trunk(images)
+        values = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        values = self.layer4(self.layer3(self.layer2(self.layer1(values))))
+        return self.deconv_layers(values)

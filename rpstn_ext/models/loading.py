@@ -1,0 +1,260 @@
+"""Weights from files into a network or a part of it: the whole of something, or an error and nothing."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+HEAD = "final_layer"  # the convolution to one map per joint, in our networks as in public files
+AFTER_HEAD = ("relation", "norm")  # children of ours behind it, for the same number of joints
+_COUNTER = "num_batches_tracked"  # of a batch normalisation; PyTorch wrote none before 0.4.1
+_SHOWN = 3  # names in an error message, of each kind
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What `load` did; as text, its sentence.
+
+    loaded: names in the network that were set. kept: names of the part that are as before. left_over: names in the file
+    that were not used, without "module." and "backbone.".
+    """
+
+    part: str
+    loaded: tuple[str, ...]
+    kept: tuple[str, ...]
+    left_over: tuple[str, ...]
+    sentence: str
+
+    def __str__(self) -> str:
+        return self.sentence
+
+
+def parts(network: nn.Module) -> dict[str, nn.Module]:
+    """What takes weights of its own: the whole network, named "", and its parts by name.
+
+    Example:
+        >>> from rpstn_ext import models
+        >>> network = models.build("rpstn", num_joints=13, pose_initializer="resnet18", feature_extractor="resnet18")
+        >>> list(parts(network))
+        ['', 'pose_initializer', 'feature_extractor']
+    """
+    return {"": network, **{name: getattr(network, name) for name in network.parts}}
+
+
+def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[str, Any]) -> Loaded:
+    """Puts the weights of a file into a network or a part of it: the whole of something, never what happens to fit.
+
+    Understood are state dicts of ours, public SimpleBaseline files and torchvision's ResNets; as they are or inside
+    {"state_dict": ...} or {"model_state": ...}, with or without "module." before each name. What counts as whole, the
+    largest first:
+
+    1. everything of the part; without the relation of a network for images where the file has none;
+    2. of a network for images: the whole backbone, where the file has no `final_layer` or one for another number of
+       joints;
+    3. of a backbone: all but its transposed convolutions, where the file is a classifier's and has none.
+
+    What the part has beyond that keeps its values. Of the file may be left over: a classifier's `fc`, and the
+    `final_layer`, `relation` and `norm` of a network for images. The sentence names both. A file in which no batch
+    normalisation has a `num_batches_tracked`, because it is old, is as whole as others.
+
+    Args:
+        network (nn.Module): from `build`; changed in place, and as before after an error.
+        part (str): a name of `parts(network)`, "" for the whole network.
+        file: a file that `torch.save` wrote (read with weights_only=True), or what it holds.
+
+    Raises:
+        ValueError: the part is not known, the file is not one of tensors, or it is not the whole of anything; the
+            message counts and lists what is missing, unknown and of another shape.
+        OSError: the file cannot be read.
+
+    Example:
+        >>> from rpstn_ext import models
+        >>> donor = models.build("sbl", num_joints=16, backbone="resnet18", width=8, channels=16)
+        >>> network = models.build("rpstn", num_joints=13, pose_initializer="resnet18",
+        ...                        feature_extractor="resnet18", width=8, channels=16)
+        >>> print(load(network, "feature_extractor", donor.state_dict()))  # doctest: +NORMALIZE_WHITESPACE
+        state dict: 138 tensors into all of feature_extractor; left over of the file: final_layer (2 tensors,
+            feature_extractor has none)
+    """
+    known = parts(network)
+    if part not in known:
+        names = ", ".join(name or '"" (the whole network)' for name in known)
+        raise ValueError(f"models.load: expected part to be one of {names}, got {part!r}")
+    module, what = known[part], part or "the network"
+    source, given = _read(file)
+    state = module.state_dict()
+    own = {_public(name): name for name in state}
+
+    head = _head(own, state, given)
+    lacking = _lacking(module, own, given, head)
+    counted = any(name.endswith(_COUNTER) for name in given)
+    wanted = [
+        name for name in own if _group(name) not in lacking and (counted or not name.endswith(_COUNTER))
+    ]
+    found = _whole(what, lacking)
+    problems = _problems({name: state[own[name]] for name in wanted}, given, module.ignored_in_files)
+    if problems:
+        raise ValueError(
+            f"models.load: {source}: expected {found} ({len(wanted)} tensors), got {len(given)} tensors with "
+            f"{', '.join(problems)}; {_advice(network, part, given)}"
+        )
+
+    with torch.no_grad():
+        for name in wanted:
+            state[own[name]].copy_(given[name])
+    prefix = f"{part}." if part else ""
+    loaded = tuple(prefix + own[name] for name in wanted)
+    kept = tuple(prefix + own[name] for name in own if name not in wanted)
+    left_over = tuple(name for name in given if name not in wanted)
+    sentence = f"{source}: {len(loaded)} tensors into {found}"
+    if lacking:
+        why = {group: head if _of(group, given) else "the file has none" for group in lacking}
+        sentence += f"; kept as before: {', '.join(f'{group} ({why[group]})' for group in lacking)}"
+    if left_over:
+        why = {
+            group: f"{len(_of(group, given))} tensors, {head if _of(group, own) else f'{what} has none'}"
+            for group in dict.fromkeys(map(_group, left_over))
+        }
+        sentence += f"; left over of the file: {', '.join(f'{group} ({why[group]})' for group in why)}"
+    return Loaded(part, loaded, kept, left_over, sentence)
+
+
+def _read(file: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
+    """What to call the file in messages, and its tensors by their public names."""
+    source, content = "state dict", file
+    if not isinstance(file, Mapping):
+        source = os.fspath(file)
+        try:
+            content = torch.load(source, map_location="cpu", weights_only=True)
+        except OSError:
+            raise
+        except Exception as error:  # a damaged file can raise anything
+            reason = str(error).partition("\n")[0]
+            raise ValueError(
+                f"models.load: {source}: expected a file that torch.save wrote, of tensors alone, could not read it "
+                f"({reason})"
+            ) from error
+    if isinstance(content, Mapping):
+        for wrapper in ("state_dict", "model_state"):
+            if isinstance(content.get(wrapper), Mapping):
+                content = content[wrapper]
+                break
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f"models.load: {source}: expected names to tensors, got {type(content).__name__}; save a state_dict"
+        )
+    others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
+    if others or not content:
+        got = f"{len(others)} other values ({_first(others)})" if others else "an empty file"
+        raise ValueError(
+            f"models.load: {source}: expected names to tensors, perhaps within state_dict or model_state, got {got}"
+        )
+    given: dict[str, Tensor] = {}
+    for name, value in content.items():
+        public = _public(name.removeprefix("module."))
+        if public in given:
+            raise ValueError(f"models.load: {source}: expected each weight once, got {public} with two names")
+        given[public] = value
+    return source, given
+
+
+def _public(name: str) -> str:
+    """A name as public files have it, in which a backbone stands for the whole."""
+    return ".".join(step for step in name.split(".") if step != "backbone")
+
+
+def _group(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _of(group: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if _group(name) == group]
+
+
+def _head(own: Mapping[str, str], state: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """Why the file's final_layer cannot serve here; empty where it can, or is wrong in another way."""
+    names = _of(HEAD, given)
+    if not names:
+        return f"the file has no {HEAD}"
+    ours = {name: state[full].shape for name, full in own.items() if _group(name) == HEAD}
+    theirs = {name: given[name].shape for name in names}
+    if not ours or set(ours) != set(theirs):
+        return ""
+    joints = {shape[:1] for shape in theirs.values()}
+    here = next(iter(ours.values()))[0]
+    same_but_joints = all(shape[1:] == ours[name][1:] for name, shape in theirs.items())
+    if len(joints) != 1 or () in joints or (here,) in joints or not same_but_joints:
+        return ""
+    return f"for {joints.pop()[0]} joints, here {here}"
+
+
+def _lacking(module: nn.Module, own: Mapping[str, str], given: Mapping[str, Tensor], head: str) -> list[str]:
+    """The children of the module that the file does not bring, of those that it may lack."""
+    lacking: list[str] = []
+    for group in module.optional_in_files:
+        if not _of(group, own):
+            continue
+        of_head = group == HEAD or group in AFTER_HEAD
+        if _of(group, given) and not (of_head and head):
+            break
+        if not of_head and _of(HEAD, given):  # maps are made of something that the file should have
+            break
+        lacking.append(group)
+    return lacking
+
+
+def _whole(what: str, lacking: list[str]) -> str:
+    if any(group != HEAD and group not in AFTER_HEAD for group in lacking):
+        return f"the trunk of {what}"
+    if HEAD in lacking:
+        return f"the whole backbone of {what}"
+    return f"{what} but its {lacking[0]}" if lacking else f"all of {what}"
+
+
+def _problems(
+    wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], ignored: tuple[str, ...]
+) -> list[str]:
+    """What keeps the file from being the whole of what is wanted, and nothing unknown besides."""
+    groups = {_group(name) for name in wanted}
+    missing = [name for name in wanted if name not in given]
+    unknown = [
+        name
+        for name in given
+        if name not in wanted and (_group(name) in groups or _group(name) not in ignored)
+    ]
+    other = [
+        f"{name} {_form(given[name])}, here {_form(value)}"
+        for name, value in wanted.items()
+        if name in given and _form(given[name]) != _form(value)
+    ]
+    return [
+        f"{len(names)} {kind} ({_first(names)})"
+        for names, kind in ((missing, "missing"), (unknown, "unknown"), (other, "of another shape"))
+        if names
+    ]
+
+
+def _form(value: Tensor) -> str:
+    return f"{list(value.shape)}" if value.is_floating_point() else f"{list(value.shape)} {value.dtype}"
+
+
+def _first(names: list[str]) -> str:
+    return "; ".join(names[:_SHOWN]) + ("; ..." if len(names) > _SHOWN else "")
+
+
+def _advice(network: nn.Module, part: str, given: Mapping[str, Tensor]) -> str:
+    whole = any(_group(name) in network.parts for name in given)
+    if part and whole:
+        return "it is a file of a network with parts, load it into the whole network"
+    if not part and network.parts and not whole:
+        first = network.parts[0]
+        child = getattr(network, first)
+        backbone = getattr(child, "backbone", child).name
+        return (
+            "a file of a network without parts goes into a part, "
+            f"for example {first}: {{backbone: {backbone}, weights: FILE}}"
+        )
+    return "describe the part as it was when the file was written, or choose another file"

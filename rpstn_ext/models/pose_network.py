@@ -1,0 +1,80 @@
+"""Networks for single images: a backbone, a 1x1 convolution to one map per joint, and a relation of the joints."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from rpstn_ext.models import relations
+from rpstn_ext.models.network import ImageNetwork
+
+
+class PoseNetwork(ImageNetwork):
+    """Heat maps of single images: with B the backbone and R the relation
+
+        M = R(Conv(B(I)))
+
+    On a ResNet with transposed convolutions and without a relation this is SimpleBaseline (Xiao et al., "Simple
+    Baselines for Human Pose Estimation and Tracking"); with the joint relation extractor it is the paper's "SBL-JRE"
+    (Table VIII). State dicts in which the backbone's names stand alone (`conv1.weight`, `layer1.0.conv1.weight`), as
+    public files and earlier versions have them, load as those with `backbone.` before them.
+
+    Args:
+        backbone (nn.Module): images [N, 3, H, W] to features (`rpstn_ext.models.backbones`).
+        num_joints (int): K.
+        relation (str): what follows the convolution, "jre" or "none" (`rpstn_ext.models.relations`).
+        relation_start (str): "identity" or "random": whether it begins as its normalisation alone.
+        scale: of the relation, a number > 0 or "learnable".
+
+    Input: clip (Tensor[B, T, 3, H, W]) or images (Tensor[N, 3, H, W]), RGB normalised by ImageNet's mean and
+    deviation. Output: heat maps (Tensor[B, T, K, H/stride, W/stride] or Tensor[N, K, H/stride, W/stride]).
+
+    Raises:
+        ValueError: an option is not known, num_joints is below 1; in a call, another shape, or a height or width that
+            does not divide by `multiple`.
+
+    Example:
+        >>> import torch
+        >>> from rpstn_ext.models import backbones
+        >>> network = PoseNetwork(backbones.build("resnet18"), 13)
+        >>> network(torch.rand(1, 3, 256, 192)).shape
+        torch.Size([1, 13, 64, 48])
+        >>> network(torch.rand(1, 2, 3, 64, 64)).shape
+        torch.Size([1, 2, 13, 16, 16])
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        num_joints: int,
+        *,
+        relation: str = "none",
+        relation_start: str = "identity",
+        scale: float | str = 1.0,
+    ) -> None:
+        super().__init__()
+        if num_joints < 1:
+            raise ValueError(f"PoseNetwork: expected num_joints of at least 1, got {num_joints}")
+        self.num_joints, self.stride, self.multiple = num_joints, backbone.stride, backbone.multiple
+        self.optional_in_files = ("relation", "final_layer", *backbone.optional_in_files)
+        self.ignored_in_files = backbone.ignored_in_files
+        self.backbone = backbone
+        self.final_layer = nn.Conv2d(backbone.channels, num_joints, 1)
+        nn.init.normal_(self.final_layer.weight, std=0.001)
+        nn.init.zeros_(self.final_layer.bias)
+        self.relation = relations.build(relation, num_joints, start=relation_start, scale=scale)
+        self.register_load_state_dict_pre_hook(_with_backbone)
+
+    def frames(self, images: Tensor) -> Tensor:
+        maps = self.final_layer(self.backbone(images))
+        return maps if self.relation is None else self.relation(maps)
+
+
+def _with_backbone(network: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Gives the backbone's names in a state dict their `backbone.`, where they stand without it."""
+    children = {name for name, _ in network.backbone.named_children()}
+    for name in list(state):
+        inner = name.removeprefix(prefix)
+        if name.startswith(prefix) and inner.partition(".")[0] in children:
+            full = f"{prefix}backbone.{inner}"
+            if full not in state:
+                state[full] = state.pop(name)
