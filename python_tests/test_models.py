@@ -1,14 +1,21 @@
-"""The networks: exact sizes, public names, streaming, gradients, loading."""
+"""The networks: exact sizes, descriptions, public names, clips and streams, gradients."""
 
+import doctest
+import importlib
+import inspect
 import json
+import typing
 
 import pytest
 import torch
+from small_models import SIZE, image_network, public, shaken, small
 from torch import nn
 
 from rpstn_ext import models
+from rpstn_ext.models import backbones, relations
 
-SMALL = {"pose_initializer": "resnet18", "feature_extractor": "resnet18", "width": 8, "channels": 16}
+DESCRIBED = ("", ".backbones", ".backbones.resnet", ".description", ".loading", ".network", ".pose_network")
+DESCRIBED += (".relations", ".rpstn")
 
 
 def parameters(name: str, **options) -> int:
@@ -16,8 +23,11 @@ def parameters(name: str, **options) -> int:
         return sum(p.numel() for p in models.build(name, **options).parameters())
 
 
-def small(**options) -> nn.Module:
-    return models.build("rpstn", num_joints=5, **SMALL, **options)
+@pytest.mark.parametrize("name", DESCRIBED)
+def test_documented_examples_run(name):
+    result = doctest.testmod(importlib.import_module(f"rpstn_ext.models{name}"))
+    assert result.attempted > 0
+    assert result.failed == 0
 
 
 @pytest.mark.parametrize(
@@ -44,9 +54,9 @@ def test_size_of_simple_baseline(backbone, joints, count):
         (50, 50, {"num_joints": 14}, 70_430_044),
         (50, 50, {"num_joints": 15}, 70_430_876),
         (50, 50, {"num_joints": 17}, 70_432_552),
-        (18, 18, {"num_convs": 3, "relation": False}, 32_592_308),
+        (18, 18, {"num_convs": 3, "relation": "none"}, 32_592_308),
         (50, 50, {"num_convs": 5}, 71_019_808),
-        (50, 50, {"relation": False}, 70_428_852),
+        (50, 50, {"relation": "none"}, 70_428_852),
     ],
 )
 def test_size_of_rpstn(initializer, extractor, options, count):
@@ -60,25 +70,128 @@ def test_names_and_shapes_of_public_checkpoints(shared, name):
     backbone, joints = "resnet" + name.split("_")[1].removeprefix("res"), int(name.split("_k")[1])
     with torch.device("meta"):
         model = models.build("sbl", num_joints=joints, backbone=backbone)
-    assert {key: list(value.shape) for key, value in model.state_dict().items()} == expected
+    assert {key: list(value.shape) for key, value in public(model).items()} == expected
+    state = {
+        key: torch.empty(shape, device="meta", dtype=torch.float32 if shape else torch.int64)
+        for key, shape in expected.items()
+    }
+    model.load_state_dict(state)  # every name is found, none is left
+    assert list(state) == list(expected)
+    assert len(models.load(model, "", {"state_dict": state}).loaded) == len(expected)
+
+
+def test_state_dicts_of_earlier_versions_load_as_they_are():
+    """Their names had no `backbone.`, at the front or within pose_initializer; the order of parameters is the same."""
+    for network in (shaken(small()), shaken(small(relation="none")), shaken(image_network(relation="jre"))):
+        earlier = {
+            name.replace("backbone.", ""): value.clone() for name, value in network.state_dict().items()
+        }
+        names = list(earlier)
+        restored = shaken(network_like(network))
+        restored.load_state_dict(earlier)
+        assert list(earlier) == names
+        assert all(
+            torch.equal(value, restored.state_dict()[name]) for name, value in network.state_dict().items()
+        )
+        with pytest.raises(RuntimeError, match="conv9"):
+            restored.load_state_dict({**earlier, "conv9.weight": torch.rand(1)})
+
+
+def network_like(network: nn.Module) -> nn.Module:
+    if network.temporal:
+        return small(relation="none" if network.relation is None else "jre")
+    return image_network(relation="jre")
+
+
+def test_the_order_of_parameters():
+    """States of optimisers go by it."""
+    names = [name.replace("backbone.", "") for name, _ in small().named_parameters()]
+    groups = list(dict.fromkeys(name.partition(".")[0] for name in names))
+    assert groups == ["pose_initializer", "feature_extractor", "conv_a", "propagator", "matcher", "relation"]
+    names = [name.replace("backbone.", "") for name, _ in image_network(relation="jre").named_parameters()]
+    stages = [f"layer{number}" for number in range(1, 5)]
+    groups = list(dict.fromkeys(name.partition(".")[0] for name in names))
+    assert groups == ["conv1", "bn1", *stages, "deconv_layers", "final_layer", "relation"]
+
+
+@pytest.mark.parametrize("name", list(backbones.BACKBONES))
+def test_backbones_keep_their_contract(name):
+    backbone = backbones.build(name, width=2, channels=4)
+    assert (backbone.name, backbone.channels, backbone.stride, backbone.multiple) == (name, 4, 4, 32)
+    assert backbone(torch.rand(2, 3, 32, 64)).shape == (2, 4, 8, 16)
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_options_are_keywords_with_checkable_types(name):
+    builder = models.BUILDERS[name]
+    hints = typing.get_type_hints(builder)
+    for option, parameter in inspect.signature(builder).parameters.items():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert option in hints
+        assert (parameter.default is inspect.Parameter.empty) == (option == "num_joints")
+
+
+@pytest.mark.parametrize(
+    "described", ["resnet34", {"backbone": "resnet34"}, models.Part("resnet34", "a.pth")]
+)
+def test_parts_are_described_by_a_word_a_mapping_or_a_part(described):
+    model = small(feature_extractor=described)
+    assert model.feature_extractor.name == "resnet34"
+    assert model.pose_initializer.backbone.name == "resnet18"
+    assert list(models.parts(model)) == ["", "pose_initializer", "feature_extractor"]
+    assert list(models.parts(image_network())) == [""]
+
+
+def test_files_of_parts_are_named_and_not_read():
+    options = {"feature_extractor": {"backbone": "resnet18", "weights": "absent.pth"}, "width": 8}
+    assert models.weights_of("rpstn", **options) == {"feature_extractor": "absent.pth"}
+    assert models.weights_of("rpstn", num_joints=5, pose_initializer="resnet18") == {}
+    assert models.weights_of("sbl", backbone="resnet18") == {}
+    models.build("rpstn", num_joints=5, pose_initializer="resnet18", channels=16, **options)
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
-@pytest.mark.parametrize("relation", [True, False])
+@pytest.mark.parametrize("relation", ["jre", "none"])
 def test_streaming_gives_the_maps_of_the_clip(norm_first, relation):
-    model = small(norm_first=norm_first, relation=relation)
-    clip = torch.randn(2, 4, 3, 64, 96)
-    model(clip)  # moves the running statistics away from their initial values
-    model.eval()
+    check_streaming(shaken(small(norm_first=norm_first, relation=relation)))
+
+
+@pytest.mark.parametrize("relation", ["jre", "none"])
+def test_streaming_a_network_for_images_gives_the_maps_of_the_clip(relation):
+    model = shaken(image_network(relation=relation))
+    check_streaming(model)
+    images = torch.randn(3, 3, 64, 32, dtype=torch.float64)
     with torch.no_grad():
-        whole = model(clip)
-        heatmaps, state = model.start(clip[:, 0])
-        frames = [heatmaps]
-        for t in range(1, 4):
-            heatmaps, state = model.step(clip[:, t], state)
-            frames.append(heatmaps)
-    assert whole.shape == (2, 4, 5, 16, 24)
-    torch.testing.assert_close(torch.stack(frames, 1), whole, rtol=1e-4, atol=1e-5)
+        assert torch.equal(model(images), model(images[:, None])[:, 0])
+        assert model.start(images)[1].shape == (3, 0)
+        assert not model.temporal
+
+
+@torch.no_grad()
+def check_streaming(model: nn.Module) -> None:
+    model, clip = model.double(), torch.randn(2, 4, 3, 64, 96, dtype=torch.float64)
+    whole = model(clip)
+    assert whole.shape == (2, 4, model.num_joints, 64 // model.stride, 96 // model.stride)
+    heatmaps, state = model.start(clip[:, 0])
+    torch.testing.assert_close(heatmaps, model(clip[:, :1])[:, 0])
+    frames = [heatmaps]
+    for t in range(1, 4):
+        singles = [model.step(clip[p : p + 1, t], one) for p, one in enumerate(state.split(1))]
+        heatmaps, state = model.step(clip[:, t], state)
+        frames.append(heatmaps)
+        for together, number in ((heatmaps, 0), (state, 1)):  # callers hold a state per person
+            torch.testing.assert_close(torch.cat([single[number] for single in singles]), together)
+    torch.testing.assert_close(torch.stack(frames, 1), whole)
+
+
+@pytest.mark.parametrize("start", ["identity", "random"])
+def test_how_the_relation_starts(start):
+    maps = torch.rand(2, 5, 8, 8)
+    for model in (small(relation_start=start), image_network(relation="jre", relation_start=start)):
+        related = model.relation(maps, apply_norm=False)
+        assert torch.equal(related, maps) == (start == "identity")
+        assert model.relation.norm.weight.tolist() == pytest.approx([0.1] * 5)
+    assert small(relation="none").norm.weight.tolist() == pytest.approx([0.1] * 5)
 
 
 def test_a_frame_depends_on_the_one_before():
@@ -125,53 +238,40 @@ def test_trace_holds_the_maps_of_forward_and_their_relation():
     torch.testing.assert_close(trace.correlation[0, 1], values @ values.T)
     torch.testing.assert_close(trace.weights.sum(-1), torch.ones(1, 3, 5))
     with pytest.raises(ValueError, match="built without"):
-        small(relation=False).eval().trace(clip)
+        small(relation="none").eval().trace(clip)
 
 
 def test_an_extractor_of_other_width_is_bridged():
-    extractor = models.SimpleBaseline(None, depth="resnet18", width=8, channels=12)
-    initializer = models.SimpleBaseline(5, depth="resnet18", width=8, channels=12)
-    model = models.RPSTN(initializer, extractor, 5, channels=16)
+    extractor = backbones.build("resnet18", width=8, channels=12)
+    initializer = models.PoseNetwork(backbones.build("resnet18", width=8, channels=12), 5)
+    model = models.RPSTN(initializer, extractor, channels=16)
     assert model.bridge.weight.shape == (16, 12, 1, 1)
     assert model(torch.randn(2, 2, 3, 64, 64)).shape == (2, 2, 5, 16, 16)
 
 
+def test_parts_must_agree_in_stride():
+    extractor = backbones.build("resnet18", **SIZE)
+    extractor.stride, extractor.multiple = 4, 48
+    assert models.RPSTN(image_network(), extractor, channels=16).multiple == 96
+    extractor.stride = 8
+    with pytest.raises(ValueError, match="of the same stride, got 4 and 8"):
+        models.RPSTN(image_network(), extractor, channels=16)
+
+
 def test_relation_on_a_single_image_network():
-    model = models.build("sbl", num_joints=5, backbone="resnet18", width=8, channels=16, relation=True)
-    plain = models.build("sbl", num_joints=5, backbone="resnet18", width=8, channels=16)
+    model, plain = image_network(relation="jre"), image_network()
     added = sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in plain.parameters())
     assert added == 2 * 5 * 5 + 2 * 5 + 2 * 5  # two 1x1 convolutions and the normalisation
     assert model(torch.randn(2, 3, 64, 64)).shape == (2, 5, 16, 16)
 
 
-def test_weights_of_a_simple_baseline_go_into_both_parts_of_rpstn():
-    donor = models.build("sbl", num_joints=7, backbone="resnet18", width=8, channels=16)
-    model = small()
-    wrapped = {"state_dict": {f"module.{name}": value for name, value in donor.state_dict().items()}}
-    loaded, missing, unexpected = models.load_weights(model, wrapped)
-    for part in (model.pose_initializer, model.feature_extractor):
-        assert torch.equal(part.layer3[0].conv1.weight, donor.layer3[0].conv1.weight)
-        assert torch.equal(part.deconv_layers[0].weight, donor.deconv_layers[0].weight)
-    assert "pose_initializer.final_layer.weight" in missing
-    assert "final_layer.weight [7, 16, 1, 1], here [5, 16, 1, 1]" in unexpected
-    assert "pose_initializer.conv1.weight" in loaded
-
-
-def test_weights_that_fit_nothing_change_nothing():
-    model = small()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+@pytest.mark.parametrize("value", [True, False])
+def test_a_relation_is_a_word(value):
     with pytest.raises(
-        ValueError, match=r"expected weights for RPSTN, got names that do not occur in it \(encoder.w\)"
+        ValueError, match=r"expected one of jre, none, got (True|False); write jre for true, none for"
     ):
-        models.load_weights(model, {"encoder.w": torch.rand(3)})
-    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-
-
-def test_own_state_dict_comes_back_whole():
-    first, second = small(), small()
-    loaded, missing, unexpected = models.load_weights(second, first.state_dict())
-    assert (set(loaded), missing, unexpected) == (set(first.state_dict()), [], [])
-    assert all(torch.equal(value, second.state_dict()[name]) for name, value in first.state_dict().items())
+        small(relation=value)
+    assert list(relations.RELATIONS) == ["jre", "none"]
 
 
 @pytest.mark.parametrize(
@@ -182,14 +282,85 @@ def test_own_state_dict_comes_back_whole():
             ValueError,
             "expected one of rpstn, sbl, got 'hrnet_w99'",
         ),
-        (lambda: models.build("sbl", num_joints=5, backbone="resnet19"), ValueError, "resnet18, resnet34"),
-        (lambda: models.build("rpstn", num_joints=5, frames=3), TypeError, "frames"),
+        (
+            lambda: image_network("resnet19"),
+            ValueError,
+            "backbone: expected one of resnet18, resnet34, .*'resnet19'",
+        ),
+        (lambda: small(pose_initializer="resnet19"), ValueError, "expected one of resnet18, .*'resnet19'"),
+        (
+            lambda: small(pose_initializer=18),
+            ValueError,
+            "pose_initializer: expected a backbone's name or .*got 18",
+        ),
+        (
+            lambda: small(pose_initializer={"weights": "a.pth"}),
+            ValueError,
+            "pose_initializer: .*got no backbone",
+        ),
+        (
+            lambda: small(feature_extractor={"backbone": "resnet18", "weight": "a.pth"}),
+            ValueError,
+            "feature_extractor: .*got the unknown key weight",
+        ),
+        (
+            lambda: small(feature_extractor={"backbone": "resnet18", "weights": 3}),
+            ValueError,
+            "feature_extractor.weights: expected the name of a file or none, got 3",
+        ),
+        (
+            lambda: small(frames=3),
+            TypeError,
+            "rpstn has no option frames, expected one of num_joints, pose_init",
+        ),
+        (lambda: models.weights_of("rpstn", frames=3), TypeError, "no option frames"),
+        (lambda: models.build("sbl"), TypeError, "num_joints"),
+        (lambda: image_network(num_joints=0), ValueError, "num_joints of at least 1, got 0"),
+        (lambda: image_network(relation="rjp"), ValueError, "relation: expected one of jre, none, got 'rjp'"),
+        (lambda: small(relation=["jre"]), ValueError, "relation: expected one of jre, none"),
+        (
+            lambda: small(relation_start="zero"),
+            ValueError,
+            "relation_start: expected one of identity, random",
+        ),
+        (lambda: small(scale=-1.0), ValueError, "expected scale > 0"),
         (
             lambda: small()(torch.rand(1, 3, 64, 64)),
             ValueError,
             r"\[B, T, 3, H, W\], T >= 1, got \[1, 3, 64, 64\]",
         ),
+        (lambda: small()(torch.rand(1, 0, 3, 64, 64)), ValueError, r"T >= 1, got \[1, 0, 3, 64, 64\]"),
+        (
+            lambda: small()(torch.rand(1, 2, 3, 64, 70)),
+            ValueError,
+            "divide by 32, got height 64 and width 70; resize",
+        ),
         (lambda: small().eval()(torch.rand(1, 2, 3, 32, 32)), ValueError, "use a larger input"),
+        (
+            lambda: small().start(torch.rand(1, 2, 3, 64, 64)),
+            ValueError,
+            r"frame to have shape \[B, 3, H, W\]",
+        ),
+        (
+            lambda: small().step(torch.rand(1, 3, 60, 64), None),
+            ValueError,
+            "divide by 32, got height 60 and width 64",
+        ),
+        (lambda: image_network()(torch.rand(1, 3, 60, 64)), ValueError, "divide by 32, got height 60"),
+        (lambda: image_network()(torch.rand(1, 2, 3, 64, 60)), ValueError, "divide by 32"),
+        (
+            lambda: image_network()(torch.rand(1, 4, 64, 64)),
+            ValueError,
+            r"\[B, 3, H, W\], got \[1, 4, 64, 64\]",
+        ),
+        (lambda: image_network()(torch.rand(3, 64, 64)), ValueError, r"\[B, T, 3, H, W\]"),
+        (lambda: image_network().start(torch.rand(1, 1, 3, 64, 64)), ValueError, r"\[B, 3, H, W\]"),
+        (lambda: image_network().step(torch.rand(1, 3, 64, 16), None), ValueError, "divide by 32"),
+        (
+            lambda: models.load(small(), "head", {}),
+            ValueError,
+            "one of \"\" .the whole network., pose_init.*got 'head'",
+        ),
     ],
 )
 def test_errors(call, error, words):

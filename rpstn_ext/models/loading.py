@@ -9,11 +9,8 @@ import torch
 from torch import Tensor, nn
 
 HEAD = "final_layer"  # the convolution to one map per joint, in our networks as in public files
-RELATIONS = (
-    "relation",
-    "norm",
-)  # what follows it in a file of ours, with weights for the same number of joints
-_COUNTER = "num_batches_tracked"  # of a batch normalisation; files older than 2018 have none
+AFTER_HEAD = ("relation", "norm")  # children of ours behind it, for the same number of joints
+_COUNTER = "num_batches_tracked"  # of a batch normalisation; PyTorch wrote none before 0.4.1
 _SHOWN = 3  # names in an error message, of each kind
 
 
@@ -54,13 +51,14 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
     {"state_dict": ...} or {"model_state": ...}, with or without "module." before each name. What counts as whole, the
     largest first:
 
-    1. everything of the part; without its relation where the file has none;
+    1. everything of the part; without the relation of a network for images where the file has none;
     2. of a network for images: the whole backbone, where the file has no `final_layer` or one for another number of
        joints;
     3. of a backbone: all but its transposed convolutions, where the file is a classifier's and has none.
 
     What the part has beyond that keeps its values. Of the file may be left over: a classifier's `fc`, and the
-    `final_layer`, `relation` and `norm` of a network for images. The sentence names both.
+    `final_layer`, `relation` and `norm` of a network for images. The sentence names both. A file in which no batch
+    normalisation has a `num_batches_tracked`, because it is old, is as whole as others.
 
     Args:
         network (nn.Module): from `build`; changed in place, and as before after an error.
@@ -92,8 +90,9 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
 
     head = _head(own, state, given)
     lacking = _lacking(module, own, given, head)
+    counted = any(name.endswith(_COUNTER) for name in given)
     wanted = [
-        name for name in own if _group(name) not in lacking and (name in given or not name.endswith(_COUNTER))
+        name for name in own if _group(name) not in lacking and (counted or not name.endswith(_COUNTER))
     ]
     found = _whole(what, lacking)
     problems = _problems({name: state[own[name]] for name in wanted}, given, module.ignored_in_files)
@@ -198,7 +197,7 @@ def _lacking(module: nn.Module, own: Mapping[str, str], given: Mapping[str, Tens
     for group in module.optional_in_files:
         if not _of(group, own):
             continue
-        of_head = group == HEAD or group in RELATIONS
+        of_head = group == HEAD or group in AFTER_HEAD
         if _of(group, given) and not (of_head and head):
             break
         if not of_head and _of(HEAD, given):  # maps are made of something that the file should have
@@ -208,7 +207,7 @@ def _lacking(module: nn.Module, own: Mapping[str, str], given: Mapping[str, Tens
 
 
 def _whole(what: str, lacking: list[str]) -> str:
-    if any(group != HEAD and group not in RELATIONS for group in lacking):
+    if any(group != HEAD and group not in AFTER_HEAD for group in lacking):
         return f"the trunk of {what}"
     if HEAD in lacking:
         return f"the whole backbone of {what}"
