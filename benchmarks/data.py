@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from rpstn_training import cli
-from rpstn_training.codec import encode
+from rpstn_training.codec import Codec
 from rpstn_training.config import AugmentationConfig, DataConfig, HeatmapConfig
 from rpstn_training.data.clips import TrainClips
 from rpstn_training.data.records import Skeleton, Track
@@ -47,12 +47,29 @@ BATCH = 8  # clips in the loss
 HEATMAP = HeatmapConfig()
 AUGMENTATION = AugmentationConfig()
 SEED = 0
+STRIDE = 4  # of every network that is timed here
+
+
+def codec_of(data: DataConfig) -> Codec:
+    """That of the configurations: one box for the frames of a clip."""
+    return Codec(
+        input_size=data.input_size,
+        stride=STRIDE,
+        sigma=HEATMAP.sigma,
+        box_scale=data.box_scale,
+        shared_frames=data.clip_length if data.box == "clip" else 1,
+    )
+
+
+def our_clips(tracks: list[Track], skeleton: Skeleton, data: DataConfig, **options: bool) -> TrainClips:
+    return TrainClips(tracks, skeleton, data, codec_of(data), AUGMENTATION, SEED, **options)
+
 
 Make = Callable[[list[Track], Skeleton, DataConfig], Dataset]
 CONTENDERS: dict[str, Make] = {
     "plain": lambda *data: PlainClips(*data, AUGMENTATION, SEED, HEATMAP),
-    "ours, maps sent": lambda *data: TrainClips(*data, AUGMENTATION, SEED, targets=HEATMAP),
-    "ours": lambda *data: TrainClips(*data, AUGMENTATION, SEED),
+    "ours, maps sent": lambda *data: our_clips(*data, with_targets=True),
+    "ours": our_clips,
 }
 # Largest distance, in pixels of the crop, between a spot and its joint. The plain pipeline scales positions by the
 # ratio of the sizes, which leaves out that pixels have their centres at half numbers: up to 0.5 * (ratio - 1).
@@ -118,10 +135,10 @@ def check_targets(skeleton: Skeleton, tracks: list[Track], data: DataConfig) -> 
     """The maps that are sent are those of the joints, and the plain ones are about the same places."""
     plain, sent = (CONTENDERS[name](tracks, skeleton, data)[0] for name in ("plain", "ours, maps sent"))
     rows, columns = sent["targets"].shape[-2:]
-    exact = encode(sent["joints"].double(), (rows, columns), sigma=HEATMAP.sigma)
+    exact = codec_of(data).encode(sent["joints"].double())
     if not (sent["targets"] - exact).abs().max() < 1e-6:
         sys.exit("ours, maps sent: the maps are not those of the joints; not timed")
-    cells = (plain["joints"] / 4).floor()
+    cells = (plain["joints"] / STRIDE).floor()
     inside = (cells >= 0).all(-1) & (cells < torch.tensor([columns, rows])).all(-1)
     peaks = plain["targets"].flatten(-2).argmax(-1)
     if not torch.equal((cells[..., 1] * columns + cells[..., 0]).long()[inside], peaks[inside]):
@@ -140,12 +157,13 @@ def time_loading(
 
 def time_loss(joint_count: int, data: DataConfig, device: str, rounds: int) -> dict[str, list[float]]:
     """Seconds of the loss with its gradient for a batch, after both were found equal in float64."""
-    rows, columns = (side // 4 for side in data.input_size[::-1])
+    codec = codec_of(data)
+    rows, columns = codec.map_size
     generator = torch.Generator().manual_seed(0)
     leading = (BATCH, data.clip_length, joint_count)
     joints = (torch.rand(*leading, 2, generator=generator) * 256).to(device)
     weights = (torch.rand(*leading, generator=generator) > 0.1).float().to(device)
-    targets = encode(joints, (rows, columns), sigma=HEATMAP.sigma)
+    targets = codec.encode(joints)
     noise = 0.05 * torch.randn(*leading, rows, columns, generator=generator).to(device)
     heatmaps = (targets + noise).requires_grad_()
 
@@ -154,10 +172,10 @@ def time_loss(joint_count: int, data: DataConfig, device: str, rounds: int) -> d
         return loss, *torch.autograd.grad(loss, maps)
 
     def from_joints() -> tuple[Tensor, Tensor]:
-        loss = joint_loss(heatmaps, joints, weights, sigma=HEATMAP.sigma)
+        loss = joint_loss(heatmaps, joints, weights, codec=codec)
         return loss, *torch.autograd.grad(loss, heatmaps)
 
-    exact_targets = encode(joints.double(), (rows, columns), sigma=HEATMAP.sigma)
+    exact_targets = codec.encode(joints.double())
     exact = from_maps(heatmaps.detach().double().requires_grad_(), exact_targets, weights.double())
     for name, found in (
         ("maps sent", from_maps(heatmaps, targets, weights)),

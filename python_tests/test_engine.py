@@ -5,6 +5,7 @@ import json
 import math
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -14,9 +15,10 @@ import pytest
 import torch
 from tiny_clips import tiny_config, with_data, with_train, write_penn
 
-from rpstn_training import files
-from rpstn_training.config import HeatmapConfig, LossConfig, ModelConfig, TargetsConfig, load_config
+from rpstn_training import cli, files
+from rpstn_training.config import HeatmapConfig, LossConfig, ModelConfig, TargetsConfig, load_config, to_yaml
 from rpstn_training.data.clips import TrainClips
+from rpstn_training.device import precision_of
 from rpstn_training.errors import UserError
 from rpstn_training.train import checkpoint as checkpoints
 from rpstn_training.train import engine
@@ -154,6 +156,123 @@ def test_max_steps_stops_in_the_epoch_and_more_steps_continue_it(root, whole, tm
     require_equal_runs(whole, run)
 
 
+def test_a_run_that_stops_within_its_first_epoch_has_a_score(root, whole, tmp_path):
+    run = tmp_path / "run"
+    config = tiny_config(root, run)
+    assert engine.train(with_train(config, max_steps=2)) == run / "best.pt"
+    assert checkpoints.load(run / "best.pt").step == 2
+    found = json.loads((run / "eval.json").read_text())
+    assert 0 <= found["score"] <= 1 and (run / "metrics.jsonl").read_text() == ""
+    engine.train(config, resume=run)
+    require_equal_runs(whole, run)
+
+
+def test_several_processes_are_refused(root, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    path = tmp_path / "config.yaml"
+    path.write_text(to_yaml(tiny_config(root, tmp_path / "run")))
+    assert cli.main(["train", str(path)]) == 1
+    assert "started once, got 2 processes (WORLD_SIZE" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_in_use_is_refused(root, whole, tmp_path, monkeypatch):
+    """A second training finds the folder while the first one is in its second step."""
+    run, refused = tmp_path / "run", []
+    config = tiny_config(root, run)
+
+    def intrude(loss):
+        for resume in (None, run):
+            command = [sys.executable, "-c", INTRUDER, str(tmp_path / "config.yaml"), str(resume or "")]
+            refused.append(subprocess.run(command, capture_output=True, text=True).stderr)
+        return loss
+
+    (tmp_path / "config.yaml").write_text(to_yaml(config))
+    on_step(monkeypatch, 2, intrude)
+    engine.train(config)
+    new, resumed = refused
+    assert "expected a new or empty run folder, found" in new
+    assert "expected a folder that no other process uses, another rpstn train holds it" in resumed
+    assert files.LOCK not in {path.name for path in run.iterdir()}
+    require_equal_runs(whole, run)
+
+
+INTRUDER = """
+import sys
+from rpstn_training.cli import main
+sys.exit(main(["train", sys.argv[1], *(["--resume", sys.argv[2]] if sys.argv[2] else [])]))
+"""
+
+
+def test_a_lock_of_a_process_that_died_holds_nobody(tmp_path):
+    (tmp_path / files.LOCK).write_text("")
+    with files.locked(tmp_path):
+        assert (tmp_path / files.LOCK).exists()
+        with pytest.raises(UserError, match="another rpstn train holds it"), files.locked(tmp_path):
+            pass
+    assert not (tmp_path / files.LOCK).exists()
+
+
+def test_a_gpu_is_waited_for_once_per_refresh(root, whole, tmp_path, monkeypatch):
+    """With looks at the sums as rare as on a GPU: one at the end of each epoch, and the run is the same."""
+    looks = []
+    found = engine.Guard.found
+    monkeypatch.setattr(engine.Guard, "found", lambda guard: looks.append(1) or found(guard))
+    monkeypatch.setattr(engine, "_is_due", lambda device, seconds: False)
+    engine.train(tiny_config(root, tmp_path / "run"))
+    assert len(looks) == 2
+    require_equal_runs(whole, tmp_path / "run")
+
+
+def test_a_bad_step_that_is_noticed_late_has_moved_nothing(root, tmp_path, monkeypatch):
+    run, kept, built = tmp_path / "run", {}, []
+    build = engine.build_network
+    monkeypatch.setattr(engine, "build_network", lambda *args: built.append(build(*args)) or built[0])
+    monkeypatch.setattr(engine, "_is_due", lambda device, seconds: False)
+
+    def spoil(loss):
+        kept.update({name: value.clone() for name, value in built[0].named_parameters()})
+        return loss * math.nan
+
+    on_step(monkeypatch, 4, spoil)  # the first step of the second epoch, noticed after its third
+    with pytest.raises(UserError, match=r"finite loss, got nan in epoch 2, step 4, with 000\d frames"):
+        engine.train(tiny_config(root, run))
+    assert all(torch.equal(value, kept[name]) for name, value in built[0].named_parameters())
+
+
+def test_tf32_is_off_unless_it_is_asked_for(root, tmp_path, monkeypatch):
+    seen = []
+
+    def look(loss):
+        seen.append((torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32))
+        return loss
+
+    for wanted in (False, True):
+        on_step(monkeypatch, 1, look)
+        config = tiny_config(root, tmp_path / str(wanted), epochs=1, tf32=wanted)
+        engine.train(config)
+        assert (
+            json.loads((tmp_path / str(wanted) / "eval.json").read_text())["config"]["train"]["tf32"]
+            is wanted
+        )
+    assert seen == [(False, False), (True, True)]
+    assert precision_of("float32", True, torch.device("cuda")) == "float32, float32 products in TF32"
+    assert precision_of("float32", False, torch.device("cuda")) == "float32"
+
+
+def test_keys_of_the_evaluation_may_change_and_the_best_is_looked_for_anew(root, tmp_path, capsys):
+    run = tmp_path / "run"
+    config = tiny_config(root, run)
+    engine.train(with_train(config, epochs=1))
+    first = checkpoints.load(run / "best.pt").best_score
+    capsys.readouterr()
+    strict = replace(config, eval=replace(config.eval, gamma=0.01))
+    engine.train(strict, resume=run)
+    assert "eval.gamma: 0.2 -> 0.01: scores so far went by other rules" in capsys.readouterr().out
+    best = checkpoints.load(run / "best.pt")
+    assert best.epoch == 2 and best.best_score < first
+
+
 def test_resume_adds_epochs_and_says_when_nothing_is_left(root, whole, tmp_path, capsys):
     run = tmp_path / "run"
     config = tiny_config(root, run)
@@ -188,8 +307,8 @@ def test_workers_do_not_change_the_result(root, whole, tmp_path):
 def test_non_finite_step_stops_before_the_optimiser_moves(root, tmp_path, monkeypatch, what, action):
     run = tmp_path / "run"
     built = []
-    build = engine.build_model
-    monkeypatch.setattr(engine, "build_model", lambda *args: built.append(build(*args)) or built[0])
+    build = engine.build_network
+    monkeypatch.setattr(engine, "build_network", lambda *args: built.append(build(*args)) or built[0])
     kept = {}
 
     def spoil(loss):
@@ -244,7 +363,19 @@ def test_resume_with_another_configuration_names_the_key(root, whole):
     ("model", "message"),
     [
         (ModelConfig(name="rpstm"), "model.name: expected one of rpstn, sbl, got rpstm"),
-        (ModelConfig(options={"bad": 1}), "model.options: .*bad"),
+        (
+            ModelConfig(options={"bad": 1}),
+            r"model\.options\.bad: expected an option of the model rpstn, it has pose",
+        ),
+        (ModelConfig(options={"width": "8"}), r"model\.options\.width: expected a whole number, got '8'"),
+        (
+            ModelConfig(options={"relation": True}),
+            r"model\.options\.relation: expected one of jre, none, got True",
+        ),
+        (
+            ModelConfig(options={"pose_initializer": {"backbone": "resnet18", "weight": "a.pth"}}),
+            r"model\.options\.pose_initializer: expected a word, or a section with backbone and weights, got",
+        ),
     ],
 )
 def test_model_that_cannot_be_built(root, tmp_path, model, message):
@@ -257,7 +388,7 @@ def test_single_frames_half_precision_and_clipped_gradients(root, tmp_path):
     config = tiny_config(root, tmp_path / "run", max_steps=2, precision="bfloat16", grad_clip=1e-3)
     config = with_data(config, clip_length=1)
     model = ModelConfig(name="sbl", options={"backbone": "resnet18", "width": 8, "channels": 16})
-    assert engine.train(replace(config, model=model)) == tmp_path / "run" / "last.pt"
+    assert engine.train(replace(config, model=model)) == tmp_path / "run" / "best.pt"
     checkpoint = checkpoints.load(tmp_path / "run" / "last.pt")
     assert checkpoint.step == 2
     # Adam's first moment after two clipped steps: below 1 - 0.9^2 times the largest gradient allowed.
@@ -271,7 +402,7 @@ def test_learning_rate_is_multi_step_lr(root, tmp_path):
     optimizer = torch.optim.Adam([weight], lr=config.train.learning_rate)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, config.train.milestones, config.train.gamma)
     for epoch in range(config.train.epochs):
-        assert engine.learning_rate(config, epoch) == pytest.approx(
+        assert engine.learning_rate(config.train, epoch) == pytest.approx(
             optimizer.param_groups[0]["lr"], rel=1e-12
         )
         optimizer.step()

@@ -15,7 +15,7 @@ from rpstn_training.codec import encode
 from rpstn_training.data.sets import load_tracks, penn_action
 from rpstn_training.data.subsets import load_subset
 from rpstn_training.errors import UserError
-from rpstn_training.evaluation import evaluate, require_scores
+from rpstn_training.evaluation import evaluate, rehearse
 from rpstn_training.predictions import predict_tracks
 
 SKELETON = penn_action.SKELETON
@@ -244,12 +244,12 @@ def test_text_and_json_name_the_protocol(root):
 def test_nothing_to_score_is_said_before_a_training_needs_it(root):
     config = config_for(root, "tiled")
     subset = load_subset(config, "test")
-    require_scores(AlwaysTheMiddle(), subset, SKELETON, codec_for(config))
+    rehearse(AlwaysTheMiddle(), subset, SKELETON, codec_for(config))
     hidden = [replace(track, visible=np.zeros_like(track.visible)) for track in subset.tracks]
     with pytest.raises(
         UserError, match="expected something to choose weights by in the test subset, found nothing"
     ):
-        require_scores(AlwaysTheMiddle(), replace(subset, tracks=hidden), SKELETON, codec_for(config))
+        rehearse(AlwaysTheMiddle(), replace(subset, tracks=hidden), SKELETON, codec_for(config))
 
 
 def test_the_sweep_holds_both_normalisers_at_ten_thresholds(root):

@@ -255,7 +255,9 @@ def test_joints_without_tolerances_are_written_and_the_reason_said(tmp_path):
     assert submission.table is None and "give sigmas in the file or as an option" in submission.text
     assert len(json.loads(submission.path.read_text())) == 3
     with_sigmas = config_of("custom", root, test="val.json", sigmas=[0.1] * 17)
-    assert submit(perfect(tracks), tracks, with_sigmas, tmp_path / "out").table.main == pytest.approx(1)
+    assert submit(
+        perfect(tracks), tracks, with_sigmas, load_skeleton(with_sigmas.data), tmp_path / "out"
+    ).table.main == pytest.approx(1)
 
 
 def test_a_score_that_fails_is_said_and_loses_nothing(tmp_path):
@@ -284,7 +286,9 @@ def test_the_own_score_is_that_of_the_owners_and_leaves_no_file(tmp_path, monkey
         found = own_score(
             predictions, tracks, config, load_skeleton(config.data), pck_of(predictions, tracks, config)
         )
-        official = submit(predictions, tracks, config, tmp_path / f"{name}_out").table
+        official = submit(
+            predictions, tracks, config, load_skeleton(config.data), tmp_path / f"{name}_out"
+        ).table
         assert (found.table.main_name, found.table.main) == (called, official.main) and official.main < 1
         assert found.path is None and not found.reason
     assert not list((tmp_path / "temporary").iterdir())
@@ -316,4 +320,7 @@ def test_the_own_score_of_posetrack_needs_no_tracking(tmp_path):
         pck_of(perfect(tracks), tracks, config),
     )
     assert found.table.main_name == "AP" and "MOTA" not in found.table.rows
-    assert "MOTA" in submit(perfect(tracks), tracks, config, tmp_path / "out").table.rows
+    assert (
+        "MOTA"
+        in submit(perfect(tracks), tracks, config, load_skeleton(config.data), tmp_path / "out").table.rows
+    )

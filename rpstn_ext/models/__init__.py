@@ -5,7 +5,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, Literal
 
-from rpstn_ext.models import backbones
+from rpstn_ext.models import backbones, relations
 from rpstn_ext.models.backbones import ResNet
 from rpstn_ext.models.description import Part
 from rpstn_ext.models.loading import Loaded, load, parts
@@ -32,6 +32,7 @@ __all__ = [
 
 
 _RESNET50 = Part("resnet50")
+_Relation = Literal[*relations.RELATIONS]
 
 
 def _rpstn(
@@ -42,7 +43,7 @@ def _rpstn(
     width: int = 64,
     channels: int = 256,
     num_convs: int = 4,
-    relation: str = "jre",
+    relation: _Relation = "jre",
     relation_start: Literal["identity", "random"] = "identity",
     scale: float | Literal["learnable"] = 1.0,
     norm_first: bool = True,
@@ -65,7 +66,7 @@ def _sbl(
     backbone: str = "resnet50",
     width: int = 64,
     channels: int = 256,
-    relation: str = "none",
+    relation: _Relation = "none",
     relation_start: Literal["identity", "random"] = "identity",
     scale: float | Literal["learnable"] = 1.0,
 ) -> PoseNetwork:

@@ -21,9 +21,7 @@ def choose_device(name: str, key: str) -> torch.device:
         return torch.device("cuda" if there else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= there:
-        raise UserError(
-            f"{key}: expected a GPU for {name}, PyTorch finds {there or 'none'} here; use cpu or auto"
-        )
+        raise UserError(f"{key}: expected a GPU for {name}, PyTorch finds {there} here; use cpu or auto")
     return device
 
 

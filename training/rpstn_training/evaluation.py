@@ -122,11 +122,18 @@ def selection_score(evaluation: Evaluation, subset: Subset, skeleton: Skeleton) 
     return found.table.main_name, found.table.main
 
 
-def require_scores(model: nn.Module, subset: Subset, skeleton: Skeleton, codec: Codec) -> None:
+def rehearse(model: nn.Module, subset: Subset, skeleton: Skeleton, codec: Codec) -> None:
     """Raise UserError now for what would fail in a training's first evaluation: one track goes through the network,
-    and for all of them what an untrained one would find, the middle of each box, is scored.
+    and all of them are scored.
     """
     _predict(model, subset.config, subset.tracks[:1], skeleton, codec, show_progress=False)
+    require_scores(subset, skeleton)
+
+
+def require_scores(subset: Subset, skeleton: Skeleton) -> None:
+    """Raise UserError where weights cannot be chosen on these tracks: what an untrained network would find, the middle
+    of each box, is scored.
+    """
     predictions = [_middle(track) for track in subset.tracks]
     selection_score(_evaluation(subset.config, subset.tracks, skeleton, predictions), subset, skeleton)
 

@@ -32,7 +32,7 @@ from ..data.sets import load_skeleton
 from ..data.subsets import Subset, for_training
 from ..device import allow_tf32, choose_device, precision_of
 from ..errors import UserError
-from ..evaluation import Evaluation, evaluate, require_scores, selection_score
+from ..evaluation import Evaluation, evaluate, rehearse, selection_score
 from ..files import LOCK, locked, write_json, write_text
 from ..interrupt import AfterStep
 from ..network import build_network, load_start
@@ -118,7 +118,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
         if done:
             print(f"{run}: nothing left to do, {done}")
             return _best_path(run)
-        require_scores(model, selection, skeleton, codec)
+        rehearse(model, selection, skeleton, codec)
         board = held.enter_context(Board(run, config.train.tensorboard, progress.epoch))
         if start is None:
             held.enter_context(locked(run))
