@@ -77,8 +77,9 @@ def test_each_bad_input_gets_one_sentence(experiment, capsys, tmp_path):
     assert "expected weights trained with data.input_size [96, 96], got [64, 64]" in fails(
         capsys, "eval", config, "--weights", weights, "--set", "data.input_size=[96, 96]"
     )
-    assert "expected weights trained with model.name sbl, got rpstn" in fails(
-        capsys, "eval", config, "--weights", weights, "--set", "model.name=sbl"
+    other = ("--set", "model.name=sbl", "--set", "model.options={backbone: resnet18}")
+    assert "expected weights trained with model sbl(backbone=resnet18, " in fails(
+        capsys, "eval", config, "--weights", weights, *other
     )
     cut = tmp_path / "cut.pt"
     cut.write_bytes(weights.read_bytes()[:1000])
@@ -90,8 +91,14 @@ def test_defective_data_names_the_file(tmp_path, capsys):
     root = write_penn(tmp_path / "penn")
     config = tmp_path / "exp.yaml"
     config.write_text(to_yaml(tiny_config(root, tmp_path / "run")))
-    for picture in (root / "frames").rglob("*.jpg"):
-        picture.write_bytes(picture.read_bytes()[:200])
+    whole = {path: path.read_bytes() for path in (root / "frames").rglob("*.jpg")}
+    for picture, data in whole.items():
+        picture.write_bytes(data[:200])
+    assert ".jpg: expected a picture" in fails(capsys, "train", config)
+    assert not (tmp_path / "run").exists()  # found before the first step
+    for picture, data in whole.items():
+        if picture.parent.name not in ("0001", "0002", "0003"):  # those of the evaluation are whole again
+            picture.write_bytes(data)
     assert ".jpg: expected a picture" in fails(capsys, "train", config)
     command = [sys.executable, "-m", "rpstn_training", "train", "--resume", str(tmp_path / "run")]
     answer = subprocess.run([*command, "--set", "data.workers=1"], capture_output=True, text=True)

@@ -223,6 +223,9 @@ def test_a_file_is_scored_by_its_own_split(jhmdb_files):
     expect_error(
         lambda: jhmdb.score(root, folder / "poses.json"), folder / "poses.json", "expected split_1.json"
     )
+    (folder / "mine.json").write_bytes((folder / "split_2.json").read_bytes())
+    assert jhmdb.score(root, folder / "mine.json", split=2).main == table.main
+    assert jhmdb.score(root, folder, split=2).main == table.main
     # By another split one clip of two is missing and one is too much.
     (folder / "split_2.json").replace(folder / "split_3.json")
     other = jhmdb.score(root, folder / "split_3.json")

@@ -34,13 +34,14 @@ _HOW = {"frames": "counts added over all frames of all videos", "videos": "mean 
 
 @dataclass(frozen=True, kw_only=True)
 class Clips:
-    """What differs between the sets: `files(path)` are the pose files of predictions by split, the split None where
-    there are none; `read(root, subset, split)` gives tracks, for which no picture need be there.
+    """What differs between the sets: `files(path, split)` are the pose files of predictions by split, the split None
+    where the set has none, and given where the caller says which it is; `read(root, subset, split)` gives tracks, for
+    which no picture need be there.
     """
 
     title: str
     skeleton: Skeleton
-    files: Callable[[Path], Mapping[int | None, Path]]
+    files: Callable[[Path, int | None], Mapping[int | None, Path]]
     read: Callable[[Path, str, int | None], list[Track]]
 
 
@@ -50,6 +51,7 @@ def score(
     pred: Path,
     *,
     subset: Literal["test", "train"] = "test",
+    split: int | None = None,
     gamma: float = 0.2,
     sweep: bool = False,
     released: bool = False,
@@ -59,6 +61,7 @@ def score(
     """PCK by every normaliser, of all frames of all videos together; of several splits each, and first their mean.
 
     Args:
+        split: of a single file, for a set with several; None goes by the file's name.
         gamma: threshold as a share of the normaliser.
         sweep: also the thresholds 0.1 to 1.0 of the paper's Fig. 11.
         released: also `pck_released`, the released evaluator's figure.
@@ -69,28 +72,28 @@ def score(
     """
     protocol = [f"Labels: {gt}, {subset} subset"]
     by_split: dict[int | None, dict[str, PckResult]] = {}
-    for split, file in clips.files(pred).items():
-        name = "Poses" if split is None else f"Split {split}"
+    for number, file in clips.files(pred, split).items():
+        name = "Poses" if number is None else f"Split {number}"
         poses = read_poses(file, clips.skeleton)
-        tracks = clips.read(gt, subset, split)
+        tracks = clips.read(gt, subset, number)
         if not tracks:
-            which = "" if split is None else f" in split {split}"
+            which = "" if number is None else f" in split {number}"
             raise UserError(f"{gt}: expected labels of {subset} clips{which}, found none")
         matched = match(poses, tracks, missing)
         rows = rows_of(matched, clips.skeleton, gamma=gamma, missing=missing, average=average, sweep=sweep)
         if released:
             rows |= released_rows(matched.joints, matched.predicted, tracks, clips.skeleton)
-        by_split[split] = rows
+        by_split[number] = rows
         protocol += [f"{name}: {file}, {len(tracks)} videos, {sum(map(len, tracks))} frames", *matched.notes]
     title, main = f"{clips.title} PCK@{gamma:g}", "person"
     if len(by_split) == 1:
-        ((split, rows),) = by_split.items()
-        title += "" if split is None else f", split {split}"
+        ((number, rows),) = by_split.items()
+        title += "" if number is None else f", split {number}"
     else:
         title, main = f"{title}, mean of {len(by_split)} splits", "mean, person"
         rows = {f"mean, {name}": mean_over_splits([one[name] for one in by_split.values()]) for name in rows}
-        for split, one in by_split.items():
-            rows |= {f"split {split}, {name}": result for name, result in one.items()}
+        for number, one in by_split.items():
+            rows |= {f"split {number}, {name}": result for name, result in one.items()}
     ungrouped = rows[main].ungrouped
     joints = len(clips.skeleton.joints)
     without = f", {joints - len(ungrouped)} j.: without {' and '.join(ungrouped)}" if ungrouped else ""

@@ -10,6 +10,7 @@ from pathlib import Path
 from ...data.findings import Report
 from ...data.records import Skeleton, Track
 from ...data.sets import penn_action as dataset
+from ...errors import UserError
 from ...predictions import Prediction
 from .. import clip_poses
 from ..set_score import SetScore
@@ -22,10 +23,16 @@ def write(
     return clip_poses.write_poses(predictions, tracks, skeleton, out / "poses.json", root)
 
 
+def _files(path: Path, split: int | None) -> dict[None, Path]:
+    if split is not None:
+        raise UserError(f"split: expected none, because Penn Action has only one, got {split}; leave it out")
+    return {None: path}
+
+
 CLIPS = clip_poses.Clips(
     title="Penn Action",
     skeleton=dataset.SKELETON,
-    files=lambda path: {None: path},
+    files=_files,
     read=lambda root, subset, _: dataset.read_without_pictures(root, subset, Report()),
 )
 score = functools.partial(clip_poses.score, CLIPS)

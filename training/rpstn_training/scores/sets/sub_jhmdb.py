@@ -1,8 +1,8 @@
 """Sub-JHMDB: PCK of a pose file per split, and the mean of the three splits, which are never pooled.
 
 Labels are the data set's root; no picture is read. Predictions are the pose file of one split, split_1.json,
-split_2.json or split_3.json, or a folder with the three. `clip_poses` describes the file. Frames without a pose count
-as misses.
+split_2.json or split_3.json (of another name with the option `split`), or a folder with the three. `clip_poses`
+describes the file. Frames without a pose count as misses.
 """
 
 import functools
@@ -33,14 +33,18 @@ def write(
     return clip_poses.write_poses(predictions, tracks, skeleton, out / _FILES[split], root)
 
 
-def _files(path: Path) -> Mapping[int, Path]:
+def _files(path: Path, given: int | None) -> Mapping[int, Path]:
+    if given is not None:
+        if given not in _FILES:
+            raise UserError(f"split: expected 1, 2 or 3, got {given}")
+        return {given: path / _FILES[given] if path.is_dir() else path}
     if path.is_dir():
         return {split: path / name for split, name in _FILES.items()}
     found = {split: path for split, name in _FILES.items() if name == path.name}
     if not found:
         raise UserError(
             f"{path}: expected {', '.join(_FILES.values())} or a folder with all of them, because the name says which "
-            "split it is; rename the file"
+            "split it is; rename the file, or say it with --set split=N"
         )
     return found
 

@@ -1,0 +1,268 @@
+"""Every key of a configuration has an effect that somebody can see: each is changed once, in a training of a few steps,
+and the named observation must differ from that of the unchanged training, which itself repeats exactly.
+"""
+
+import dataclasses
+import json
+import multiprocessing
+import sys
+import typing
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from label_files import JHMDB_CLIPS, picture, write_jhmdb
+from tiny_clips import SMALL_MODEL, tiny_config, write_penn
+
+from rpstn_training.config import Config, DataConfig, from_dict, to_dict
+from rpstn_training.data.sets import load_tracks
+from rpstn_training.data.subsets import load_subset
+from rpstn_training.errors import UserError
+from rpstn_training.train import checkpoint as checkpoints
+from rpstn_training.train import engine
+
+SMALL_SBL = {"backbone": "resnet18", "width": 8, "channels": 16}
+
+
+def base(root: Path, output: Path) -> dict[str, Any]:
+    """A configuration, in plain types, in which every key that could be idle is at work."""
+    plain = to_dict(tiny_config(root, output))
+    plain["data"] |= {"clips_per_epoch": 4}
+    plain["augmentation"] |= {
+        "rotation": 10.0,
+        "scale": [0.9, 1.1],
+        "flip": 0.5,
+        "color": 0.1,
+        "occlusion": 0.5,
+    }
+    plain["train"] |= {"epochs": 3, "milestones": [1], "gamma": 0.5}
+    plain["eval"] |= {"select": "validation", "held_out": 0.3, "batch_size": 2}
+    return plain
+
+
+def observe(plain: dict[str, Any], monkeypatch) -> dict[str, Any]:
+    """What can be seen of a training from outside, by name. An error is an observation too."""
+    seen: dict[str, Any] = {
+        "stage dtype": [],
+        "losses": [],
+        "rates": [],
+        "tf32": [],
+        "children": [],
+        "curves": [],
+        "shown": [],
+        "joints": [],
+        "norms": [],
+    }
+
+    def spy(name: str, call):
+        def patched(*args: Any, **options: Any) -> Any:
+            return call(getattr_original[name], *args, **options)
+
+        getattr_original[name] = getattr(engine, name)
+        monkeypatch.setattr(engine, name, patched)
+
+    getattr_original: dict[str, Any] = {}
+
+    def loss(original, maps, *args, **options):
+        value = original(maps, *args, **options)
+        seen["stage dtype"].append(maps.dtype)
+        seen["losses"].append(value.item())
+        seen["tf32"].append(torch.backends.cudnn.allow_tf32)
+        seen["children"].append(len(multiprocessing.active_children()))
+        return value
+
+    def evaluation(original, model, *args, **options):
+        hook = model.register_forward_pre_hook(lambda _, inputs: seen["shown"].append(tuple(inputs[0].shape)))
+        step = model.step
+        model.step = lambda frame, state: seen["shown"].append(tuple(frame.shape)) or step(frame, state)
+        found = original(model, *args, **options)
+        hook.remove()
+        del model.step
+        seen["joints"].append(found.predictions[0].joints.tolist())
+        return found
+
+    class Batches(engine.Batches):
+        def epoch(self, *args):
+            for batch in super().epoch(*args):
+                if "batch" not in seen:
+                    seen["batch"] = {
+                        name: value.clone() if isinstance(value, torch.Tensor) else value
+                        for name, value in batch.items()
+                    }
+                yield batch
+
+    class Writer:
+        def __init__(self, folder, **options):
+            seen["curves"].append(str(Path(folder).name))
+
+        def add_scalar(self, name, value, step):
+            seen["curves"].append((name, step))
+
+        def close(self):
+            pass
+
+    with monkeypatch.context() as patch:
+        monkeypatch = patch
+        spy("joint_loss", loss)
+        spy("heatmap_loss", loss)
+        spy("evaluate", evaluation)
+        patch.setattr(engine, "Batches", Batches)
+        patch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+        try:
+            config = from_dict(plain, "here")
+            best = engine.train(config, show_progress=False)
+        except UserError as error:
+            return {"error": str(error)}
+    run = Path(config.output)
+    last = checkpoints.load(run / "last.pt")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return seen | {
+        "error": None,
+        "folder": str(best.parent),
+        "weights": last.model_state,
+        "parameters": sum(value.numel() for value in last.model_state.values()),
+        "steps": last.step,
+        "rates": [row["learning_rate"] for row in rows],
+        "scores": [row.get("score") for row in rows],
+        "score name": [row.get("score_name") for row in rows],
+        "selected on": last.selected_on,
+        "protocol": json.loads((run / "eval.json").read_text())["protocol"],
+        "scored by eval": load_subset(config, config.eval.subset).words,
+        "moments": [slots["exp_avg"].norm().item() for slots in last.training["optimizer"]["state"].values()],
+    }
+
+
+def same(a: Any, b: Any) -> bool:
+    if isinstance(a, torch.Tensor):
+        return isinstance(b, torch.Tensor) and a.shape == b.shape and torch.equal(a, b)
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return str(a) == str(b)  # NaN is NaN
+
+
+@pytest.fixture(scope="module")
+def roots(tmp_path_factory) -> SimpleNamespace:
+    folder = tmp_path_factory.mktemp("keys")
+    return SimpleNamespace(
+        folder=folder,
+        penn=write_penn(folder / "penn", train=8, test=2, frames=5),
+        other=write_penn(folder / "other", train=7, test=2, frames=5),
+    )
+
+
+@pytest.fixture(scope="module")
+def unchanged(roots) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        first = observe(base(roots.penn, roots.folder / "first"), patch)
+        second = observe(base(roots.penn, roots.folder / "second"), patch)
+    assert first["error"] is None
+    differing = [name for name in first if not same(first[name], second[name])]
+    assert differing == ["folder"]  # what follows sees the key, not chance
+    return first
+
+
+# Key: its other value (or several keys that change together), and what must look different.
+CHANGES: dict[str, tuple[Any, str]] = {
+    "output": ("elsewhere", "folder"),
+    "seed": (4, "batch"),
+    "data.name": ("sub_jhmdb", "error"),
+    "data.root": ("other", "selected on"),
+    "data.clip_length": (2, "batch"),
+    "data.input_size": ([96, 64], "batch"),
+    "data.box": ("frame", "batch"),
+    "data.box_scale": (1.5, "batch"),
+    "data.workers": (1, "children"),
+    "data.clips_per_epoch": (6, "steps"),
+    "data.options": ({"none": 1}, "error"),
+    "augmentation.rotation": (40.0, "batch"),
+    "augmentation.scale": ([0.7, 0.8], "batch"),
+    "augmentation.flip": (1.0, "batch"),
+    "augmentation.color": (0.5, "batch"),
+    "augmentation.occlusion": (0.0, "batch"),
+    "model.name": ({"model.name": "sbl", "model.options": SMALL_SBL}, "parameters"),
+    "model.options": ({**SMALL_MODEL, "relation": "none"}, "parameters"),
+    "model.weights": ("absent.pth", "error"),
+    "heatmap.sigma": (1.0, "losses"),
+    "heatmap.decode": ("argmax", "joints"),
+    "targets.on_device": (False, "batch"),
+    "loss.visibility": (False, "losses"),
+    "train.epochs": (2, "steps"),
+    "train.batch_size": (4, "batch"),
+    "train.learning_rate": (1e-3, "rates"),
+    "train.weight_decay": (0.5, "weights"),
+    "train.milestones": ([2], "rates"),
+    "train.gamma": (0.1, "rates"),
+    "train.grad_clip": (1e-4, "moments"),
+    "train.max_steps": (3, "steps"),
+    "train.eval_every": (2, "scores"),
+    "train.patience": ({"train.patience": 1, "train.epochs": 9, "train.learning_rate": 1e-12}, "steps"),
+    "train.device": ("cuda:7", "error"),
+    "train.precision": ("bfloat16", "stage dtype"),
+    "train.tf32": (True, "tf32"),
+    "train.tensorboard": (True, "curves"),
+    "eval.protocol": ("streaming", "protocol"),
+    "eval.subset": ("train", "scored by eval"),
+    "eval.select": ("test", "selected on"),
+    "eval.held_out": (0.6, "selected on"),
+    "eval.gamma": (0.05, "score name"),
+    "eval.normaliser": ("torso", "score name"),
+    "eval.batch_size": (1, "shown"),
+}
+ELSEWHERE = {"data.split"}  # tested below, on the one set that has splits
+
+
+def leaves(kind: type, prefix: str = "") -> list[str]:
+    names = []
+    for name, hint in typing.get_type_hints(kind).items():
+        inner = dataclasses.is_dataclass(hint)
+        names += leaves(hint, f"{prefix}{name}.") if inner else [f"{prefix}{name}"]
+    return names
+
+
+def test_no_key_is_left_out():
+    assert set(CHANGES) | ELSEWHERE == set(leaves(Config))
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_key_has_its_effect(key, roots, unchanged, monkeypatch, tmp_path):
+    value, observation = CHANGES[key]
+    plain = base(roots.penn, tmp_path / "run")
+    changes = value if isinstance(value, dict) and key in value else {key: value}
+    for name, other in changes.items():
+        if name == "output":
+            other = str(tmp_path / other)
+        if name == "data.root":
+            other = str(roots.other)
+        *section, leaf = name.split(".")
+        node = plain[section[0]] if section else plain
+        node[leaf] = other
+    found = observe(plain, monkeypatch)
+    assert not same(found[observation], unchanged[observation])
+    if observation != "error":
+        assert found["error"] is None
+
+
+def test_scores_follow_gamma_and_normaliser(roots, unchanged, monkeypatch, tmp_path):
+    """Not only the score's name: the numbers are those of the other rule."""
+    for number, (key, value) in enumerate((("gamma", 0.05), ("normaliser", "torso"))):
+        plain = base(roots.penn, tmp_path / str(number))
+        plain["eval"][key] = value
+        found = observe(plain, monkeypatch)
+        assert same(found["weights"], unchanged["weights"]) and found["scores"] != unchanged["scores"]
+
+
+def test_the_split_chooses_the_clips(tmp_path):
+    root = write_jhmdb(tmp_path, frames=4)
+    for clip in JHMDB_CLIPS:
+        for number in range(1, 5):
+            picture(root / "Rename_Images" / "catch" / clip / f"{number:05d}.png", (320, 240))
+    names = [
+        [
+            track.name
+            for track in load_tracks(DataConfig(name="sub_jhmdb", root=str(root), split=split), "train")
+        ]
+        for split in (1, 2, 3)
+    ]
+    assert [len(found) for found in names] == [1, 1, 1] and len({found[0] for found in names}) == 3
