@@ -154,7 +154,8 @@ def test_clips_of_a_video_set(tmp_path, capsys):
 
 
 def test_an_unknown_set_and_an_unknown_option(tmp_path, coco_root):
-    assert command(tmp_path, {"name": "cocoa", "root": str(coco_root)}) == 1
+    with pytest.raises(UserError, match=r"data\.name: expected one of coco, .*, got cocoa"):
+        command(tmp_path, {"name": "cocoa", "root": str(coco_root)})
     assert command(tmp_path, coco_data(coco_root) | {"options": {"image": "val"}}) == 1
 
 

@@ -1,11 +1,17 @@
 """Joint positions to heat maps and back."""
 
+import json
 import math
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from rpstn_training.codec import decode, encode
+from rpstn_training.codec import Codec, decode, encode
+from rpstn_training.config import Config, DataConfig
+from rpstn_training.data.crops import apply, invert
+from rpstn_training.errors import UserError
 
 
 def test_encode_by_hand():
@@ -82,3 +88,36 @@ def test_wrong_arguments():
         encode(torch.zeros(1, 2), (4, 4), sigma=0, stride=4)
     with pytest.raises(ValueError, match="subpixel"):
         decode(torch.zeros(1, 4, 4), stride=4, method="taylor")
+
+
+def test_a_network_divides_its_input_or_says_so():
+    config = Config(output="run", data=DataConfig(name="coco", root="data", input_size=(100, 96)))
+    network = SimpleNamespace(stride=4, multiple=32)
+    with pytest.raises(
+        UserError, match=r"data\.input_size: expected .* multiples of 32 for this network, got \[100, 96\]"
+    ):
+        Codec.of(config, network)
+    codec = Codec.of(config, SimpleNamespace(stride=2, multiple=4))
+    assert codec.map_size == (48, 50) and codec.stride == 2
+    assert codec.encode(torch.zeros(3, 2)).shape == (3, 48, 50)
+
+
+def test_a_codec_comes_back_from_plain_types():
+    codec = Codec(
+        input_size=(192, 256), stride=8, sigma=3.0, box_scale=1.1, shared_frames=7, decoding="quarter"
+    )
+    plain = json.loads(json.dumps(codec.to_dict()))
+    assert Codec.from_dict(plain) == codec
+
+
+def test_a_person_comes_back_from_the_maps_of_any_stride():
+    """The whole way: box to crop, joints to maps, maps to joints, back into the picture."""
+    generator = np.random.default_rng(0)
+    for stride in (2, 4, 8):
+        codec = Codec(input_size=(96, 128), stride=stride, sigma=2.0, box_scale=1.25)
+        matrix = codec.crop(np.array([40.0, 30.0, 130.0, 190.0]), rotation=20.0, flip=True)
+        joints = generator.uniform([50, 40], [120, 180], (13, 2))
+        maps = codec.encode(torch.from_numpy(apply(matrix, joints)))
+        points, scores = codec.decode(maps)
+        np.testing.assert_allclose(apply(invert(matrix), points.numpy()), joints, atol=0.02)
+        assert scores.min() > 0.8

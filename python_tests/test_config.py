@@ -95,7 +95,7 @@ BAD_FILES = {
     "range": (SMALL + "train: {epochs: 0}", "train.epochs: expected at least 1, got 0"),
     "milestones": (SMALL + "train: {milestones: [3, 2]}", "train.milestones: expected rising epoch numbers"),
     "input": (
-        "output: a\ndata: {name: penn_action, root: a, input_size: [100, 96]}",
+        "output: a\ndata: {name: penn_action, root: a, input_size: [0, 96]}",
         "data.input_size: expected width",
     ),
     "missing": ("output: run\ndata: {name: penn_action}", "missing key data.root"),
