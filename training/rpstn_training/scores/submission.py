@@ -1,8 +1,9 @@
 """Predictions in the form that a data set's owners want handed in, and the official score of that file.
 
 The file is the one truth: `rpstn eval` prints what `rpstn score` prints for it. The functions `write` and `score` of
-`scores.sets.<data set>`, and `labels(root, *, ...) -> Path | None`, which says where the labels are, take what they
-name among the fields of `DataConfig`, its `options`, and `subset`, `nms`, `videos` (their numbers) and `algorithm`.
+`scores.sets.<data set>`, `labels(root, *, ...) -> Path | None`, which says where the labels are, and
+`as_labelled(root, skeleton, *, ...)`, the options of `score` in the order of the labels' joints, take what they name
+among the fields of `DataConfig`, its `options`, and `subset`, `nms`, `videos` (their numbers) and `algorithm`.
 """
 
 from collections.abc import Callable, Sequence
@@ -100,6 +101,8 @@ def submit(
             f"rpstn score --dataset {config.data.name} takes labels from elsewhere"
         )
         return Submission(path=path, table=None, reason=reason, protocol=protocol)
+    if hasattr(module, "as_labelled"):
+        given |= module.as_labelled(root, skeleton, **_taken(module.as_labelled, given))
     try:
         table = module.score(labels, path, **_taken(module.score, given))
     except UserError as error:  # the predictions are written, and their PCK is not to be lost

@@ -98,7 +98,7 @@ def predict(
         raise UserError(f"--min-score: expected a finite number, got {min_score}")
     place = _device(device)
     media = open_source(source, fps=fps)
-    table = None if boxes is None else read_boxes(boxes, media)
+    table = None if boxes is None else read_boxes(boxes, media, stills=stills)
     checkpoint = checkpoints.load(weights)
     streams = PersonStreams(checkpoint, place)
 

@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...errors import UserError
+from ...files import listed
 from ..findings import Report, reporting
 from ..forms import annolist, jsonfiles
 from ..forms.jsonfiles import Fields
@@ -166,7 +167,7 @@ def label_folder(root: Path) -> Path:
 def read_labels(folder: Path, report: Report) -> list[Label]:
     """All of `folder/<n>.json` in the order of their numbers."""
     files = sorted(
-        (file for file in folder.glob("*.json") if file.stem.isdecimal()), key=lambda file: int(file.stem)
+        (file for file in listed(folder, "*.json") if file.stem.isdecimal()), key=lambda file: int(file.stem)
     )
     if not files:
         raise UserError(f"{folder}: expected label files 1.json ..., found none")
