@@ -96,7 +96,7 @@ BAD_FILES = {
     "milestones": (SMALL + "train: {milestones: [3, 2]}", "train.milestones: expected rising epoch numbers"),
     "input": (
         "output: a\ndata: {name: penn_action, root: a, input_size: [0, 96]}",
-        "data.input_size: expected width",
+        "data.input_size: expected a width and a height above 0",
     ),
     "missing": ("output: run\ndata: {name: penn_action}", "missing key data.root"),
     "not keys": ("- a\n- b", "expected keys with values at the top level, got the list"),

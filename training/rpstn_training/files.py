@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and folders that one process uses at a time."""
+"""Files that are written whole or not at all, lists of those that are there, and folders for one process at a time."""
 
 import fcntl
 import json
@@ -98,3 +98,10 @@ def write_text(path: Path | str, text: str) -> None:
 def write_json(path: Path | str, obj: Any) -> None:
     """Write `obj` as indented JSON, whole or not at all. NaN is no JSON and raises ValueError."""
     write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def listed(folder: Path, pattern: str) -> list[Path]:
+    """The entries of `folder` that match, by name, without those that begin with a dot: a Mac, or a disk that was
+    once at one, keeps a `._NAME` beside each file.
+    """
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))

@@ -23,7 +23,7 @@ from ..config import Config, load_config
 from ..data.clips import EvalClips, TrainClips, read_frame
 from ..data.findings import Report, frame_ranges
 from ..data.records import Skeleton, Track
-from ..data.sets import DATASETS, load_skeleton, load_tracks
+from ..data.sets import DATASETS, conventions, load_skeleton, load_tracks
 from ..errors import UserError
 from ..figures.contact_sheet import contact_sheet
 from ..figures.pictures import write_png
@@ -100,7 +100,7 @@ def check(config: Config, subset: str, joints: Skeleton, codec: Codec, *, pictur
         clips = _clips(config, subset, found.tracks, joints, codec)
         found.counts[f"clips of {config.data.clip_length}"] = len(clips)
         if subset == "train" and not any(track.visible.any() for track in found.tracks):
-            found.report.errors.append(
+            found.report.error(
                 f"{config.data.root}: expected visible joints in the training clips, found none"
             )
     if pictures:
@@ -108,12 +108,18 @@ def check(config: Config, subset: str, joints: Skeleton, codec: Codec, *, pictur
     return found
 
 
+def _files_with_errors(report: Report) -> set[str]:
+    return {error.partition(": expected")[0] for error in report.errors}
+
+
 def _read_pictures(found: Checked, subset: str, workers: int) -> None:
     """Decode every picture once, and note joints that lie outside theirs."""
+    told = _files_with_errors(found.report)
     first: dict[Path, tuple[Track, int]] = {}
     for track in found.tracks:
         for index, path in enumerate(track.frames):
-            first.setdefault(path, (track, index))
+            if str(path) not in told:  # a picture that is not there has its line
+                first.setdefault(path, (track, index))
 
     def size(place: tuple[Track, int]) -> tuple[int, int] | UserError:
         try:
@@ -127,7 +133,7 @@ def _read_pictures(found: Checked, subset: str, workers: int) -> None:
         with bar:
             for path, result in zip(first, pool.map(size, first.values())):
                 if isinstance(result, UserError):
-                    found.report.errors.append(str(result))
+                    found.report.error(str(result))
                 else:
                     sizes[path] = result
                 bar.update()
@@ -164,13 +170,14 @@ def draw(
     chosen: Sequence[int] = range(number)  # a training's order is random already
     if subset != "train":
         chosen = sorted(np.random.default_rng(config.seed).choice(len(clips), number, replace=False).tolist())
+    told = _files_with_errors(found.report)
     samples = []
     for index in chosen:
         try:
             samples.append(clips[index])
         except UserError as error:
-            if str(error) not in found.report.errors:
-                found.report.errors.append(str(error))
+            if str(error).partition(": expected")[0] not in told:
+                found.report.error(str(error))
     if not samples:
         return None
     sheet = contact_sheet(samples, joints, codec)
@@ -203,6 +210,8 @@ def write_findings(out: Path, checked: dict[str, Checked]) -> None:
 def describe(config: Config, checked: dict[str, Checked], out: Path, sheets: Sequence[Path]) -> str:
     """Counts, defects and errors in plain text."""
     parts = [f"{config.data.name} in {config.data.root}\n", _table(config.data.name, checked)]
+    if any(found.tracks for found in checked.values()):
+        parts += ["", *conventions(load_skeleton(config.data), config.augmentation.flip)]
     for subset, found in checked.items():
         kinds = found.report.kinds()
         if kinds:
@@ -211,9 +220,14 @@ def describe(config: Config, checked: dict[str, Checked], out: Path, sheets: Seq
                 parts.append(f"  {len(of):7,}  {what}: {done}\n           first: {of[0].file}, {of[0].place}")
     if sheets:
         parts.append(f"\nSamples as the network sees them: {', '.join(map(str, sheets))}")
-    errors = [error for found in checked.values() for error in found.report.errors]
+    errors = list(dict.fromkeys(error for found in checked.values() for error in found.report.errors))
     if not errors:
         return "\n".join([*parts, "\nNothing found that would stop a training."])
+    for subset, found in checked.items():
+        kinds = found.report.error_kinds()
+        if len(kinds) < len(found.report.errors):
+            parts.append(f"\nWhat would stop a training, {subset}, by kind:")
+            parts += [f"  {number:7,}  {kind}" for kind, number in kinds.items()]
     parts.append("\nThis would stop a training:")
     parts += [f"  {error}" for error in errors[:_MOST_LINES]]
     if len(errors) > _MOST_LINES:

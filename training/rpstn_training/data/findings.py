@@ -1,6 +1,7 @@
 """What reading a data set brought to light: counts, defects with what was done about each, and errors."""
 
 import logging
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -39,12 +40,19 @@ class Report:
         self.counts: dict[str, int] = {}
         self.defects: list[Defect] = []
         self.errors: list[str] = []
+        self._said: set[str] = set()
 
     def count(self, noun: str, number: int = 1) -> None:
         self.counts[noun] = self.counts.get(noun, 0) + int(number)
 
     def defect(self, file: Path, place: str, what: str, done: str) -> None:
         self.defects.append(Defect(file=file, place=place, what=what, done=done))
+
+    def error(self, sentence: str) -> None:
+        """Note what would stop a training, once."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self.errors.append(sentence)
 
     @contextmanager
     def file(self) -> Iterator[None]:
@@ -54,13 +62,27 @@ class Report:
         except UserError as error:
             if not self.keep_going:
                 raise
-            self.errors.append(str(error))
+            self.error(str(error))
 
     def kinds(self) -> dict[tuple[str, str], list[Defect]]:
         """The defects by (what, done), in the order in which the kinds first came up."""
         kinds: dict[tuple[str, str], list[Defect]] = defaultdict(list)
         for defect in self.defects:
             kinds[defect.what, defect.done].append(defect)
+        return dict(kinds)
+
+    def error_kinds(self) -> dict[str, int]:
+        """How many errors there are of each kind: the same expectation about the same field, whichever file, entry and
+        value it is.
+        """
+        kinds: dict[str, int] = defaultdict(int)
+        for sentence in self.errors:
+            place, _, rest = sentence.partition(": expected")
+            field = place.rpartition(": ")[2] if ": " in place else ""
+            expected = re.sub(r"\[\d+\]", "[]", re.split(r"[,;(]", rest)[0])
+            expected = re.sub(r"/.*: (?=\w+\[)", "", expected)  # a label file that the expectation names
+            field = re.sub(r"\[\d+\]", "[]", field)
+            kinds[f"{field}: expected{expected}" if field else f"expected{expected}"] += 1
         return dict(kinds)
 
     def warn(self) -> None:

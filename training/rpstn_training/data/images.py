@@ -1,13 +1,15 @@
 """Pictures of a video: which files they are, and their pixels."""
 
 import re
-from pathlib import Path
+import unicodedata
+from pathlib import Path, PurePath
 
 import cv2
 import numpy as np
 
 from ..errors import UserError
 from . import png
+from .findings import Report
 
 # A damaged header may claim any size, and the decoder would ask for the memory at once.
 MAX_PIXELS = 1 << 27
@@ -82,20 +84,66 @@ class Pictures:
 
     def __init__(self) -> None:
         self._folders: dict[Path, frozenset[str]] = {}
+        self._alike: dict[Path, dict[str, list[str]]] = {}
 
-    def require(self, path: Path, source: str) -> Path:
-        """`path` if it is there, else UserError. source (str): the file and the field that name it."""
-        folder = path.parent
+    def require(self, path: Path, source: str, report: Report) -> Path:
+        """`path` if it is there, or the one picture whose name differs only in its Unicode form; else UserError with
+        what there is instead. source (str): the file and the field that name it.
+        """
+        names = self._names(path.parent)
+        if path.name in names:
+            return path
+        alike = self._alike_names(path)
+        same = [name for name in alike if _composed(name) == _composed(path.name)]
+        if len(same) == 1:
+            what = "a file name in another Unicode form than the label file's"
+            report.defect(path, source, what, "the picture of the same name is taken")
+            return path.with_name(same[0])
+        if alike:
+            advice = (
+                f"there is {' and '.join(alike)}; make the names the same, in the label file or on the disk"
+            )
+        elif (elsewhere := _elsewhere(path)) is not None:
+            advice = (
+                f"there is {elsewhere}; make file_name relative to the folder that the configuration names"
+            )
+        elif not names and not path.parent.is_dir():
+            advice = f"there is no folder {path.parent}; unpack the pictures"
+        else:
+            advice = "unpack the pictures"
+        raise UserError(f"{path}: expected the picture that {source} names, found none; {advice}")
+
+    def _names(self, folder: Path) -> frozenset[str]:
         if folder not in self._folders:
             there = folder.is_dir()
             self._folders[folder] = (
                 frozenset(entry.name for entry in folder.iterdir()) if there else frozenset()
             )
-        if path.name not in self._folders[folder]:
-            raise UserError(
-                f"{path}: expected the picture that {source} names, found none; unpack the pictures"
-            )
-        return path
+        return self._folders[folder]
+
+    def _alike_names(self, path: Path) -> list[str]:
+        """Names in the folder that differ from that of `path` in upper and lower case, Unicode form or ending."""
+        if path.parent not in self._alike:
+            self._alike[path.parent] = {}
+            for name in sorted(self._names(path.parent)):
+                if not name.startswith("."):
+                    self._alike[path.parent].setdefault(_loose(name), []).append(name)
+        return self._alike[path.parent].get(_loose(path.name), [])
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _loose(name: str) -> str:
+    return unicodedata.normalize("NFKC", PurePath(name).stem).casefold()
+
+
+def _elsewhere(path: Path) -> Path | None:
+    """The picture one folder up or with a folder of its way twice, as where `images/` stands in both places."""
+    parts = path.parts
+    shorter = [Path(*parts[:at], *parts[at + 1 :]) for at in range(len(parts) - 2, 0, -1)][:3]
+    return next((other for other in shorter if other.is_file()), None)
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -162,7 +162,7 @@ def read_poses(path: Path, skeleton: Skeleton) -> Poses:
     entries = [
         fields
         for fields in file.objects("annotations")
-        if category is None or fields.whole("category_id", category) == category
+        if category is None or not fields.has("category_id") or fields.id("category_id") == category.id("id")
     ]
     keypoints = coco_form.numbers_of(entries, "keypoints", 3 * len(skeleton.joints))
     by_frame: dict[tuple[str, int], np.ndarray] = {}

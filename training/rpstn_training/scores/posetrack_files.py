@@ -17,7 +17,7 @@ from ..data.forms.jsonfiles import Fields
 from ..data.records import Skeleton, Track
 from ..data.sets.posetrack2018 import MOST_TRACKS, SKELETON, frame_id, ignore_regions
 from ..errors import UserError
-from ..files import write_json
+from ..files import listed, write_json
 from ..predictions import Prediction
 from .posetrack_ap import HEAD_SHARE, NO_SCORE, People
 from .set_score import require_tracks
@@ -181,7 +181,7 @@ def write(
     Raises UserError where a file is in the way, and for a frame that is not in `root`.
     """
     require_tracks(tracks, skeleton, SKELETON, out)
-    if out.exists() and (not out.is_dir() or any(path.suffix != ".json" for path in out.iterdir())):
+    if out.exists() and (not out.is_dir() or any(path.suffix != ".json" for path in listed(out, "*"))):
         raise UserError(f"{out}: expected a new folder or one with predictions alone, found something else")
     sequences: dict[str, list[tuple[int, str]]] = {}
     for part in sorted({track.frames[0].parent.parent.name for track in tracks}):
@@ -207,10 +207,10 @@ def write(
 def _images(root: Path, part: str, names: set[str]) -> dict[str, list[tuple[int, str]]]:
     """Id and name of each frame, by sequence."""
     sequences = {}
-    for file in sorted((root / "annotations" / part).glob("*.json")):
+    for file in listed(root / "annotations" / part, "*.json"):
         images = Fields(file, "", jsonfiles.load(file)).objects("images")
         sequences[file.stem] = [(image.whole("id"), image.text("file_name")) for image in images]
-    folders = sorted(folder for folder in (root / "images" / part).glob("*") if folder.is_dir())
+    folders = [folder for folder in listed(root / "images" / part, "*") if folder.is_dir()]
     for folder in folders:
         if folder.name not in sequences and (not sequences or folder.name in names):
             sequences[folder.name] = [

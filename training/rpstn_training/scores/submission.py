@@ -86,6 +86,7 @@ def submit(
             f"rpstn score --dataset {name} takes labels from elsewhere"
         )
         return Submission(path=path, table=None, reason=reason, protocol=protocol)
+    given |= scorer.as_labelled(root, skeleton, **_taken(scorer.as_labelled, given, name))
     try:
         table = scorer.score(labels, path, **_taken(scorer.score, given, name))
     except UserError as error:  # the predictions are written, and their PCK is not to be lost

@@ -99,7 +99,7 @@ def predict(
     place = choose_device(device, "--device")
     allow_tf32(False)
     media = open_source(source, fps=fps)
-    table = None if boxes is None else read_boxes(boxes, media)
+    table = None if boxes is None else read_boxes(boxes, media, stills=stills)
     checkpoint = checkpoints.load(weights)
     streams = PersonStreams(checkpoint, place)
 

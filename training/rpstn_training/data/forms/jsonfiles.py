@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -26,6 +27,10 @@ def parse(data: bytes, path: Path) -> Any:
     try:
         return json.loads(data)
     except (ValueError, RecursionError) as error:
+        if isinstance(error, UnicodeDecodeError) and b"\0" not in data:
+            raise UserError(
+                f"{path}: expected a JSON file, it is not UTF-8 text; save it as UTF-8"
+            ) from error
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise UserError(
             f"{path}: expected a whole JSON file, it does not parse ({reason}); copy it again"
@@ -46,16 +51,35 @@ def describe(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:56]} ..."
 
 
-def inside(root: Path, name: str, source: str) -> Path:
+def inside(root: Path, name: str, source: str, base: str = "") -> Path:
     """`root / name` for a path that came out of a file: it must be relative and must not climb.
 
-    source (str): what the message begins with, the file and the field.
+    Args:
+        source: what the message begins with, the file and the field.
+        base: the option that `root` comes from, for the advice.
     """
     parts = PurePosixPath(name).parts
-    climbs = not parts or name.startswith("/") or ".." in parts or "\\" in name or "\0" in name
-    if climbs or PurePosixPath(name).name in ("", "."):
-        raise UserError(f"{source}: expected a path inside {root}, got {describe(name)}")
+    advice = ""
+    if name.startswith("/") or re.match(r"[A-Za-z]:[\\/]|\\\\", name):
+        slashes = ", with / between folders" if "\\" in name else ""
+        advice = f"; it is absolute, make it relative to {base or root}{slashes}"
+    elif "\\" in name:
+        advice = "; use / between folders instead of \\"
+    elif ".." in parts:
+        advice = f"; name it without .., relative to {base or root}"
+    if advice or "\0" in name or PurePosixPath(name).name in ("", "."):
+        raise UserError(f"{source}: expected a path inside {root}, got {describe(name)}{advice}")
     return root / name
+
+
+def canonical_id(value: Any) -> Any:
+    """An id by which something is found again: a whole number, also in quotes or as 3.0, as int; the rest as it is."""
+    # Canonical digits only: "007" and "7" are two names.
+    if isinstance(value, str) and re.fullmatch(r"0|-?[1-9]\d{0,17}", value, re.ASCII):
+        return int(value)
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return value
 
 
 class Fields:
@@ -82,12 +106,18 @@ class Fields:
         return UserError(f"{self.where(key)}: expected {expected}, got {got}")
 
     def has(self, key: str) -> bool:
-        return self.values.get(key) is not None
+        """Whether a value is given: null is none, nor is the NaN that tables have in empty cells."""
+        value = self.values.get(key)
+        return value is not None and value == value
+
+    def filled(self, key: str) -> bool:
+        """Whether the field holds something: [] is how exports write that there is nothing."""
+        return self.has(key) and self.values[key] != []
 
     def whole(self, key: str, default: Any = _REQUIRED) -> Any:
         """A whole number; 3.0 is one, true and "3" are not."""
         value = self.values.get(key)
-        if value is None and default is not _REQUIRED:
+        if default is not _REQUIRED and not self.has(key):
             return default
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             raise self.wrong(key, "a whole number")
@@ -95,9 +125,19 @@ class Fields:
             raise self.wrong(key, "a whole number")
         return int(value)
 
+    def id(self, key: str) -> int | str:
+        """What something is called by, only to be found again: a whole number, also in quotes, or text."""
+        value = self.values.get(key)
+        if isinstance(value, str) and value:
+            return canonical_id(value)
+        try:
+            return self.whole(key)
+        except UserError as error:
+            raise self.wrong(key, "a whole number or text") from error
+
     def number(self, key: str, default: Any = _REQUIRED) -> Any:
         value = self.values.get(key)
-        if value is None and default is not _REQUIRED:
+        if default is not _REQUIRED and not self.has(key):
             return default
         return float(self._finite(key, [value], "a finite number")[0])
 

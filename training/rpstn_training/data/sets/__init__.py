@@ -15,6 +15,7 @@ from ...config import DataConfig
 from ...errors import UserError
 from ...options import convert_options, options_of
 from ..findings import Report
+from ..forms import joint_names
 from ..records import Skeleton, Track
 from . import coco, custom, hieve, mpii, penn_action, posetrack2018, sub_jhmdb
 
@@ -58,6 +59,35 @@ def load_tracks(data: DataConfig, subset: str, report: Report | None = None) -> 
     return tracks
 
 
+def conventions(skeleton: Skeleton, flip: float) -> list[str]:
+    """What is taken for granted of the joints, in a line each: the pairs that a mirrored picture exchanges, the torso,
+    the tolerances. Where pictures are mirrored (`flip`, `augmentation.flip`, above 0) and pairs seem to be missing,
+    the first line says so.
+    """
+    names = skeleton.joints
+    pairs = ", ".join(f"{names[left]}/{names[right]}" for left, right in skeleton.flip_pairs)
+    paired = {joint for pair in skeleton.flip_pairs for joint in pair}
+    alone = [name for joint, name in enumerate(names) if joint not in paired]
+    advice = "unless that is meant give data.options.flip_pairs, or augmentation.flip=0"
+    lines = []
+    if flip > 0 and not pairs:
+        lines.append(
+            f"Warning: no joints are pairs of left and right, and pictures are mirrored (augmentation.flip {flip:g}); "
+            + advice
+        )
+    elif flip > 0 and (odd := joint_names.without_partner(alone)):
+        lines.append(
+            f"Warning: no partner on the other side for {', '.join(odd)}, and pictures are mirrored "
+            f"(augmentation.flip {flip:g}); {advice}"
+        )
+    single = f"; by themselves: {', '.join(alone)}" if alone and pairs else ""
+    lines.append(f"Flip pairs: {pairs or 'none'}{single}")
+    lines.append(f"Torso of PCK: {names[skeleton.torso[0]]} to {names[skeleton.torso[1]]}")
+    sigmas = ", ".join(f"{name} {sigma:g}" for name, sigma in zip(names, skeleton.sigmas))
+    lines.append(f"Tolerances of AP: {sigmas or 'none, so there is no AP; data.options.sigmas gives some'}")
+    return lines
+
+
 def _module(name: str) -> ModuleType:
     if name not in DATASETS:
         raise UserError(f"data.name: expected one of {', '.join(DATASETS)}, got {name}")
@@ -79,4 +109,4 @@ def _options(data: DataConfig, module: ModuleType) -> dict[str, Any]:
     return shared | convert_options(data.options, own, prefix="data.options.", owner=data.name)
 
 
-__all__ = ["DATASETS", "Report", "Skeleton", "Track", "load_skeleton", "load_tracks"]
+__all__ = ["DATASETS", "Report", "Skeleton", "Track", "conventions", "load_skeleton", "load_tracks"]

@@ -9,12 +9,13 @@ Chosen are the people whom SimpleBaselines trains on: no crowds, at least one ke
 count as visible, as there.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from ...errors import UserError
 from ..findings import Report, reporting
-from ..forms import coco_form, jsonfiles
+from ..forms import box_files, coco_form, joint_names, jsonfiles
 from ..forms.jsonfiles import Fields
 from ..images import Pictures
 from ..records import Skeleton, Track
@@ -66,6 +67,8 @@ SKELETON = Skeleton(
 # COCO's paper gives 57,000 pictures and 150,000 people for training, in round numbers.
 OFFICIAL = {"train": {"images with people": 57_000, "people": 150_000}}
 
+PERSON = box_files.Category(id=1, name="person", source="COCO's labels")
+
 LABELS = {  # file and folder of pictures of each part
     "train": ("person_keypoints_train2017.json", "train2017"),
     "val": ("person_keypoints_val2017.json", "val2017"),
@@ -74,6 +77,13 @@ LABELS = {  # file and folder of pictures of each part
 
 # The options by which the subset "test" is the owners' validation part.
 VALIDATION: dict[str, str] = {"images": "val"}
+
+
+def tolerances(names: Sequence[str]) -> tuple[float, ...] | None:
+    """COCO's sigmas of joints that are called as its own, in any usual spelling; None where one is not."""
+    known = dict(zip(SKELETON.joints, SKELETON.sigmas))
+    plain = [joint_names.plain(name) for name in names]
+    return tuple(known[name] for name in plain) if set(plain) <= set(known) else None
 
 
 def read(
@@ -115,15 +125,22 @@ def read(
         with report.file():
             file = Fields(path, "", jsonfiles.load(path))
             images_by_id = coco_form.read_images(file, folder, Pictures(), report)
-            report.count("images", len(images_by_id))
-            joints = len(SKELETON.joints)
+            report.count("images", len(images_by_id.by_id))
             if subset == "train" or detections is None:
                 category = coco_form.require_joints(file, SKELETON.joints, SKELETON.name)
-                annotations = coco_form.read_annotations(file, joints, images_by_id, category)
-                tracks = coco_form.still_tracks(annotations, subset, report)
+                annotations = coco_form.read_annotations(
+                    file, SKELETON.joints, images_by_id, report, category and category.id("id")
+                )
+                tracks = coco_form.still_tracks(file, annotations, images_by_id, subset, report)
             else:
-                boxes = jsonfiles.inside(root, detections, "data.options.detections")
+                boxes = jsonfiles.inside(root, detections, "data.options.detections", "data.root")
                 tracks = coco_form.box_tracks(
-                    images_by_id, joints, boxes, detection_threshold, subset, report
+                    images_by_id,
+                    len(SKELETON.joints),
+                    boxes,
+                    detection_threshold,
+                    subset,
+                    report,
+                    PERSON,
                 )
         return tracks

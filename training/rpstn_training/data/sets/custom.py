@@ -10,19 +10,22 @@
         train_images: images/train             # where `file_name` begins, relative to root
         test_images: images/val
 
-Joints, limbs, flip pairs and sigmas come from the file's category: `keypoints` (names), `skeleton` (pairs of
-numbers that begin at 1), and, beyond COCO's own form, `flip_pairs` (numbers from 0) and `sigmas`. What is given
-under `data.options` goes before the file: `joints`, `limbs`, `flip_pairs` (numbers from 0), `sigmas`, `torso`.
-Flip pairs that nobody gives follow from names that differ in left and right, or l and r.
+Joints, limbs, flip pairs and sigmas come from the category of the file for training: `keypoints` (names),
+`skeleton` (pairs of numbers that begin at 1), and, beyond COCO's own form, `flip_pairs` (numbers from 0) and
+`sigmas`. What is given under `data.options` goes before the file: `joints`, `limbs`, `flip_pairs` (numbers from 0),
+`sigmas`, `torso`.
+Flip pairs that nobody gives follow from names that differ in left and right, or l and r (left_eye, LEye, eye.l).
+The file for the test must name the same joints; their order may be another, and is that of what is handed in.
 """
 
 import functools
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
 from ..findings import Report, reporting
-from ..forms import coco_form, jsonfiles
+from ..forms import coco_form, joint_names, jsonfiles
 from ..forms.jsonfiles import Fields
 from ..images import Pictures
 from ..records import Skeleton, Track
@@ -72,19 +75,26 @@ def read(
         raise UserError(f"{root}: expected subset train or test, got {subset}")
     coco_form.require_stills("custom", clip_length)
     path = label_file(root, subset, train, test)
+    base = f"data.options.{subset}_images"
     chosen = train_images if subset == "train" else test_images
-    folder = root if chosen in ("", ".") else jsonfiles.inside(root, chosen, f"data.options.{subset}_images")
+    folder = root if chosen in ("", ".") else jsonfiles.inside(root, chosen, base, "data.root")
     with reporting(report) as report, report.file():
         file = Fields(path, "", jsonfiles.load(path))
-        names = joints or category_of(file, category).texts("keypoints")
-        number = category_of(file, category).whole("id") if file.has("categories") else None
-        images = coco_form.read_images(file, folder, Pictures(), report)
-        report.count("images", len(images))
+        own = category_of(file, category) if file.has("categories") or joints is None else None
+        order = column_order(root, subset, train=train, test=test, category=category, joints=joints)
+        if own is not None and path == _main_file(root, train, test) and joints is None and limbs is None:
+            for what, done in read_limbs(own).notes:
+                report.defect(path, own.where("skeleton").partition(": ")[2], what, done)
+        images = coco_form.read_images(file, folder, Pictures(), report, base)
+        report.count("images", len(images.by_id))
         if subset == "test" and detections is not None:
-            boxes = jsonfiles.inside(root, detections, "data.options.detections")
-            return coco_form.box_tracks(images, len(names), boxes, detection_threshold, subset, report)
-        annotations = coco_form.read_annotations(file, len(names), images, number)
-        return coco_form.still_tracks(annotations, subset, report)
+            boxes = jsonfiles.inside(root, detections, "data.options.detections", "data.root")
+            whose = coco_form.box_category(file, own)
+            return coco_form.box_tracks(images, len(order), boxes, detection_threshold, subset, report, whose)
+        names = joints if own is None else own.texts("keypoints")
+        annotations = coco_form.read_annotations(file, names, images, report, own and own.id("id"))
+        annotations = [replace(one, keypoints=one.keypoints[list(order)]) for one in annotations]
+        return coco_form.still_tracks(file, annotations, images, subset, report)
     return []
 
 
@@ -102,33 +112,28 @@ def skeleton(
     **_: Any,
 ) -> Skeleton:
     """The skeleton by the options of `read`, and for what they leave open by the category of the label file."""
-    path = label_file(root, "test" if train is None and test is not None else "train", train, test)
-    stamp = path.stat() if path.is_file() else None
-    plain = _load_categories(path, stamp and (stamp.st_mtime_ns, stamp.st_size))
-    file = Fields(path, "", {"categories": plain} if plain is not None else {})
-    from_file = category_of(file, category) if joints is None or file.has("categories") else None
+    path = _main_file(root, train, test)
+    from_file = _category_in(path, category, required=joints is None)
     names = joints or from_file.texts("keypoints")
     if len(set(names)) != len(names):
         raise UserError(f"{path}: expected joints of different names, got {', '.join(names)}")
     if from_file is not None and joints is None:
-        limbs = limbs if limbs is not None else _pairs(from_file, "skeleton", len(names), first=1)
-        flip_pairs = (
-            flip_pairs if flip_pairs is not None else _pairs(from_file, "flip_pairs", len(names), first=0)
-        )
-        if sigmas is None and from_file.has("sigmas"):
+        limbs = limbs if limbs is not None else read_limbs(from_file).pairs
+        flip_pairs = flip_pairs if flip_pairs is not None else _flip_pairs(from_file, len(names))
+        if sigmas is None and from_file.filled("sigmas"):
             sigmas = tuple(float(sigma) for sigma in from_file.numbers("sigmas", len(names)))
     if flip_pairs is None:
-        flip_pairs = _mirror_pairs(names)
+        flip_pairs = joint_names.mirror_pairs(names)
     if sigmas is None:
-        known = dict(zip(coco.SKELETON.joints, coco.SKELETON.sigmas))
-        sigmas = tuple(known[name] for name in names) if set(names) <= set(known) else ()
+        sigmas = coco.tolerances(names) or ()
     if torso is None:
-        if not {"left_shoulder", "right_hip"} <= set(names):
+        plain = [joint_names.plain(name) for name in names]
+        if not {"left_shoulder", "right_hip"} <= set(plain):
             raise UserError(
                 "data.options.torso: expected two joints whose distance is the size that PCK by torso goes by, "
                 "because none are called left_shoulder and right_hip; got nothing"
             )
-        torso = (names.index("left_shoulder"), names.index("right_hip"))
+        torso = (plain.index("left_shoulder"), plain.index("right_hip"))
     if len(sigmas) not in (0, len(names)):
         raise UserError(f"data.options.sigmas: expected {len(names)} numbers like joints, got {len(sigmas)}")
     for key, pairs in (("limbs", limbs or ()), ("flip_pairs", flip_pairs), ("torso", (torso,))):
@@ -146,11 +151,69 @@ def skeleton(
     )
 
 
+def column_order(
+    root: Path,
+    subset: str,
+    *,
+    train: str | None = None,
+    test: str | None = None,
+    category: str | None = None,
+    joints: tuple[str, ...] | None = None,
+) -> tuple[int, ...]:
+    """For each joint of the skeleton its place among the key points in the label file of `subset`.
+
+    Files are matched by the names that they give; `joints` gives names to a file that has none, or other ones. Raises
+    UserError where the names differ, for a network has one set of joints.
+    """
+    path, main = label_file(root, subset, train, test), _main_file(root, train, test)
+    own = _category_in(path, category, required=joints is None)
+    if own is None:
+        return tuple(range(len(joints)))
+    names = own.texts("keypoints")
+    order = tuple(range(len(names)))
+    if path != main and (reference := _category_in(main, category, required=False)) is not None:
+        order = _match(own, names, reference.texts("keypoints"), str(main))
+        names = reference.texts("keypoints")
+    if joints is None:
+        return order
+    if set(joints) == set(names):
+        return tuple(order[place] for place in _match(own, names, joints, "data.options.joints"))
+    if len(joints) != len(names):
+        raise UserError(
+            f"{own.where('keypoints')}: expected {len(joints)} joints like data.options.joints, got {len(names)}"
+        )
+    return order
+
+
+def _match(own: Fields, names: tuple[str, ...], wanted: tuple[str, ...], source: str) -> tuple[int, ...]:
+    """The place of each wanted name among `names`, which `own` has."""
+    if len(set(names)) != len(names) or set(names) != set(wanted):
+        raise UserError(
+            f"{own.where('keypoints')}: expected the {len(wanted)} joints of {source} ({', '.join(wanted)}), in any "
+            f"order, got {len(names)} ({', '.join(names)}); train and test need the same joints"
+        )
+    return tuple(names.index(name) for name in wanted)
+
+
+def _main_file(root: Path, train: str | None, test: str | None) -> Path:
+    """The label file that the skeleton comes from."""
+    return label_file(root, "test" if train is None and test is not None else "train", train, test)
+
+
 def label_file(root: Path, subset: str, train: str | None, test: str | None) -> Path:
     name = train if subset == "train" else test
     if name is None:
         raise UserError(f"data.options.{subset}: expected a label file, relative to data.root; got none")
     return jsonfiles.inside(Path(root), name, f"data.options.{subset}")
+
+
+def _category_in(path: Path, name: str | None, *, required: bool) -> Fields | None:
+    """The category with key points of a label file; None where it lists none at all and nobody needs it."""
+    stamp = path.stat() if path.is_file() else None
+    plain = _load_categories(path, stamp and (stamp.st_mtime_ns, stamp.st_size))
+    if plain is None and not required:
+        return None
+    return category_of(Fields(path, "", {"categories": plain} if plain is not None else {}), name)
 
 
 @functools.lru_cache(maxsize=4)
@@ -159,45 +222,67 @@ def _load_categories(path: Path, stamp: object) -> Any:
     return Fields(path, "", jsonfiles.load(path)).values.get("categories")
 
 
-def category_of(file: Fields, name: str | None) -> Fields:
-    """The category with key points, the one called `name` where there are several."""
-    found = [fields for fields in file.objects("categories") if fields.has("keypoints")]
-    if name is not None:
-        found = [fields for fields in found if fields.values.get("name") == name]
+def category_of(file: Fields, name: str | None, option: str = "data.options.category") -> Fields:
+    """The category with key points, the one called `name` where there are several; option: what chooses it."""
+    with_joints = coco_form.categories_with_joints(file)
+    found = [fields for fields in with_joints if name is None or fields.values.get("name") == name]
     if len(found) != 1:
         wanted = "a category with keypoints" if name is None else f"a category {name} with keypoints"
-        several = "; choose one with data.options.category" if len(found) > 1 else ""
-        raise UserError(f"{file.where('categories')}: expected {wanted}, got {len(found)}{several}")
+        names = ", ".join(str(fields.values.get("name", "one without a name")) for fields in with_joints)
+        got = f"{len(found)}" if not with_joints else f"{len(found)} of {names}"
+        choose = f"; choose one with {option}" if with_joints else ""
+        raise UserError(f"{file.where('categories')}: expected {wanted}, got {got}{choose}")
     return found[0]
 
 
-def _pairs(fields: Fields, key: str, joints: int, first: int) -> Pairs | None:
-    if not fields.has(key):
+@dataclass(frozen=True, kw_only=True)
+class Limbs:
+    """Pairs of joints, from 0; `notes` (what, done) where they are not what they should be."""
+
+    pairs: Pairs = ()
+    notes: tuple[tuple[str, str], ...] = ()
+
+
+def read_limbs(category: Fields) -> Limbs:
+    """`skeleton` of a category, which nothing but drawings depends on, so that it stops nothing."""
+    entries = category.values.get("skeleton") if category.filled("skeleton") else []
+    count = len(category.texts("keypoints"))
+    plain = isinstance(entries, list) and all(
+        isinstance(pair, list)
+        and len(pair) == 2
+        and all(isinstance(joint, int) and not isinstance(joint, bool) for joint in pair)
+        for pair in entries
+    )
+    numbers = {joint for pair in entries for joint in pair} if plain else set()
+    first = 0 if 0 in numbers else 1
+    if not plain or not numbers <= set(range(first, first + count)):
+        done = "drawn without limbs; give data.options.limbs, counted from 0"
+        return Limbs(notes=((f"a skeleton that is not pairs of joints in 1..{count}", done),))
+    pairs = tuple((one - first, other - first) for one, other in entries)
+    if first == 1:
+        return Limbs(pairs=pairs)
+    done = "taken as counted from 0; data.options.limbs goes before it"
+    return Limbs(pairs=pairs, notes=(("a skeleton that is counted from 0 instead of 1", done),))
+
+
+def _flip_pairs(fields: Fields, joints: int) -> Pairs | None:
+    if not fields.has("flip_pairs"):
         return None
-    entries = Fields(fields.path, f"{fields.place}.{key}", dict(enumerate(fields.items(key))))
+    entries = Fields(fields.path, f"{fields.place}.flip_pairs", dict(enumerate(fields.items("flip_pairs"))))
     pairs = []
     for number in entries.values:
         pair = entries.numbers(number, 2)
-        if any(joint != int(joint) or not first <= joint < first + joints for joint in pair):
-            raise entries.wrong(number, f"two joints in {first}..{first + joints - 1}")
-        pairs.append((int(pair[0]) - first, int(pair[1]) - first))
+        if any(joint != int(joint) or not 0 <= joint < joints for joint in pair):
+            raise entries.wrong(number, f"two joints in 0..{joints - 1}")
+        pairs.append((int(pair[0]), int(pair[1])))
     return tuple(pairs)
-
-
-def _mirror_pairs(names: tuple[str, ...]) -> Pairs:
-    partners = [(joint, coco_form.mirrored(name)) for joint, name in enumerate(names)]
-    return tuple(
-        (joint, names.index(other))
-        for joint, other in partners
-        if other in names and joint < names.index(other)
-    )
 
 
 def _groups(names: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """Score columns: left and right of a name together, joints of the human body under the usual headings."""
     columns: dict[str, tuple[int, ...]] = {}
     for joint, name in enumerate(names):
-        stem = "_".join(word for word in name.split("_") if coco_form.mirrored(word) == word) or name
+        stem = joint_names.stem(name)
         column = "Head" if stem in _HEAD else _COLUMNS.get(stem, stem)
         columns[column] = (*columns.get(column, ()), joint)
     order = ["Head", *_COLUMNS.values()]

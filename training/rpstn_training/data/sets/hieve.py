@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...errors import UserError
+from ...files import listed
 from ..findings import Report, reporting
 from ..forms import annolist, jsonfiles
 from ..forms.jsonfiles import Fields
@@ -169,7 +170,7 @@ def label_folder(root: Path) -> Path:
 
 def numbered_files(folder: Path) -> dict[int, Path]:
     """The files `<n>.json` of a folder by the number of their video, in its order."""
-    files = {int(file.stem): file for file in folder.glob("*.json") if file.stem.isdecimal()}
+    files = {int(file.stem): file for file in listed(folder, "*.json") if file.stem.isdecimal()}
     return dict(sorted(files.items()))
 
 

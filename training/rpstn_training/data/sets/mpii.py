@@ -98,7 +98,7 @@ def read(
             with report.file():
                 fields = Fields(path, f"[{number}]", value)
                 picture = jsonfiles.inside(root / "images", fields.text("image"), fields.where("image"))
-                pictures.require(picture, fields.where("image"))
+                picture = pictures.require(picture, fields.where("image"), report)
                 pose = _pose(fields, number, hidden, report)
                 tracks += _tracks(picture, pose, subset, path, report)
                 seen.add(picture)

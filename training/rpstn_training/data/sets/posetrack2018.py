@@ -10,19 +10,21 @@ lie between labelled ones of a track and are seen, not scored.
 
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
 
 from ...errors import UserError
+from ...files import listed
 from ..findings import Report, reporting
-from ..forms import coco_form, jsonfiles
+from ..forms import box_files, coco_form, jsonfiles, sense
 from ..forms.jsonfiles import Fields
 from ..forms.people import Pose, Video, track_box, track_people
 from ..images import Pictures, image_size
 from ..records import Skeleton, Track
+from . import coco
 
 SKELETON = Skeleton(
     name="posetrack2018",
@@ -144,7 +146,7 @@ def read_sequences(root: Path, part: str, subset: str, labels: str | None, repor
     if labels is not None:
         files = [jsonfiles.inside(root, labels, f"data.options.{subset}_labels")]
     else:
-        files = sorted((root / "annotations" / part).glob("*.json"))
+        files = listed(root / "annotations" / part, "*.json")
         if not files:
             raise UserError(f"{root / 'annotations' / part}: expected a label file per sequence, found none")
     sequences: list[Sequence] = []
@@ -158,11 +160,13 @@ def _read_file(root: Path, path: Path, subset: str, pictures: Pictures, report: 
     file = Fields(path, "", jsonfiles.load(path))
     category = coco_form.require_joints(file, SKELETON.joints, SKELETON.name)
     images = coco_form.read_images(file, root, pictures, report)
-    annotations = coco_form.read_annotations(file, len(SKELETON.joints), images, category)
+    annotations = coco_form.read_annotations(
+        file, SKELETON.joints, images, report, category and category.id("id")
+    )
     by_folder: dict[Path, list[coco_form.Image]] = {}
-    for image in images.values():
+    for image in images.by_id.values():
         by_folder.setdefault(image.path.parent, []).append(image)
-    by_image: dict[int, list[coco_form.Annotation]] = {}
+    by_image: dict[coco_form.Id, list[coco_form.Annotation]] = {}
     for annotation in annotations:
         by_image.setdefault(annotation.image.id, []).append(annotation)
     return [
@@ -176,7 +180,7 @@ def _sequence(
     name: str,
     subset: str,
     images: list[coco_form.Image],
-    by_image: dict[int, list[coco_form.Annotation]],
+    by_image: dict[coco_form.Id, list[coco_form.Annotation]],
     report: Report,
 ) -> Sequence:
     poses: list[Pose] = []
@@ -191,10 +195,12 @@ def _sequence(
             labelled[frame] = True
         regions[frame] = ignore_regions(image.fields)
         for annotation in found:
-            poses.append(_pose(annotation, frame, report))
+            with report.file():
+                poses.append(_pose(annotation, frame, report))
         if labelled[frame]:
             report.count("labelled frames")
             report.count("labelled frames without people", not found)
+    sense.look(path, poses, report)
     sizes = {image.size for image in images}
     if len(sizes) > 1:
         raise images[0].fields.wrong("width", f"the same size in all frames of {name}")
@@ -219,7 +225,7 @@ def _sequence(
             name=name,
             split=subset,
             frames=tuple(image.path for image in images),
-            image_ids=tuple(image.id for image in images),
+            image_ids=tuple(image.written for image in images),
             labelled=labelled,
             size=size,
             stated_size=images[0].size,
@@ -236,11 +242,14 @@ def _pose(annotation: coco_form.Annotation, frame: int, report: Report) -> Pose:
     if person >= MOST_TRACKS:
         done = "kept; poseval refuses such a file"
         report.defect(fields.path, annotation.place, f"a track_id of {MOST_TRACKS} or more", done)
-    if not fields.has("bbox_head"):
+    if not fields.filled("bbox_head"):
         done = "kept; poseval needs it for scoring"
         report.defect(fields.path, annotation.place, "no bbox_head", done)
     else:
         fields.numbers("bbox_head", 4)
+    if not fields.filled("keypoints"):
+        done = "neither trained on nor scored"
+        report.defect(fields.path, annotation.place, "a person without key points", done)
     pose = coco_form.pose(annotation, frame, person, report, zero_counts=True)
     if pose.labelled[list(_EARS)].any():
         report.defect(
@@ -274,8 +283,8 @@ def frame_id(picture: Path) -> int:
 def _unlabelled(folder: Path, subset: str) -> list[Sequence]:
     """Sequences of which only the pictures are there."""
     sequences = []
-    for sequence in sorted(entry for entry in folder.iterdir() if entry.is_dir()) if folder.is_dir() else ():
-        frames = tuple(sorted(sequence.glob("[0-9]*.jpg")))
+    for sequence in (entry for entry in listed(folder, "*") if entry.is_dir()):
+        frames = tuple(listed(sequence, "[0-9]*.jpg"))
         number = re.match(r"\d{6}", sequence.name)
         if not frames or number is None:
             raise UserError(
@@ -301,30 +310,21 @@ def _from_boxes(
     root: Path, sequences: list[Sequence], name: str, threshold: float, clip_length: int, report: Report
 ) -> list[Track]:
     path = jsonfiles.inside(root, name, "data.options.detections")
-    places: dict[int | str, tuple[Sequence, int]] = {}
-    for sequence in sequences:
-        for frame, (number, image_name) in enumerate(zip(sequence.video.image_ids, sequence.names)):
-            places[number] = places[str(PurePosixPath(image_name))] = (sequence, frame)
-    joints = len(SKELETON.joints)
-    nothing = np.zeros(joints, dtype=bool)
+    find = box_files.finder(
+        (number, name, (sequence, frame))
+        for sequence in sequences
+        for frame, (number, name) in enumerate(zip(sequence.video.image_ids, sequence.names))
+    )
     tracks = []
-    for detection in coco_form.read_detections(path, threshold, report):
-        if detection.image not in places:
-            report.defect(
-                path, detection.place, "a box in a frame that is not in the label files", "left out"
-            )
-            continue
-        sequence, frame = places[detection.image]
-        pose = Pose(
-            person=len(tracks),
-            frame=frame,
-            joints=np.zeros((joints, 2)),
-            visible=nothing,
-            labelled=nothing,
-            box=detection.box,
-            place=detection.place,
-            score=detection.score,
-        )
-        clip_name = f"{sequence.video.name}/{sequence.video.frames[frame].stem}/{len(tracks)}"
-        tracks.append(track_box(sequence.video, pose, clip_length, clip_name, path, report))
+    for box in box_files.read(path, report, category=coco.PERSON, threshold=threshold):
+        with report.file():
+            found = find(box)
+            if found is None:
+                what = "a box in a frame that is not in the label files"
+                report.defect(path, box_files.short_place(box.where), what, "left out")
+                continue
+            sequence, frame = found
+            pose = coco_form.detected(box, frame, len(tracks), len(SKELETON.joints))
+            clip_name = f"{sequence.video.name}/{sequence.video.frames[frame].stem}/{len(tracks)}"
+            tracks.append(track_box(sequence.video, pose, clip_length, clip_name, path, report))
     return tracks

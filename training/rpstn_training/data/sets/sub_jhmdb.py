@@ -16,6 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...errors import UserError
+from ...files import listed
 from .. import boxes as box_rules
 from ..findings import Report, frame_ranges, reporting
 from ..forms import matfiles
@@ -90,7 +91,7 @@ def read_split(root: Path, split: int) -> list[tuple[str, str, str]]:
     folder = next((root / name for name in ("sub_splits", "sub-splits") if (root / name).is_dir()), None)
     if folder is None:
         raise UserError(f"{root / 'sub_splits'}: expected the folder of the split files, found none")
-    files = sorted(folder.glob(f"*_test_split_{split}.txt"))
+    files = listed(folder, f"*_test_split_{split}.txt")
     if not files:
         raise UserError(f"{folder}: expected files <action>_test_split_{split}.txt, found none")
     return [entry for file in files for entry in _read_split_file(file, split)]

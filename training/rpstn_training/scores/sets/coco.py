@@ -21,6 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from ...data.boxes import around
+from ...data.findings import Report
 from ...data.forms import coco_form, jsonfiles
 from ...data.forms.jsonfiles import Fields
 from ...data.records import Skeleton, Track
@@ -45,7 +46,7 @@ def score(gt: Path, pred: Path) -> Table:
     joints = dataset.SKELETON.joints
     category = coco_form.require_joints(file, joints, dataset.SKELETON.name)
     return score_results(
-        read_truth(file, len(joints), 1 if category is None else category),
+        read_truth(file, joints, 1 if category is None else category.id("id")),
         pred,
         dataset.SKELETON.sigmas,
         title="COCO key points",
@@ -94,95 +95,93 @@ def _part(subset: str, images: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """Labels as pycocotools takes them, of one category; `notes` say what the file lacks and was put in its place."""
+    """Labels as pycocotools takes them, of one category. `numbers` are the pictures' ids as whole numbers; `notes` say
+    what the file lacks and was put in its place.
+    """
 
     path: Path
-    images: tuple[int, ...]
+    numbers: Mapping[coco_form.Id, int]
     annotations: tuple[Mapping[str, Any], ...]
-    category: int
+    category: coco_form.Id
     joints: int
     notes: tuple[str, ...] = ()
-    by_image: Mapping[int, int] = field(repr=False)
+    by_image: Mapping[coco_form.Id, int] = field(repr=False)
 
     def form(self) -> dict[str, Any]:
         return {
-            "images": [{"id": number} for number in self.images],
+            "images": [{"id": number} for number in self.numbers.values()],
             "categories": [{"id": self.category}],
             "annotations": self.annotations,
         }
 
 
-def read_truth(file: Fields, joints: int, category: int) -> Truth:
+def read_truth(file: Fields, joints: Sequence[str], category: coco_form.Id) -> Truth:
     """The people of one category in a label file.
 
     Pictures are not needed. What pycocotools needs and the file does not give follows from the key points, with a
     note: num_keypoints, iscrowd, bbox, area. Annotations of pictures that are not listed are left out, as there.
     """
-    images: dict[int, int] = {}
+    numbers: dict[coco_form.Id, int] = {}
     for fields in file.objects("images"):
-        number = fields.whole("id")
-        if number in images:
-            raise UserError(f"{fields.where('id')}: expected an id of its own, got {number} a second time")
-        images[number] = 0
-    entries: list[Fields] = []
-    ids: set[int] = set()
-    left_out = other = 0
-    for fields in file.objects("annotations"):
-        if fields.whole("category_id", category) != category:
-            other += 1
-            continue
-        number = fields.whole("id")
-        if number in ids:
-            raise UserError(f"{fields.where('id')}: expected an id of its own, got {number} a second time")
-        ids.add(number)
-        if fields.whole("image_id") in images:
-            entries.append(fields)
-        else:
-            left_out += 1
-    keypoints = coco_form.numbers_of(entries, "keypoints", 3 * joints).reshape(-1, joints, 3)
-    missing: dict[str, int] = defaultdict(int)
+        own = fields.id("id")
+        if own in numbers:
+            raise UserError(f"{fields.where('id')}: expected an id of its own, got {own} a second time")
+        numbers[own] = own if isinstance(own, int) else -1 - len(numbers)  # pycocotools sorts them
+    report = Report()  # stops at the first error
+    listed = list(coco_form.people(file, category, report))
+    entries = [fields for fields in listed if fields.id("image_id") in numbers]
+    keypoints, _ = coco_form.read_keypoints(entries, joints, report)
+    boxes, _ = coco_form.read_boxes(entries, report)
+    notes: dict[str, int] = defaultdict(int)
+    by_image = dict.fromkeys(numbers, 0)
     annotations = []
-    # pycocotools takes the id 0 for "not matched", so the ids are its own.
-    for number, (fields, points) in enumerate(zip(entries, keypoints), 1):
-        image = fields.whole("image_id")
-        images[image] += 1
-        annotations.append(
-            {"id": number, "image_id": image, **_annotation(fields, points, category, missing)}
-        )
-    notes = [f"{what} ({count})" for what, count in missing.items()]
-    if left_out:
-        notes.append(f"annotations of pictures that are not listed, left out ({left_out})")
-    if other:
-        notes.append(f"annotations of other categories, left out ({other})")
+    for fields, points, box in zip(entries, keypoints, boxes):
+        found = _annotation(fields, points, box, category, notes)
+        if found is not None:
+            image = fields.id("image_id")
+            by_image[image] += 1
+            # pycocotools takes the id 0 for "not matched", so the ids are its own.
+            annotations.append({"id": len(annotations) + 1, "image_id": numbers[image], **found})
+    for (what, done), found in report.kinds().items():
+        notes[f"{what}, {done}"] += len(found)
+    notes["annotations of pictures that are not listed, left out"] += len(listed) - len(entries)
+    notes["annotations of other categories, left out"] += len(file.items("annotations")) - len(listed)
     return Truth(
         path=file.path,
-        images=tuple(images),
+        numbers=numbers,
         annotations=tuple(annotations),
         category=category,
-        joints=joints,
-        notes=tuple(notes),
-        by_image=images,
+        joints=len(joints),
+        notes=tuple(f"{what} ({count})" for what, count in notes.items() if count),
+        by_image=by_image,
     )
 
 
-def _annotation(fields: Fields, points: np.ndarray, category: int, missing: dict[str, int]) -> dict[str, Any]:
+def _annotation(
+    fields: Fields, points: np.ndarray, corners: np.ndarray, category: coco_form.Id, notes: dict[str, int]
+) -> dict[str, Any] | None:
+    """One person as pycocotools takes it; None where neither key points nor a box say where it is."""
     labelled = points[:, 2] > 0
-    if not fields.has("num_keypoints"):
-        missing["num_keypoints counted from the flags"] += 1
-    if fields.has("bbox"):
+    if np.isfinite(corners).all():
         box = fields.numbers("bbox", 4).tolist()
     elif labelled.any():
-        missing["bbox taken around the key points"] += 1
+        notes["bbox taken around the key points"] += 1
         x1, y1, x2, y2 = around(points[None, :, :2], labelled[None])[0].tolist()
         box = [x1, y1, x2 - x1, y2 - y1]
     else:
-        raise fields.wrong("bbox", "a box, because there are no key points that it could follow from")
+        notes["people with neither key points nor a box, left out"] += 1
+        return None
+    if not fields.has("num_keypoints"):
+        notes["num_keypoints counted from the flags"] += 1
+    stated = fields.whole("num_keypoints", int(labelled.sum()))
+    if stated == 0 and labelled.any():
+        notes["people whose num_keypoints is 0 beside flagged key points; AP ignores them"] += 1
     if not fields.has("area"):
-        missing["area taken from the box"] += 1
+        notes["area taken from the box"] += 1
     return {
         "category_id": category,
         "keypoints": points.ravel().tolist(),
-        "num_keypoints": fields.whole("num_keypoints", int(labelled.sum())),
+        "num_keypoints": stated,
         "bbox": box,
         "area": fields.number("area", box[2] * box[3]),
         "iscrowd": int(fields.flag("iscrowd", False)),
@@ -196,9 +195,14 @@ def score_results(truth: Truth, pred: Path, sigmas: Sequence[float], *, title: s
     people = truth.annotations
     ignored = sum(1 for one in people if one["iscrowd"] or not one["num_keypoints"])
     with_results = {result["image_id"] for result in results}
+    if len(people) == ignored:
+        why = (
+            f"AP ignores all {ignored} people (num_keypoints 0, crowds)" if people else "nobody is annotated"
+        )
+        notes.append(f"there is no AP, because {why}")
     version = importlib.metadata.version("pycocotools")
     protocol = (
-        f"Labels: {truth.path}, {len(truth.images)} pictures, {len(people) - ignored} people"
+        f"Labels: {truth.path}, {len(truth.numbers)} pictures, {len(people) - ignored} people"
         + (f" and {ignored} that are ignored (crowds, no key points)" if ignored else ""),
         f"Results: {pred}, {len(results)} poses in {len(with_results)} pictures",
         *(f"Note: {note}" for note in (*truth.notes, *notes)),
@@ -216,7 +220,7 @@ def score_results(truth: Truth, pred: Path, sigmas: Sequence[float], *, title: s
             "AR_per_threshold": dict(found.recall),
             "sigmas": list(sigmas),
             "counts": {
-                "images": len(truth.images),
+                "images": len(truth.numbers),
                 "people": len(people) - ignored,
                 "ignored": ignored,
                 "poses": len(results),
@@ -232,9 +236,9 @@ def _read_results(path: Path, truth: Truth) -> tuple[list[dict[str, Any]], list[
     entries, other = [], 0
     for number, value in enumerate(values):
         fields = Fields(path, f"[{number}]", value)
-        if fields.whole("image_id") not in truth.by_image:
+        if fields.id("image_id") not in truth.by_image:
             raise fields.wrong("image_id", f"a picture of {truth.path.name}")
-        if fields.whole("category_id") == truth.category:
+        if fields.id("category_id") == truth.category:
             entries.append(fields)
         else:
             other += 1
@@ -244,14 +248,14 @@ def _read_results(path: Path, truth: Truth) -> tuple[list[dict[str, Any]], list[
     results, per_image = [], defaultdict(int)
     for fields, points in zip(tqdm(entries, desc="results", unit="pose", delay=2.0, leave=False), keypoints):
         result = {
-            "image_id": fields.whole("image_id"),
+            "image_id": truth.numbers[fields.id("image_id")],
             "category_id": truth.category,
             "keypoints": points.tolist(),
             "score": fields.number("score"),
         }
         if boxes:
             result["bbox"] = fields.numbers("bbox", 4).tolist()
-        per_image[result["image_id"]] += 1
+        per_image[fields.id("image_id")] += 1
         results.append(result)
     notes = []
     if boxes:
@@ -275,15 +279,21 @@ def results_of(
     input_size: tuple[int, int],
     box_scale: float,
     nms: str,
-    category: int = 1,
+    category: coco_form.Id = 1,
+    order: Sequence[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """The poses in COCO's result form, picture by picture, in each the best first."""
-    by_image: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    """The poses in COCO's result form, picture by picture, in each the best first.
+
+    order: for each joint of the label file its place in the skeleton; None where they are the same.
+    """
+    columns = list(range(len(skeleton.joints)) if order is None else order)
+    by_image: dict[coco_form.Id, list[tuple[int, int]]] = defaultdict(list)
     for number, (prediction, track) in enumerate(zip(predictions, tracks)):
         for frame in np.flatnonzero(prediction.predicted):
             by_image[track.image_ids[frame]].append((number, int(frame)))
     results = []
-    for image in tqdm(sorted(by_image), desc="results", unit="image", delay=2.0, leave=False):
+    images = sorted(by_image, key=lambda image: (isinstance(image, str), image))
+    for image in tqdm(images, desc="results", unit="image", delay=2.0, leave=False):
         found = by_image[image]
         joints = np.stack([predictions[number].joints[frame] for number, frame in found])
         peaks = np.stack([predictions[number].scores[frame] for number, frame in found])
@@ -296,10 +306,10 @@ def results_of(
             rule = {"oks": coco_ap.oks_nms, "soft": coco_ap.soft_oks_nms}[nms]
             kept = rule(joints, scores, areas, np.array(skeleton.sigmas))
         for person in kept:
-            points = np.concatenate([joints[person], peaks[person, :, None]], axis=1).round(_DIGITS)
+            points = np.concatenate([joints[person], peaks[person, :, None]], axis=1)[columns].round(_DIGITS)
             results.append(
                 {
-                    "image_id": int(image),
+                    "image_id": image if isinstance(image, str) else int(image),
                     "category_id": category,
                     "keypoints": points.ravel().tolist(),
                     "score": float(scores[person]),

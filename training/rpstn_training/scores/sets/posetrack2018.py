@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ...data.sets import posetrack2018 as dataset
 from ...errors import UserError
+from ...files import listed
 from ..posetrack_ap import NO_SCORE, ApResult, People, average_precision, pair
 from ..posetrack_files import JOINTS, Frame, read, write
 from ..posetrack_mota import MotResult, tracking
@@ -52,7 +53,7 @@ def score(gt: Path, pred: Path, *, tracking_scores: bool = True) -> Table:
         guesses = _align(truth, read(found, labels=False, tracks=tracking_scores), file, found, counts)
         sequences.append(_frames(truth, guesses, counts))
     if pred.is_dir():
-        counts["extra"] = len({path.name for path in pred.glob("*.json")} - {file.name for file in files})
+        counts["extra"] = len({path.name for path in listed(pred, "*.json")} - {file.name for file in files})
     if not any(sequences):
         raise UserError(f"{gt}: expected people in the labels, found none in {counts['frames']} frames")
     ap = average_precision((frame for frames in sequences for frame in frames), len(JOINTS))
@@ -65,7 +66,7 @@ def score(gt: Path, pred: Path, *, tracking_scores: bool = True) -> Table:
 
 
 def _label_files(gt: Path) -> list[Path]:
-    files = sorted(gt.glob("*.json")) if gt.is_dir() else [gt]
+    files = listed(gt, "*.json") if gt.is_dir() else [gt]
     if not files:
         raise UserError(f"{gt}: expected a label file <sequence>.json per sequence, found none")
     return files
