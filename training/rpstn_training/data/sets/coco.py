@@ -91,6 +91,7 @@ def read(
     images: Literal["val", "test-dev"] = "val",
     detections: str | None = None,
     detection_threshold: float = 0.0,
+    orientation: Literal["auto", "turned", "stored"] = "auto",
     report: Report | None = None,
 ) -> list[Track]:
     """The people of `subset`, "train" or "test", each a track of one frame.
@@ -99,6 +100,7 @@ def read(
         images: what "test" stands for, "val" or "test-dev".
         detections: file with the boxes of a detector, relative to `root`, for the subset "test": each box with a
             score of at least `detection_threshold` is a track of its own. None takes the annotated people.
+        orientation: as for people's own sets.
 
     Raises UserError naming the file and the field that is missing or not what it should be.
     """
@@ -128,7 +130,7 @@ def read(
                 annotations = coco_form.read_annotations(
                     file, SKELETON.joints, images_by_id, report, category and category.id("id")
                 )
-                tracks = coco_form.still_tracks(file, annotations, images_by_id, subset, report)
+                tracks = coco_form.still_tracks(file, annotations, images_by_id, subset, report, orientation)
             else:
                 boxes = jsonfiles.inside(root, detections, "data.options.detections", "data.root")
                 tracks = coco_form.box_tracks(
@@ -139,5 +141,6 @@ def read(
                     subset,
                     report,
                     PERSON,
+                    orientation,
                 )
         return tracks
