@@ -22,6 +22,7 @@ from ..codec import Codec
 from ..config import Config, load_config
 from ..data.clips import EvalClips, TrainClips, read_frame
 from ..data.findings import Report, frame_ranges
+from ..data.images import Notes
 from ..data.records import Skeleton, Track
 from ..data.sets import DATASETS, conventions, load_skeleton, load_tracks
 from ..errors import UserError
@@ -31,6 +32,7 @@ from ..files import write_json, write_text
 from ..network import outline
 
 _SAMPLES = 12
+_NEARLY_ALL = 0.9  # of joints outside their pictures: no defect of some, but of the whole
 _MOST_LINES = 20  # of errors on the screen
 _SUBSETS = ("train", "test")
 
@@ -121,9 +123,10 @@ def _read_pictures(found: Checked, subset: str, workers: int) -> None:
             if str(path) not in told:  # a picture that is not there has its line
                 first.setdefault(path, (track, index))
 
-    def size(place: tuple[Track, int]) -> tuple[int, int] | UserError:
+    def size(place: tuple[Track, int]) -> tuple[tuple[int, int], Notes] | UserError:
+        notes: Notes = []
         try:
-            return read_frame(*place).shape[1::-1]
+            return read_frame(*place, notes).shape[1::-1], notes
         except UserError as error:
             return error
 
@@ -135,19 +138,28 @@ def _read_pictures(found: Checked, subset: str, workers: int) -> None:
                 if isinstance(result, UserError):
                     found.report.error(str(result))
                 else:
-                    sizes[path] = result
+                    sizes[path], notes = result
+                    for what, done in notes:
+                        found.report.defect(path, "", what, done)
                 bar.update()
     found.counts["pictures read"] = len(sizes)
+    joints = outsiders = 0
     for track in found.tracks:
         limits = np.array([sizes.get(path, (np.inf, np.inf)) for path in track.frames], dtype=np.float64)
         outside = ((track.joints < -0.5) | (track.joints >= limits[:, None] - 0.5)).any(
             axis=-1
         ) & track.visible
+        joints, outsiders = joints + int(track.visible.sum()), outsiders + int(outside.sum())
         if outside.any():
             frames = np.flatnonzero(outside.any(axis=1))
             place = f"track {track.name}: {outside.sum()} joints, {frame_ranges(frames)}"
             done = "kept; without weight where outside the crop"
             found.report.defect(track.frames[frames[0]], place, "joints outside the picture", done)
+    if outsiders > _NEARLY_ALL * joints:
+        found.report.error(
+            f"{found.tracks[0].frames[0].parent}: expected joints in their pictures, {outsiders} of {joints} lie "
+            "outside; are these the pictures that were labelled, and their pixels?"
+        )
 
 
 def _clips(
@@ -217,7 +229,8 @@ def describe(config: Config, checked: dict[str, Checked], out: Path, sheets: Seq
         if kinds:
             parts.append(f"\nKnown defects, {subset} (all of them: {out / 'defects.csv'}):")
             for (what, done), of in kinds.items():
-                parts.append(f"  {len(of):7,}  {what}: {done}\n           first: {of[0].file}, {of[0].place}")
+                first = ", ".join(filter(None, (str(of[0].file), of[0].place)))
+                parts.append(f"  {len(of):7,}  {what}: {done}\n           first: {first}")
     if sheets:
         parts.append(f"\nSamples as the network sees them: {', '.join(map(str, sheets))}")
     errors = list(dict.fromkeys(error for found in checked.values() for error in found.report.errors))

@@ -34,7 +34,7 @@ from ..errors import UserError
 from . import augmentation as augment
 from . import boxes as box_rules
 from . import crops
-from .images import read_image
+from .images import Notes, read_image
 from .records import Skeleton, Track
 
 __all__ = ["EvalClips", "TrainClips", "clip_boxes", "read_image", "tiled_starts"]
@@ -49,9 +49,9 @@ def clip_boxes(track: Track, frame_ids: np.ndarray, *, shared: bool) -> np.ndarr
     return np.broadcast_to(box_rules.union(boxes), boxes.shape) if shared else boxes
 
 
-def read_frame(track: Track, index: int) -> np.ndarray:
+def read_frame(track: Track, index: int, notes: Notes | None = None) -> np.ndarray:
     """Frame `index` of a track as `read_image` gives it, of the size that the labels were made for."""
-    image = read_image(track.frames[index])
+    image = read_image(track.frames[index], orientation=track.orientation, size=track.size, notes=notes)
     if track.size is not None and image.shape[1::-1] != track.size:
         stated, got = ("x".join(map(str, size)) for size in (track.size, image.shape[1::-1]))
         raise UserError(

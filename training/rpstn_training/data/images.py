@@ -1,20 +1,22 @@
 """Pictures of a video: which files they are, and their pixels."""
 
+import logging
 import re
 import unicodedata
 from pathlib import Path, PurePath
+from typing import Literal
 
 import cv2
 import numpy as np
 
 from ..errors import UserError
-from . import png
+from . import exif, jpeg, png
 from .findings import Report
 
 # A damaged header may claim any size, and the decoder would ask for the memory at once.
 MAX_PIXELS = 1 << 27
 
-_JPEG_START, _JPEG_SCAN, _JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+_log = logging.getLogger(__name__)
 
 
 def numbered_files(folder: Path, digits: int, suffix: str, first: int = 1) -> list[Path]:
@@ -33,11 +35,25 @@ def numbered_files(folder: Path, digits: int, suffix: str, first: int = 1) -> li
     return files
 
 
-def read_image(path: Path) -> np.ndarray:
+Notes = list[tuple[str, str]]
+Orientation = Literal["auto", "turned", "stored"]
+
+
+def read_image(
+    path: Path,
+    *,
+    orientation: Orientation = "stored",
+    size: tuple[int, int] | None = None,
+    notes: Notes | None = None,
+) -> np.ndarray:
     """The picture at `path` as uint8 [H, W, 3] RGB.
 
-    As stored, without EXIF's rotation: labels refer to stored pixels. Raises UserError naming the file if it
-    is missing, is no picture, or is cut off.
+    Args:
+        orientation: "stored" leaves EXIF's aside, "turned" goes by it as viewers do, and "auto" turns where only the
+            turned picture has the `size` (width, height) that the labels state.
+        notes: gets what is odd about the file, and what was done about it. Without it the log has the first of a kind.
+
+    Raises UserError naming the file if it is missing, is no picture, or is cut off.
     """
     try:
         data = Path(path).read_bytes()
@@ -49,23 +65,77 @@ def read_image(path: Path) -> np.ndarray:
             f"{path}: expected a picture of at most {MAX_PIXELS:,} pixels, its header claims "
             f"{claimed[0]}x{claimed[1]}; copy it again"
         )
-    # A JPEG cut off in its last scan decodes to grey rows without complaint in OpenCV 4.
-    cut_off = data.startswith(_JPEG_START) and data.find(_JPEG_END, max(data.rfind(_JPEG_SCAN), 0)) < 0
+    found: Notes = []
+    cut_off = jpeg.is_cut_off(data)
     image = png.unpack(data)
-    if image is None and data and not cut_off:
-        flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    if cut_off:
+        image = jpeg.without_end_mark(data, _decode)
+        found.append(("a JPEG without its end mark", "taken, because every row decodes"))
+    elif image is None and data:
+        image = _decode(data)
     if image is None:
         what = "is cut off" if cut_off else "does not decode"
         raise UserError(f"{path}: expected a picture, the file {what} ({len(data)} bytes); copy it again")
+    number = exif.orientation(data)
+    if number != 1 and (orientation == "turned" or _only_turned_fits(image, number, orientation, size)):
+        image = exif.turned(image, number)
+        why = "data.options.orientation says so" if orientation == "turned" else "the stated size fits so"
+        found.append(("an EXIF orientation", f"turned; {why}"))
+    elif number != 1 and orientation == "auto":
+        fits = size is not None and exif.is_on_its_side(number) and size[0] != size[1]
+        otherwise = "for labels on upright pictures set data.options.orientation=turned"
+        why = "the stated size fits so" if fits else otherwise
+        found.append(("an EXIF orientation", f"left as stored; {why}"))
+    if notes is not None:
+        notes += found + _depth(data)
+    else:
+        for note in found:
+            if orientation != "turned" or note[0] != "an EXIF orientation":  # that was asked for
+                _log_once(path, note)
     return image
+
+
+def _decode(data: bytes) -> np.ndarray | None:
+    flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+
+
+def _only_turned_fits(
+    image: np.ndarray, number: int, orientation: Orientation, size: tuple[int, int] | None
+) -> bool:
+    stored = image.shape[1::-1]
+    return orientation == "auto" and exif.is_on_its_side(number) and stored != size == stored[::-1]
+
+
+def _depth(data: bytes) -> Notes:
+    """A line about a picture of more than 8 bits, of which OpenCV takes the upper ones."""
+    deep = data.startswith(png.SIGNATURE) and len(data) > 24 and data[24] == 16
+    if not deep and data[:4] not in (b"II*\0", b"MM\0*"):
+        return []
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.dtype != np.uint16:
+        return []
+    if image.max() < 1 << 14:  # 12 bits, as in medical and raw pictures, leave 4
+        bits = int(image.max()).bit_length()
+        done = "kept, nearly black: of 8 bits the upper ones count; convert it to 8 bits"
+        return [(f"a picture of {bits} bits in 16", done)]
+    return [("a picture of 16 bits", "the upper 8 are taken")]
+
+
+def _log_once(path: Path, note: tuple[str, str]) -> None:
+    if note not in _logged:
+        _logged.add(note)
+        _log.warning("%s: %s (first: %s; rpstn check-data lists all)", *note, path)
+
+
+_logged: set[tuple[str, str]] = set()  # kinds of odd pictures that this process has spoken of
 
 
 def header_size(data: bytes) -> tuple[int, int] | None:
     """Width and height that the header of a JPEG or PNG claims; None for other or damaged ones."""
     if data.startswith(png.SIGNATURE) and len(data) >= 24:
         return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
-    if not data.startswith(_JPEG_START):
+    if not data.startswith(jpeg.START):
         return None
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
@@ -146,7 +216,7 @@ def _elsewhere(path: Path) -> Path | None:
     return next((other for other in shorter if other.is_file()), None)
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path, orientation: Orientation = "stored") -> tuple[int, int]:
     """Width and height of the picture at `path`."""
-    height, width = read_image(path).shape[:2]
+    height, width = read_image(path, orientation=orientation).shape[:2]
     return width, height

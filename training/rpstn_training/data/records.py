@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -87,7 +87,8 @@ class Track:
     What writers of official files need: `video` and `person` are the set's own name and number of them,
     `image_ids` [F] its numbers of the frames, `box_score` how sure a detector is of the box. `scored` bool
     [F] marks the frames with labels, None stands for all. `size` (width, height) is what the label file
-    states; a picture of another size is refused, because the labels would not fit it.
+    states; a picture of another size is refused, because the labels would not fit it. `orientation` says whether EXIF
+    turns the pictures (`images.read_image`).
     """
 
     name: str
@@ -105,6 +106,7 @@ class Track:
     box_score: float = 1.0
     scored: np.ndarray | None = None
     size: tuple[int, int] | None = None
+    orientation: Literal["auto", "turned", "stored"] = "auto"
 
     def __post_init__(self) -> None:
         frames, joints = len(self.frames), self.joints.shape[1] if self.joints.ndim == 3 else -1

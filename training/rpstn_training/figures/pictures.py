@@ -6,8 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..data.clips import read_frame
 from ..data.crops import apply, crop_matrix, warp
-from ..data.images import read_image
 from ..data.records import Skeleton, Track
 from ..files import atomic_write
 from ..predictions import Prediction
@@ -60,7 +60,7 @@ def prediction_sheet(
 def _pair(track: Track, found: Prediction, skeleton: Skeleton, gamma: float) -> np.ndarray:
     frame = int(np.flatnonzero(found.predicted)[found.predicted.sum() // 2])
     matrix = crop_matrix(track.boxes[frame], (_CELL, _CELL))
-    crop = warp(read_image(track.frames[frame]), matrix, (_CELL, _CELL))
+    crop = warp(read_frame(track, frame), matrix, (_CELL, _CELL))
     truth, guess = apply(matrix, track.joints[frame]), apply(matrix, found.joints[frame])
     labelled, visible = track.labelled[frame], track.visible[frame]
     left, right = crop.copy(), crop.copy()
@@ -94,7 +94,7 @@ def overlay_videos(
 
     All frames must be of one size, as those of the synthetic clips are.
     """
-    height, width = read_image(tracks[0].frames[0]).shape[:2]
+    height, width = read_frame(tracks[0], 0).shape[:2]
     scale = enlargement((width, height))
     paths = [out.with_suffix(suffix) for suffix in suffixes]
     for path in paths:
@@ -102,7 +102,7 @@ def overlay_videos(
             for track, found in zip(tracks, predictions):
                 for frame in np.flatnonzero(found.predicted):
                     poses = [(found.joints[frame], found.scores[frame])]
-                    image = overlaid(read_image(track.frames[frame]), poses, skeleton, min_score=min_score)
+                    image = overlaid(read_frame(track, frame), poses, skeleton, min_score=min_score)
                     draw_text(image, track.action.replace("_", " "), (10, 26), MIDDLE)
                     video.write(image)
     return paths

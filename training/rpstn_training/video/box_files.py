@@ -52,7 +52,7 @@ class Boxes:
             x1, y1, x2, y2 = row.sides
             if x1 > width - 1 or y1 > height - 1 or x2 < 0 or y2 < 0:
                 raise UserError(
-                    f"{row.where}: expected a box in the {width}x{height} picture, got {box_files.text(row.sides)}, "
+                    f"{row.where}: expected a box in the {width}x{height} picture, got {box_files.corners(row.sides)}, "
                     "which lies outside it"
                 )
         return {person: found[person].sides for person in sorted(found)}

@@ -117,7 +117,7 @@ def _picture_frames(source: Source) -> Iterator[Frame]:
     for number, file in enumerate(source.files):
         try:
             with quiet():
-                image = read_image(file)
+                image = read_image(file, orientation="turned")  # as viewers show it; no labels depend on it
         except (cv2.error, MemoryError) as error:  # a header that announces a picture of absurd size
             raise UserError(
                 f"{file}: expected a picture, its header does not fit its {file.stat().st_size} bytes; copy it again"

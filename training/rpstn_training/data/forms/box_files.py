@@ -39,7 +39,8 @@ Found = TypeVar("Found")
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Box:
     """One row: `image` is a number, an id or a name, as the file has it; `sides` float64 [4] x1, y1, x2, y2; `person`
-    is None where nobody says who it is; `where` is the file and the row, for messages.
+    is None where nobody says who it is; `where` is the file and the row, for messages; `with_size`: the
+    file has x, y, width, height.
     """
 
     image: Any
@@ -48,6 +49,15 @@ class Box:
     score: float
     category: Any
     where: str
+    with_size: bool
+
+    @property
+    def text(self) -> str:
+        """The numbers for a message, as in the file."""
+        if not self.with_size:
+            return corners(self.sides)
+        x1, y1, x2, y2 = self.sides
+        return f"x,y,width,height = {x1:g},{y1:g},{x2 - x1 + 1:g},{y2 - y1 + 1:g}"
 
 
 @dataclass(kw_only=True)
@@ -101,7 +111,7 @@ def read(
     if not rows:
         if report.errors:
             return []
-        raise UserError(f"{path}: expected at least one box, got none")
+        raise UserError(f"{path}: expected at least one box, got none; without boxes leave the file out")
     rows = _of_category(path, rows, category, own, report)
     _refuse_shares(path, rows)
     sized = [row for row in rows if row.sides[2] > row.sides[0] and row.sides[3] > row.sides[1]]
@@ -111,8 +121,8 @@ def read(
             report.defect(path, short_place(row.where), "a box of no size", "left out")
     if not sized:
         raise UserError(
-            f"{rows[0].where}: expected a box with x1 < x2 and y1 < y2, got {text(rows[0].sides)}; "
-            f"none of the {len(rows)} boxes has a size"
+            f"{rows[0].where}: expected a box with a width and a height above 1 pixel, got {rows[0].text}; "
+            f"none of the {len(rows)} boxes has one"
         )
     if threshold is None:
         return sized
@@ -244,7 +254,7 @@ def _refuse_shares(path: Path, rows: Sequence[Box]) -> None:
     if rows and shares.sum() > 0.9 * len(rows):
         first = rows[int(shares.argmax())]
         raise UserError(
-            f"{first.where}: expected a box in pixels, got {text(first.sides)}; these are shares of the picture, "
+            f"{first.where}: expected a box in pixels, got {first.text}; these are shares of the picture, "
             "multiply x by its width and y by its height"
         )
 
@@ -283,6 +293,7 @@ def _csv_rows(path: Path, data: bytes, scored: bool, own: _Own, report: Report) 
                     score=_score(row["score"], where) if scored and "score" in columns else 1.0,
                     category=_category(row[category] or None, where) if category else None,
                     where=where,
+                    with_size=False,
                 )
     except csv.Error as error:
         raise UserError(
@@ -318,6 +329,7 @@ def _json_rows(path: Path, data: bytes, scored: bool, own: _Own, report: Report)
                 score=_score(entry.get("score"), where) if scored else 1.0,
                 category=None if category is None else _category(entry[category], where),
                 where=where,
+                with_size=True,
             )
 
 
@@ -399,7 +411,7 @@ def short(value: Any) -> str:
     return words if len(words) <= 60 else f"{words[:57]}..."
 
 
-def text(sides: np.ndarray) -> str:
+def corners(sides: np.ndarray) -> str:
     """The sides for a message."""
     return "x1,y1,x2,y2 = " + ",".join(f"{side:g}" for side in sides)
 

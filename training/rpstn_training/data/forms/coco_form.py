@@ -14,7 +14,7 @@ import numpy as np
 from ...errors import UserError
 from .. import boxes as box_rules
 from ..findings import Report
-from ..images import Pictures
+from ..images import Orientation, Pictures
 from ..records import Track
 from . import box_files, jsonfiles, sense
 from .jsonfiles import Fields
@@ -302,7 +302,7 @@ def pose(
     )
 
 
-def still(image: Image, split: str) -> Video:
+def still(image: Image, split: str, orientation: Orientation) -> Video:
     """A single picture as a video of one frame. Boxes are cut by its stated size, which `Track.size` checks."""
     return Video(
         name=image.fields.text("file_name"),
@@ -312,11 +312,17 @@ def still(image: Image, split: str) -> Video:
         labelled=np.ones(1, dtype=bool),
         size=image.size,
         stated_size=image.size,
+        orientation=orientation,
     )
 
 
 def still_tracks(
-    file: Fields, annotations: list[Annotation], images: Images, split: str, report: Report
+    file: Fields,
+    annotations: list[Annotation],
+    images: Images,
+    split: str,
+    report: Report,
+    orientation: Orientation = "auto",
 ) -> list[Track]:
     """A track of one frame for each person of single pictures, without crowds and without people that have no
     key points or no extent, which SimpleBaselines leaves out too.
@@ -334,7 +340,7 @@ def still_tracks(
                 left_out += 1
                 report.defect(fields.path, annotation.place, why_not, "left out")
                 continue
-            video = videos.setdefault(image.id, still(image, split))
+            video = videos.setdefault(image.id, still(image, split, orientation))
             tracks += track_people(video, [person], fields.path, report)
             poses.append(person)
             report.count("people")
@@ -382,6 +388,7 @@ def box_tracks(
     split: str,
     report: Report,
     category: box_files.Category | None,
+    orientation: Orientation = "auto",
 ) -> list[Track]:
     """A track of one frame for each box of the detection file `path`; nothing in it is labelled."""
     find = box_files.finder(
@@ -397,7 +404,7 @@ def box_tracks(
                 continue
             found = detected(box, 0, len(tracks), joints)
             name = f"{image.path.name}/{len(tracks)}"
-            tracks.append(track_box(still(image, split), found, 1, name, path, report))
+            tracks.append(track_box(still(image, split, orientation), found, 1, name, path, report))
     return tracks
 
 

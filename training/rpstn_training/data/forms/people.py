@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import boxes as box_rules
 from ..findings import Report
+from ..images import Orientation, image_size
 from ..records import Track
 
 _BORDER = 1.0  # pixels that a box may reach over the picture's border without being worth a line
@@ -20,6 +21,7 @@ class Video:
 
     `labelled` bool [F]: frames in which people were annotated; only these are trained on and scored.
     `size` (width, height) of its pictures, `stated_size` the same as the label file has it, where it does.
+    `orientation` as for `Track`.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Video:
     labelled: np.ndarray
     size: tuple[int, int] | None = None
     stated_size: tuple[int, int] | None = None
+    orientation: Orientation = "auto"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,6 +116,7 @@ def track_box(video: Video, pose: Pose, clip_length: int, name: str, file: Path,
         scored=np.arange(clip_length) == clip_length - 1,
         box_score=pose.score,
         size=video.stated_size,
+        orientation=video.orientation,
     )
 
 
@@ -166,6 +170,7 @@ def _track(video: Video, name: str, person: int, run: list[Pose], file: Path, re
         image_ids=video.image_ids[first : last + 1],
         scored=None if scored.all() else scored,
         size=video.stated_size,
+        orientation=video.orientation,
     )
 
 
@@ -186,7 +191,5 @@ def fit_boxes(
 
 
 def _whole_picture(video: Video, frame: int) -> np.ndarray:
-    from ..images import image_size
-
-    width, height = video.size or image_size(video.frames[frame])
+    width, height = video.size or image_size(video.frames[frame], video.orientation)
     return np.array([0.0, 0.0, width - 1.0, height - 1.0])

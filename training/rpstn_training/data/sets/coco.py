@@ -94,6 +94,7 @@ def read(
     images: Literal["val", "test-dev"] = "val",
     detections: str | None = None,
     detection_threshold: float = 0.0,
+    orientation: Literal["auto", "turned", "stored"] = "auto",
     report: Report | None = None,
 ) -> list[Track]:
     """The people of `subset`, "train" or "test", each a track of one frame.
@@ -102,6 +103,7 @@ def read(
         images: what "test" stands for, "val" or "test-dev".
         detections: file with the boxes of a detector, relative to `root`, for the subset "test": each box with a
             score of at least `detection_threshold` is a track of its own. None takes the annotated people.
+        orientation: as for people's own sets.
 
     Raises UserError naming the file and the field that is missing or not what it should be.
     """
@@ -131,7 +133,7 @@ def read(
                 annotations = coco_form.read_annotations(
                     file, SKELETON.joints, images_by_id, report, category and category.id("id")
                 )
-                tracks = coco_form.still_tracks(file, annotations, images_by_id, subset, report)
+                tracks = coco_form.still_tracks(file, annotations, images_by_id, subset, report, orientation)
             else:
                 boxes = jsonfiles.inside(root, detections, "data.options.detections", "data.root")
                 tracks = coco_form.box_tracks(
@@ -142,5 +144,6 @@ def read(
                     subset,
                     report,
                     PERSON,
+                    orientation,
                 )
         return tracks

@@ -21,7 +21,7 @@ The file for the test must name the same joints; their order may be another, and
 import functools
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ...errors import UserError
 from ..findings import Report, reporting
@@ -57,6 +57,7 @@ def read(
     torso: tuple[int, int] | None = None,
     detections: str | None = None,
     detection_threshold: float = 0.0,
+    orientation: Literal["auto", "turned", "stored"] = "auto",
     report: Report | None = None,
 ) -> list[Track]:
     """The people (or hands, or animals) of `subset`, "train" or "test", each a track of one frame.
@@ -67,6 +68,8 @@ def read(
         category: name of the category that is meant, for a file with several that have key points.
         joints, limbs, flip_pairs, sigmas, torso: see the module; None takes the file's.
         detections: boxes for the subset "test", as for COCO.
+        orientation: whether labels refer to pictures as EXIF turns them ("turned", as most tools show them) or as they
+            are stored; "auto" goes by the size that the label file states, and leaves them as stored where it has none.
 
     Raises UserError naming the file and the field that is missing or not what it should be.
     """
@@ -90,11 +93,13 @@ def read(
         if subset == "test" and detections is not None:
             boxes = jsonfiles.inside(root, detections, "data.options.detections", "data.root")
             whose = coco_form.box_category(file, own)
-            return coco_form.box_tracks(images, len(order), boxes, detection_threshold, subset, report, whose)
+            return coco_form.box_tracks(
+                images, len(order), boxes, detection_threshold, subset, report, whose, orientation
+            )
         names = joints if own is None else own.texts("keypoints")
         annotations = coco_form.read_annotations(file, names, images, report, own and own.id("id"))
         annotations = [replace(one, keypoints=one.keypoints[list(order)]) for one in annotations]
-        return coco_form.still_tracks(file, annotations, images, subset, report)
+        return coco_form.still_tracks(file, annotations, images, subset, report, orientation)
     return []
 
 

@@ -174,8 +174,6 @@ def _annotation(
     if not fields.has("num_keypoints"):
         notes["num_keypoints counted from the flags"] += 1
     stated = fields.whole("num_keypoints", int(labelled.sum()))
-    if stated == 0 and labelled.any():
-        notes["people whose num_keypoints is 0 beside flagged key points; AP ignores them"] += 1
     if not fields.has("area"):
         notes["area taken from the box"] += 1
     return {
@@ -195,15 +193,10 @@ def score_results(truth: Truth, pred: Path, sigmas: Sequence[float], *, title: s
     people = truth.annotations
     ignored = sum(1 for one in people if one["iscrowd"] or not one["num_keypoints"])
     with_results = {result["image_id"] for result in results}
-    if len(people) == ignored:
-        why = (
-            f"AP ignores all {ignored} people (num_keypoints 0, crowds)" if people else "nobody is annotated"
-        )
-        notes.append(f"there is no AP, because {why}")
     version = importlib.metadata.version("pycocotools")
     protocol = (
         f"Labels: {truth.path}, {len(truth.numbers)} pictures, {len(people) - ignored} people"
-        + (f" and {ignored} that are ignored (crowds, no key points)" if ignored else ""),
+        + (f" and {ignored} that are ignored ({_why_ignored(people)})" if ignored else ""),
         f"Results: {pred}, {len(results)} poses in {len(with_results)} pictures",
         *(f"Note: {note}" for note in (*truth.notes, *notes)),
         f"Score: pycocotools {version}, mean over OKS 0.50 to 0.95, at most {coco_ap.MAX_DETECTIONS} poses a picture; "
@@ -228,6 +221,17 @@ def score_results(truth: Truth, pred: Path, sigmas: Sequence[float], *, title: s
             },
         },
     )
+
+
+def _why_ignored(people: Sequence[Mapping[str, Any]]) -> str:
+    """Why AP leaves out those whom it ignores; labels of which it ignores all have no AP at all."""
+    flagged = sum(1 for one in people if not one["num_keypoints"] and any(one["keypoints"][2::3]))
+    reasons = "crowds, no key points"
+    if flagged:
+        reasons = f"num_keypoints is 0 beside flagged key points: {flagged}; {reasons}"
+    if all(one["iscrowd"] or not one["num_keypoints"] for one in people):
+        reasons += "; so there is no AP"
+    return reasons
 
 
 def _read_results(path: Path, truth: Truth) -> tuple[list[dict[str, Any]], list[str]]:
