@@ -231,6 +231,18 @@ def test_whatever_stands_in_a_convolutions_place_is_called(change, name):
         got.sum().backward()
 
 
+@pytest.mark.parametrize("change", ["pruned", "old spectral norm"])
+def test_a_weight_that_is_computed_before_each_call_trains(change):
+    module = JointRelationExtractor(4, start="random")
+    for name in ("conv_g", "conv_o"):
+        CHANGES[change](module, name)
+    grads = []
+    for _ in range(2):
+        module(torch.rand(2, 4, 5, 6)).square().sum().backward()
+        grads.append(module.conv_g.weight_orig.grad.clone())
+    assert grads[0].abs().max() > 0 and not torch.equal(*grads)
+
+
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_whatever_stands_in_the_matchers_convolutions_place_is_called(change):
     module = DynamicMatcher(4, 4).double().eval()
