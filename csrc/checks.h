@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <initializer_list>
+#include <optional>
 
 #include <ATen/core/Tensor.h>
 #include <c10/core/ScalarType.h>
@@ -45,7 +46,8 @@ inline void check_tensors(const char* op, std::initializer_list<NamedTensor> ten
 
 inline void check_joint_relation(
     const at::Tensor& heatmaps, const at::Tensor& weight_g, const at::Tensor& bias_g, const at::Tensor& weight_o,
-    const at::Tensor& bias_o, double scale, const char* op = "joint_relation") {
+    const at::Tensor& bias_o, double scale, const std::optional<at::Tensor>& scale_tensor,
+    const char* op = "joint_relation") {
   check_dims(op, {"heatmaps", heatmaps}, "[B, K, H, W]");
   const c10::SymInt matrix[] = {heatmaps.sym_size(1), heatmaps.sym_size(1)};
   const c10::SymIntArrayRef row(matrix, 1);
@@ -56,14 +58,19 @@ inline void check_joint_relation(
   check_tensors(op, {{"heatmaps", heatmaps}, {"weight_g", weight_g}, {"bias_g", bias_g},
                      {"weight_o", weight_o}, {"bias_o", bias_o}});
   TORCH_CHECK_VALUE(std::isfinite(scale), op, ": expected scale to be finite, got ", scale);
+  if (!scale_tensor.has_value()) return;
+  TORCH_CHECK_VALUE(scale_tensor->sym_numel() == 1, op, ": expected scale to be one number, got shape ",
+                    scale_tensor->sym_sizes());
+  check_tensors(op, {{"heatmaps", heatmaps}, {"scale", *scale_tensor}});
 }
 
 inline void check_joint_relation_norm(
     const at::Tensor& heatmaps, const at::Tensor& weight_g, const at::Tensor& bias_g, const at::Tensor& weight_o,
     const at::Tensor& bias_o, const at::Tensor& norm_weight, const at::Tensor& norm_bias,
-    const at::Tensor& running_mean, const at::Tensor& running_var, bool training, double eps, double scale) {
+    const at::Tensor& running_mean, const at::Tensor& running_var, bool training, double eps, double scale,
+    const std::optional<at::Tensor>& scale_tensor) {
   const char* op = "joint_relation_norm";
-  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, op);
+  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor, op);
   const c10::SymInt row[] = {heatmaps.sym_size(1)};
   check_shape(op, {"norm_weight", norm_weight}, row);
   check_shape(op, {"norm_bias", norm_bias}, row);

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <optional>
+
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/to.h>
 #include <c10/core/ScalarType.h>
 
@@ -18,6 +21,11 @@ inline at::Tensor as_dtype(const at::Tensor& tensor, at::ScalarType dtype) {
   return tensor.scalar_type() == dtype ? tensor : tensor.to(dtype);
 }
 
+inline std::optional<at::Tensor> as_dtype(const std::optional<at::Tensor>& tensor, at::ScalarType dtype) {
+  if (!tensor.has_value()) return std::nullopt;
+  return as_dtype(*tensor, dtype);
+}
+
 // What sums are kept in: float for half types, double for double.
 inline at::ScalarType accumulate_dtype(at::ScalarType dtype) {
   return dtype == at::kDouble ? at::kDouble : at::kFloat;
@@ -27,6 +35,10 @@ inline at::ScalarType accumulate_dtype(at::ScalarType dtype) {
 // wants of a parameter's first gradient.
 inline at::Tensor unpacked(const at::Tensor& packed, int64_t begin, const at::Tensor& like) {
   return packed.narrow(0, begin, like.numel()).view(like.sizes()).to(like.scalar_type(), false, true);
+}
+
+inline at::Tensor unpacked(const at::Tensor& packed, int64_t begin, const std::optional<at::Tensor>& like) {
+  return like.has_value() ? unpacked(packed, begin, *like) : at::empty({0}, packed.options());
 }
 
 }  // namespace rpstn

@@ -3,7 +3,7 @@
 // Y = gamma * (Z - mu) / sqrt(var + eps) + beta with Z = A X + c 1^T of joint_relation.h, per joint over all samples and
 // columns. In training the statistics exist before Z does. With m near a sample's row means, Xc = X - m 1^T, G = Xc Xc^T,
 // xs = Xc 1 and e = A m + c - mu, so that Z - mu = A Xc + e 1^T:
-//   S   = scale * (G + xs m^T + m xs^T + N m m^T)
+//   X X^T = G + xs m^T + m xs^T + N m m^T
 //   mu  = sum_b (A xs + N (A m + c)) / (B N)
 //   var = sum_b (diag(A G A^T) + 2 (A xs) * e + N e * e) / (B N)
 // Nothing here subtracts large numbers of like size, whatever X's offset. In evaluation mu and var are given and m = 0.
@@ -13,7 +13,7 @@
 //   a = gamma s, and in training b = -gamma s^3 t / (B N), d = -gamma s R / (B N), else b = d = 0
 //   dZ = a D + b (Z - mu) + d, never formed:
 //   r' = dZ 1 = a r + b (A xs + N e) + d N        C' = dZ X^T = a Cc + b (A G + e xs^T) + d xs^T + r' m^T
-// and with them the parameters' gradients and Q of joint_relation.h;
+// and with them the gradients of parameters and scale and Q of joint_relation.h;
 //   dX = (A^T diag(a)) D + (A^T diag(b) A + Q) X + A^T (b (c - mu) + d) 1^T
 
 #include <tuple>
@@ -24,8 +24,8 @@ namespace rpstn {
 
 // Y; per sample the columns G, xs, m [B, K, K + 2]; mu, var [K].
 using JointRelationNormForward = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
-// Gradients of heat maps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias.
+// Gradients of heat maps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, scale_tensor.
 using JointRelationNormBackward =
-    std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
+    std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
 
 }  // namespace rpstn

@@ -5,29 +5,32 @@
 #include <torch/library.h>
 
 TORCH_LIBRARY(rpstn_ext, m) {
+  // scale_tensor, one number that may have a gradient, stands in the place of scale where it is given; here and below.
   m.def("joint_relation(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, "
-        "float scale=1.0) -> Tensor");
-  // The result and S = scale * X X^T [B, K, K], in float32 or float64.
+        "float scale=1.0, Tensor? scale_tensor=None) -> Tensor");
+  // The result and G = X X^T [B, K, K], in float32 or float64.
   m.def("joint_relation_forward(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, "
-        "float scale) -> (Tensor, Tensor)");
-  // Gradients of heatmaps, weight_g, bias_g, weight_o, bias_o. `relation` must be S of these heat maps.
-  m.def("joint_relation_backward(Tensor grad_out, Tensor heatmaps, Tensor relation, Tensor weight_g, "
-        "Tensor bias_g, Tensor weight_o, float scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+        "float scale, Tensor? scale_tensor) -> (Tensor, Tensor)");
+  // Gradients of heatmaps, weight_g, bias_g, weight_o, bias_o and scale_tensor, of shape [0] without one. `gram` must be
+  // G of these heat maps.
+  m.def("joint_relation_backward(Tensor grad_out, Tensor heatmaps, Tensor gram, Tensor weight_g, Tensor bias_g, "
+        "Tensor weight_o, float scale, Tensor? scale_tensor) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 
   // The result and the statistics it was normalised by: the batch's mean and biased variance in training, else the
   // running ones. Nothing is changed in place.
   m.def("joint_relation_norm(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, "
         "Tensor norm_weight, Tensor norm_bias, Tensor running_mean, Tensor running_var, bool training, float eps, "
-        "float scale) -> (Tensor, Tensor, Tensor)");
+        "float scale, Tensor? scale_tensor) -> (Tensor, Tensor, Tensor)");
   // The same with the samples' moments [B, K, K + 2], in float32 or float64, before the statistics.
   m.def("joint_relation_norm_forward(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, "
         "Tensor bias_o, Tensor norm_weight, Tensor norm_bias, Tensor running_mean, Tensor running_var, "
-        "bool training, float eps, float scale) -> (Tensor, Tensor, Tensor, Tensor)");
-  // Gradients of heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias. `moments`, `mean` and `var`
-  // must be those of the forward call.
+        "bool training, float eps, float scale, Tensor? scale_tensor) -> (Tensor, Tensor, Tensor, Tensor)");
+  // Gradients of heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias and scale_tensor, of shape [0]
+  // without one. `moments`, `mean` and `var` must be those of the forward call.
   m.def("joint_relation_norm_backward(Tensor grad_out, Tensor heatmaps, Tensor moments, Tensor mean, Tensor var, "
         "Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, Tensor norm_weight, bool training, "
-        "float eps, float scale) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+        "float eps, float scale, Tensor? scale_tensor) -> "
+        "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 
   // Rows and columns of zeros at each side.
   m.def("dynamic_conv2d(Tensor features, Tensor kernels, SymInt top, SymInt left, SymInt bottom, SymInt right) "

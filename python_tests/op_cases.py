@@ -1,7 +1,7 @@
 """Inputs of the operations' tests in one table each, bad inputs with their errors, and the comparison with truth."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ DTYPES = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 class Op:
     """One operation: how it is called compiled and plain, and the table of its inputs."""
 
-    name: str
+    name: str  # what stands behind a comma is not part of the function's name
     cases: dict[str, dict[str, Any]]
     inputs: Callable[..., list[Tensor]]
     # Arguments without derivatives.
@@ -25,12 +25,24 @@ class Op:
     # Results whose exact value is a sum of terms that cancel, and the result as large as the terms.
     cancelling: dict[int, int] = field(default_factory=dict)
     exact_to: int = 400  # roundings of the largest value that float64 may err, plain PyTorch's own included
+    with_scale: bool = False  # the last input is the scale
+
+    @property
+    def function(self) -> str:
+        return self.name.partition(",")[0]
 
     def call(self, case: dict[str, Any], tensors: Sequence[Tensor]) -> Tensor:
-        return getattr(rx, self.name)(*tensors, *self.constants(tensors), **case["options"])
+        return self._call(rx, case, tensors)
 
     def call_reference(self, case: dict[str, Any], tensors: Sequence[Tensor]) -> Tensor:
-        return getattr(rx.reference, self.name)(*tensors, *self.constants(tensors), **case["options"])
+        return self._call(rx.reference, case, tensors)
+
+    def _call(self, module: Any, case: dict[str, Any], tensors: Sequence[Tensor]) -> Tensor:
+        options = case["options"]
+        if self.with_scale:
+            *tensors, scale = tensors
+            options = {**options, "scale": scale}
+        return getattr(module, self.function)(*tensors, *self.constants(tensors), **options)
 
 
 def _relation(samples: int, joints: int, height: int, width: int, scale: float = 1.0) -> dict[str, Any]:
@@ -128,6 +140,51 @@ NORM = Op(
 )
 
 
+def _with_scale(op: Op, *names: str) -> Op:
+    """`op` with a tensor as scale: one number, the last input."""
+
+    def inputs(case: dict[str, Any]) -> list[Tensor]:
+        return [*op.inputs(case), torch.tensor([case["scale"]], dtype=torch.float64)]
+
+    cases = {}
+    for name in names:
+        case = op.cases[name]
+        options = {key: value for key, value in case["options"].items() if key != "scale"}
+        scale = case["options"].get("scale", 1.0)
+        # Scaled down, so that weights are neither one-hot, where the gradient is next to nothing, nor flat.
+        cases[name] = {**case, "options": options, "scale": 0.1 if scale == 1 else scale}
+    return replace(
+        op, name=f"{op.name}, tensor scale", cases=cases, inputs=inputs, with_scale=True, exact_to=4000
+    )
+
+
+RELATION_WITH_SCALE = _with_scale(
+    RELATION,
+    "no samples",
+    "heat maps of a clip",
+    "more than one tile of joints",
+    "many joints",
+    "a chunk of columns and one",
+    "portrait",
+    "sixteen joints",
+    "more columns than a cluster holds",
+    "scaled",
+    "uniform weights",
+)
+NORM_WITH_SCALE = _with_scale(
+    NORM,
+    "no samples",
+    "heat maps of a clip",
+    "many samples, evaluation",
+    "many joints",
+    "a chunk of columns and one",
+    "portrait",
+    "large offset",
+    "scaled",
+    "uniform weights",
+)
+
+
 def _conv(
     samples: int, channels: int, height: int, width: int, kernel: tuple[int, int], padding: Any = "same"
 ) -> dict[str, Any]:
@@ -217,12 +274,9 @@ MATCH = Op(
     },
 )
 
-OPS = {op.name: op for op in (RELATION, NORM, CONV, MATCH)}
+OPS = {op.name: op for op in (RELATION, RELATION_WITH_SCALE, NORM, NORM_WITH_SCALE, CONV, MATCH)}
 MIDDLE = {
-    "joint_relation": "a chunk of columns and one",
-    "joint_relation_norm": "a chunk of columns and one",
-    "dynamic_conv2d": "the paper's",
-    "dynamic_match": "the paper's",
+    name: "the paper's" if name.startswith("dynamic") else "a chunk of columns and one" for name in OPS
 }  # cases of a size that no path finds special
 CASES = [(op, name) for op in OPS.values() for name in op.cases]
 
@@ -351,6 +405,25 @@ BAD_INPUTS = [
         message="joint_relation: expected scale to be finite, got inf",
         change=lambda tensors: tensors,
         options={"scale": float("inf")},
+    ),
+    BadInput(
+        op=RELATION_WITH_SCALE,
+        error=ValueError,
+        message="joint_relation: expected scale to be one number, got shape [2]",
+        change=_with(5, lambda t: t.repeat(2)),
+    ),
+    BadInput(
+        op=RELATION_WITH_SCALE,
+        error=TypeError,
+        message="joint_relation: expected scale to be float64, float32, float16 or bfloat16, got int64",
+        change=_with(5, lambda t: t.long()),
+    ),
+    BadInput(
+        op=NORM_WITH_SCALE,
+        error=ValueError,
+        message="joint_relation_norm: expected scale to be one number, got shape [0]",
+        change=_with(7, lambda t: t[:0]),
+        options={"training": True},
     ),
     BadInput(
         op=NORM,
@@ -507,7 +580,9 @@ BAD_INPUTS = [
 
 GOOD_CASES = {
     "joint_relation": _relation(*RELATION_SIZES),
+    "joint_relation, tensor scale": {"sizes": RELATION_SIZES, "options": {}, "scale": 0.7},
     "joint_relation_norm": _norm(*RELATION_SIZES),
+    "joint_relation_norm, tensor scale": {**_norm(*RELATION_SIZES), "scale": 0.7},
     "dynamic_conv2d": _conv(*CONV_SIZES, CONV_KERNEL),
     "dynamic_match": _match(*CONV_SIZES, CONV_KERNEL, 4),
 }

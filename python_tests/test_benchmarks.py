@@ -1,9 +1,11 @@
 """The benchmarks' own judgement: the gate, the bars and the memory that is counted."""
 
+from dataclasses import replace
+
 import torch
 
 from benchmarks import bars
-from benchmarks.contenders import Case, contenders, inputs
+from benchmarks.contenders import Case, contenders, hanging, inputs
 from benchmarks.memory import _measure
 from benchmarks.ops import Prepared, exact_results, leaves_of, worst_error
 
@@ -43,6 +45,17 @@ def test_bars_are_held_or_not():
     assert not any(
         b.held for b in bars.check([{**line(plain=0.5), "op": "joint_relation", "sizes": "1x1"}], "cpu")
     )
+
+
+def test_a_rival_that_hangs_is_named_and_left_out(monkeypatch):
+    case = Case("dynamic_conv2d", 1, 2, 16, 16, 15, dtype="float16")
+    monkeypatch.setattr("benchmarks.contenders.hanging_convolution", lambda: "never ends")
+    assert set(contenders(case, "cpu", compiled=False)) == {"ours", "plain"}
+    assert hanging(case, "cpu") == dict.fromkeys(("grouped", "per sample", "channels_last"), "never ends")
+    for other in (replace(case, kernel=7), replace(case, dtype="bfloat16"), replace(case, dtype="float32")):
+        assert hanging(other, "cpu") == {}
+        assert "grouped" in contenders(other, "cpu", compiled=False)
+    assert hanging(case, "cuda") == {}
 
 
 def test_kept_memory_is_the_relation_alone():

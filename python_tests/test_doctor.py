@@ -84,6 +84,20 @@ def test_a_wrong_operation_is_named(spoil, shown, monkeypatch, capsys):
     assert not json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["healthy"]
 
 
+@pytest.mark.parametrize("strict", [False, True])
+def test_strict_wants_the_compiled_operations(strict):
+    arguments = ["doctor", *(["--strict"] if strict else [])]
+    assert cli.main(arguments) == (0 if rx.backend() != "reference" else int(strict))
+    with rx.use_backend("reference"):
+        assert cli.main(arguments) == int(strict)
+
+
+def test_a_convolution_that_hangs_is_told(monkeypatch, capsys):
+    monkeypatch.setattr("rpstn_ext._onednn.hanging_convolution", lambda: "it never ends; set SOMETHING")
+    assert cli.main(["doctor"]) == 0
+    assert "caution   it never ends; set SOMETHING\n" in capsys.readouterr().out
+
+
 def test_without_the_compiled_library_it_says_what_mends_it():
     code = (
         "import importlib.util as u\nfind = u.find_spec\n"

@@ -62,3 +62,21 @@ def test_match_refuses_weights_of_other_channels(dynamic_match):
         dynamic_match(features, kernels, torch.randn(4, 5), torch.randn(4))
     with pytest.raises(ValueError, match=r"dynamic_match: expected bias to have shape \[4\], got \[3\]"):
         dynamic_match(features, kernels, torch.randn(4, 6), torch.randn(3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_reference_of_half_types_is_the_float32_result_rounded_once(dtype):
+    """As the compiled operations are; and PyTorch's float16 convolution never ends on some processors."""
+    features, kernels = torch.randn(2, 3, 17, 19).to(dtype), torch.randn(2, 3, 15, 15).to(dtype)
+    weight, bias = torch.randn(4, 3).to(dtype), torch.randn(4).to(dtype)
+    half = [features, kernels, weight, bias]
+    wide = [tensor.float() for tensor in half]
+    for call, count in ((rx.reference.dynamic_conv2d, 2), (rx.reference.dynamic_match, 4)):
+        leaves, wide_leaves = ([t.clone().requires_grad_() for t in ts[:count]] for ts in (half, wide))
+        out, wide_out = call(*leaves), call(*wide_leaves)
+        assert out.dtype == dtype and torch.equal(out, wide_out.to(dtype))
+        grad = torch.randn_like(wide_out).to(dtype)
+        out.backward(grad)
+        wide_out.backward(grad.float())
+        for leaf, wide_leaf in zip(leaves, wide_leaves):
+            assert torch.equal(leaf.grad, wide_leaf.grad.to(dtype))

@@ -56,6 +56,54 @@ def test_large_common_offset_keeps_its_digits():
     assert torch.equal(rx.joint_relation(heatmaps, nothing, zero, nothing, zero), heatmaps)
 
 
+@pytest.mark.parametrize("joint_relation", BACKENDS)
+def test_gradient_of_the_scale_of_two_joints(joint_relation):
+    """G = [[1, 1], [1, 2]]; the first row's gradient is zero, the second's p (1 - p) [1, 1] . dP with p = sigmoid(s).
+
+    With Wo = Wg = 1 and no biases joint 2 is p * [1, 1] + (1 - p) * [1, 0] plus itself, so that its second pixel is
+    p + 1; d sigmoid(s) / ds = p (1 - p).
+    """
+    heatmaps = torch.tensor([[[[1.0, 0.0]], [[1.0, 1.0]]]], dtype=torch.float64)
+    identity, zero = IDENTITY.double(), ZERO.double()
+    scale = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    out = joint_relation(heatmaps, identity, zero, identity, zero, scale=scale)
+    share = torch.sigmoid(scale.detach())
+    torch.testing.assert_close(out[0, 1, 0, 1].detach(), 1 + share)
+    (first,) = torch.autograd.grad(out[0, 1, 0, 1], scale, create_graph=True)
+    torch.testing.assert_close(first.detach(), share * (1 - share))
+    (second,) = torch.autograd.grad(first, scale)
+    torch.testing.assert_close(second, share * (1 - share) * (1 - 2 * share))
+
+
+def test_a_scale_of_zero_has_a_gradient():
+    heatmaps = torch.rand(2, 2, 3, 4, dtype=torch.float64)
+    weights = torch.randn(2, 2, 2, dtype=torch.float64)
+    scale = torch.zeros((), dtype=torch.float64, requires_grad=True)
+    inputs = (heatmaps, weights[0], ZERO.double(), weights[1], ZERO.double())
+    assert torch.autograd.gradcheck(lambda s: rx.joint_relation(*inputs, scale=s), scale)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("training", [None, True, False], ids=["no norm", "training", "evaluation"])
+def test_a_tensor_as_scale_gives_the_bits_of_the_number(training, dtype):
+    heatmaps = torch.rand(3, 13, 16, 12) * 0.3
+    parameters = [torch.randn(13, 13) * 0.3, torch.randn(13), torch.randn(13, 13) * 0.3, *torch.randn(3, 13)]
+    found = []
+    for scale in (0.75, torch.tensor(0.75, requires_grad=True)):
+        leaves = [t.to(dtype).requires_grad_() for t in (heatmaps, *parameters[:4])]
+        if training is None:
+            out = rx.joint_relation(*leaves, scale=scale)
+        else:
+            statistics = (torch.zeros(13), torch.ones(13))
+            out = rx.joint_relation_norm(
+                *leaves, *parameters[4:], *statistics, training=training, scale=scale
+            )
+        out.square().sum().backward()
+        found.append([out.detach(), *(leaf.grad for leaf in leaves)])
+    assert all(map(torch.equal, *found))
+    assert scale.grad.dtype == torch.float32 and scale.grad != 0
+
+
 def test_norm_is_the_composition_and_moves_the_running_statistics():
     joints = 5
     heatmaps = torch.randn(3, joints, 6, 7)

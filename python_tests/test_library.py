@@ -13,6 +13,7 @@ import torch
 
 import rpstn_ext as rx
 from rpstn_ext import _library
+from rpstn_ext._onednn import hanging_convolution
 
 ROOT = Path(__file__).resolve().parents[1]
 CUDA_LIBRARY = ROOT / "build" / "cuda" / "_C_cuda.so"
@@ -50,6 +51,37 @@ def test_the_library_loads_without_a_warning():
     assert run_python(CALL_EACH_OP) == ["cpu", "0", "264.0"]
 
 
+CUDA_TORCH = "import torch\ntorch.version.cuda = '13.0'\n"
+
+
+@pytest.mark.parametrize(
+    "breakage, reason",
+    [
+        (
+            "import importlib.util as u, types\nfind, load = u.find_spec, torch.ops.load_library\n"
+            "u.find_spec = lambda name, *a: (\n"
+            "    types.SimpleNamespace(origin='_C_cuda.so') if name == 'rpstn_ext._C_cuda' else find(name, *a)\n"
+            ")\n"
+            "def fail(path):\n"
+            "    if path == '_C_cuda.so':\n"
+            "        raise OSError('libcudart.so.13: cannot open shared object file')\n"
+            "    load(path)\n"
+            "torch.ops.load_library = fail\n",
+            "the compiled CUDA library does not load (libcudart.so.13: cannot open shared object file)",
+        ),
+        ("", "the compiled library serves the CPU only ({because})"),
+    ],
+    ids=["does not load", "was not built"],
+)
+@compiled
+def test_without_cuda_one_warning_and_the_cpu_operations_stay(breakage, reason):
+    reason = reason.format(because=_library.build_info().WITHOUT_CUDA_BECAUSE)
+    backend, warnings, total, *messages = run_python(CUDA_TORCH + breakage + CALL_EACH_OP)
+    assert (backend, warnings, total) == ("cpu", "1", "264.0")
+    assert messages[0].startswith(f"rpstn_ext: {reason}; plain PyTorch serves CUDA tensors, more slowly. ")
+    assert messages[0].endswith(f"run in the source folder: {_library.MEND}")
+
+
 @pytest.mark.parametrize(
     "breakage, reason, built_for",
     [
@@ -85,6 +117,19 @@ def test_one_warning_and_the_reference_serves(breakage, reason, built_for):
     assert f"Built for: {built_for}" in messages[0]
     assert f"Found: torch {torch.__version__}, " in messages[0]
     assert messages[0].endswith(f"run in the source folder: {_library.MEND}")
+
+
+def test_the_convolution_that_hangs_is_known(tmp_path):
+    intel, amd = tmp_path / "intel", tmp_path / "amd"
+    intel.write_text("flags\t\t: fpu avx512_bf16 avx512_fp16 amx_tile\n")
+    amd.write_text("flags\t\t: fpu avx512_bf16\n")
+    sentence = hanging_convolution("2.13.0+cpu", {}, intel)
+    assert "torch 2.13.0+cpu" in sentence and "ONEDNN_MAX_CPU_ISA=AVX512_CORE_BF16" in sentence
+    assert hanging_convolution("2.13.0", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE_AMX"}, intel) is not None
+    assert hanging_convolution("2.13.0", {"ONEDNN_MAX_CPU_ISA": "avx512_core_bf16"}, intel) is None
+    assert hanging_convolution("2.12.1", {}, intel) is None
+    assert hanging_convolution("2.13.0", {}, amd) is None
+    assert hanging_convolution("2.13.0", {}, tmp_path / "missing") is None
 
 
 def test_use_backend_changes_and_restores():
@@ -208,3 +253,7 @@ def test_documented_examples_run(name):
 
 def test_documented_example_of_use_backend_runs():
     assert doctest.testmod(_library) == (0, 2)
+
+
+def test_type_checkers_find_the_annotations():
+    assert (Path(rx.__file__).parent / "py.typed").is_file()

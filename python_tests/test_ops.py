@@ -25,15 +25,25 @@ pytestmark = pytest.mark.skipif(rx.backend() == "reference", reason="no compiled
 
 SMALL = {
     "joint_relation": {"sizes": (2, 3, 2, 4), "options": {"scale": 0.7}},
+    "joint_relation, tensor scale": {"sizes": (2, 3, 2, 4), "options": {}, "scale": 0.7},
     "joint_relation_norm": {
         "sizes": (2, 3, 2, 4),
         "offset": 0.5,
         "options": {"training": True, "scale": 0.7},
     },
+    "joint_relation_norm, tensor scale": {
+        "sizes": (2, 3, 2, 4),
+        "offset": 0.5,
+        "options": {"training": True},
+        "scale": 0.7,
+    },
     "dynamic_conv2d": {"sizes": (2, 2, 4, 5), "kernel": (3, 2), "options": {"padding": "same"}},
     "dynamic_match": {"sizes": (2, 2, 4, 3), "kernel": (3, 2), "joints": 3, "options": {"padding": "same"}},
 }
-ALONE = {**MIDDLE, "joint_relation_norm": "many samples, evaluation"}  # a sample's result is its own
+ALONE = {
+    name: "many samples, evaluation" if name.startswith("joint_relation_norm") else case
+    for name, case in MIDDLE.items()
+}  # a sample's result is its own
 
 DEVICES = ["cpu", *(["cuda"] if torch.cuda.is_available() and "cuda" in rx.backend() else [])]
 
@@ -209,7 +219,7 @@ def test_devices_must_agree(op, plain, device):
     with pytest.raises(RuntimeError) as raised:
         (op.call_reference if plain else op.call)(GOOD_CASES[op.name], tensors)
     there = "cpu" if device == "cpu" else f"{device}:{torch.cuda.current_device()}"
-    assert str(raised.value) == f"{op.name}: expected {names[0]} on {there} like {names[1]}, got meta"
+    assert str(raised.value) == f"{op.function}: expected {names[0]} on {there} like {names[1]}, got meta"
 
 
 # --- registration, compilers, autocast ---
@@ -222,26 +232,29 @@ def test_opcheck(op):
     out = op.call(case, leaves)
     grad = torch.randn_like(out).requires_grad_()
     ops = torch.ops.rpstn_ext
-    if op.name == "joint_relation":
-        torch.library.opcheck(ops.joint_relation.default, (*leaves, 0.5))
-        _, relation = ops.joint_relation_forward(*(leaf.detach() for leaf in leaves), 0.5)
-        torch.library.opcheck(ops.joint_relation_forward.default, (*(leaf.detach() for leaf in leaves), 0.5))
+    scale = (0.5, leaves.pop() if op.with_scale else None)
+    plain_scale = (0.5, None if scale[1] is None else scale[1].detach())
+    if op.function == "joint_relation":
+        torch.library.opcheck(ops.joint_relation.default, (*leaves, *scale))
+        plain = [leaf.detach() for leaf in leaves]
+        _, gram = ops.joint_relation_forward(*plain, *plain_scale)
+        torch.library.opcheck(ops.joint_relation_forward.default, (*plain, *plain_scale))
         torch.library.opcheck(
-            ops.joint_relation_backward.default, (grad, leaves[0], relation, *leaves[1:4], 0.5)
+            ops.joint_relation_backward.default, (grad, leaves[0], gram, *leaves[1:4], *scale)
         )
-    elif op.name == "joint_relation_norm":
+    elif op.function == "joint_relation_norm":
         plain = [leaf.detach() for leaf in leaves]
         statistics = op.constants(leaves)
         for training in (True, False):
             torch.library.opcheck(
-                ops.joint_relation_norm.default, (*leaves, *statistics, training, 1e-5, 0.5)
+                ops.joint_relation_norm.default, (*leaves, *statistics, training, 1e-5, *scale)
             )
-            forward = (*plain, *statistics, training, 1e-5, 0.5)
+            forward = (*plain, *statistics, training, 1e-5, *plain_scale)
             torch.library.opcheck(ops.joint_relation_norm_forward.default, forward)
             _, *kept = ops.joint_relation_norm_forward(*forward)
             torch.library.opcheck(
                 ops.joint_relation_norm_backward.default,
-                (grad, leaves[0], *kept, *leaves[1:6], training, 1e-5, 0.5),
+                (grad, leaves[0], *kept, *leaves[1:6], training, 1e-5, *scale),
             )
     elif op.name == "dynamic_match":
         torch.library.opcheck(ops.dynamic_match.default, (*leaves, 1, 0, 1, 1))
@@ -260,6 +273,7 @@ def test_opcheck(op):
 
 
 def _compiled_agrees(op: Op, **options: object) -> None:
+    torch.compiler.reset()  # the recompilations of other operations do not count
     case = op.cases["scaled" if op.name.startswith("joint_relation") else "3 x 3"]
     tensors = [tensor.float() for tensor in op.inputs(case)]
     compiled = torch.compile(lambda *t: op.call(case, t).sin(), fullgraph=True, **options)
@@ -293,7 +307,7 @@ def test_exports_with_dynamic_batch(op):
     batch = torch.export.Dim("batch")
     dynamic = (tuple({0: batch} if tensor.dim() == 4 else None for tensor in tensors),)
     exported = torch.export.export(Call(), tuple(tensors), dynamic_shapes=dynamic)
-    assert any(op.name in str(node.target) for node in exported.graph.nodes)
+    assert any(op.function in str(node.target) for node in exported.graph.nodes)
     grown = [t.repeat(3, 1, 1, 1) if t.dim() == 4 else t for t in tensors]
     assert torch.equal(exported.module()(*grown), op.call(case, grown))
 

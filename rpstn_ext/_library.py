@@ -12,6 +12,8 @@ import torch
 
 MEND = "python -m pip install --no-build-isolation --no-deps --force-reinstall ."
 
+EVERY_CALL, CUDA_TENSORS = "every call", "CUDA tensors"
+
 
 def build_info() -> ModuleType | None:
     """`rpstn_ext._build_info`, written by the build: versions of torch, compiler and CUDA; None without a build."""
@@ -25,37 +27,48 @@ def _minor(version: str) -> tuple[str, ...]:
 
 
 def _load() -> str:
-    """Registers `torch.ops.rpstn_ext.*`; "cuda+cpu" or "cpu", or "reference" after a warning."""
+    """Registers `torch.ops.rpstn_ext.*`; returns what serves, after a warning where that is less than it could be."""
     info = build_info()
     spec = importlib.util.find_spec("rpstn_ext._C")
     if info is None or spec is None:
-        _warn("no compiled library is installed", "nothing")
+        _warn("no compiled library is installed", EVERY_CALL, "nothing")
         return "reference"
     built_for = f"torch {info.TORCH}, {info.SYSTEM}, {info.COMPILER}"
     if _minor(info.TORCH) != _minor(torch.__version__):
-        _warn("the compiled library belongs to another torch", built_for)
+        _warn("the compiled library belongs to another torch", EVERY_CALL, built_for)
         return "reference"
-    cuda = importlib.util.find_spec("rpstn_ext._C_cuda") if torch.version.cuda else None
     try:
         torch.ops.load_library(spec.origin)
-        if cuda is not None:
-            torch.ops.load_library(cuda.origin)
     except OSError as error:
-        _warn(f"the compiled library does not load ({error})", built_for)
+        _warn(f"the compiled library does not load ({error})", EVERY_CALL, built_for)
         return "reference"
-    return "cpu" if cuda is None else "cuda+cpu"
+    if not torch.version.cuda:
+        return "cpu"
+    cuda = importlib.util.find_spec("rpstn_ext._C_cuda")
+    if cuda is None:
+        _warn(
+            f"the compiled library serves the CPU only ({info.WITHOUT_CUDA_BECAUSE})", CUDA_TENSORS, built_for
+        )
+        return "cpu"
+    try:
+        torch.ops.load_library(cuda.origin)
+    except OSError as error:
+        _warn(f"the compiled CUDA library does not load ({error})", CUDA_TENSORS, built_for)
+        return "cpu"
+    return "cuda+cpu"
 
 
-def _warn(reason: str, built_for: str) -> None:
+def _warn(reason: str, served: str, built_for: str) -> None:
+    global problem
     found = f"torch {torch.__version__}, {platform.system()}-{platform.machine()}, Python {platform.python_version()}"
-    warnings.warn(
-        f"rpstn_ext: {reason}; plain PyTorch serves every call, more slowly. "
-        f"Built for: {built_for}. Found: {found}. To mend it, run in the source folder: {MEND}",
-        RuntimeWarning,
-        stacklevel=2,
+    problem = (
+        f"rpstn_ext: {reason}; plain PyTorch serves {served}, more slowly. "
+        f"Built for: {built_for}. Found: {found}. To mend it, run in the source folder: {MEND}"
     )
+    warnings.warn(problem, RuntimeWarning, stacklevel=2)
 
 
+problem: str | None = None  # what the warning at import said
 _LOADED = _load()
 _active = _LOADED
 

@@ -18,19 +18,20 @@ namespace rpstn {
 namespace {
 
 using at::Tensor;
+using OptionalTensor = std::optional<Tensor>;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Normalised = std::tuple<Tensor, Tensor, Tensor>;  // Y, mu, var
 
 using Signature = Normalised(
     const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-    const Tensor&, const Tensor&, bool, double, double);
+    const Tensor&, const Tensor&, bool, double, double, const OptionalTensor&);
 using ForwardSignature = JointRelationNormForward(
     const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-    const Tensor&, const Tensor&, bool, double, double);
+    const Tensor&, const Tensor&, bool, double, double, const OptionalTensor&);
 using BackwardSignature = JointRelationNormBackward(
     const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-    const Tensor&, const Tensor&, const Tensor&, bool, double, double);
+    const Tensor&, const Tensor&, const Tensor&, bool, double, double, const OptionalTensor&);
 
 template <typename... Arguments>
 JointRelationNormForward call_forward(const Arguments&... arguments) {
@@ -49,9 +50,11 @@ JointRelationNormBackward call_backward(const Arguments&... arguments) {
 Tensor differentiable_form(
     const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
     const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& mean, const Tensor& var,
-    bool training, double eps, double scale) {
+    bool training, double eps, double scale,
+    const OptionalTensor& scale_tensor) {
   const auto acc = accumulate_dtype(heatmaps.scalar_type());
-  const auto related = relation_form(as_dtype(heatmaps, acc), weight_g, bias_g, weight_o, bias_o, scale).flatten(2);
+  const auto related =
+      relation_form(as_dtype(heatmaps, acc), weight_g, bias_g, weight_o, bias_o, scale, scale_tensor).flatten(2);
   const auto column = [acc](const Tensor& of_joints) { return as_dtype(of_joints, acc).unsqueeze(1); };
   constexpr int64_t kSamplesAndColumns[] = {0, 2};
   const auto over = at::OptionalIntArrayRef(kSamplesAndColumns);
@@ -66,43 +69,45 @@ struct JointRelationNormBackwardFunction : torch::autograd::Function<JointRelati
   static variable_list forward(
       AutogradContext* ctx, const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments,
       const Tensor& mean, const Tensor& var, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
-      const Tensor& bias_o, const Tensor& norm_weight, bool training, double eps, double scale) {
+      const Tensor& bias_o, const Tensor& norm_weight, bool training, double eps, double scale,
+    const OptionalTensor& scale_tensor) {
     ctx->save_for_backward(
-        {grad_out, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, mean, var});
+        {grad_out, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, mean, var, or_undefined(scale_tensor)});
     ctx->saved_data["training"] = training;
     ctx->saved_data["eps"] = eps;
     ctx->saved_data["scale"] = scale;
     at::AutoDispatchBelowADInplaceOrView below;
-    auto [of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias] = call_backward(
-        grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight, training, eps,
-        scale);
-    return {of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias};
+    auto [of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias, of_scale] =
+        call_backward(grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight, training,
+                      eps, scale, scale_tensor);
+    return {of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias, of_scale};
   }
 
-  // Differentiates the first derivative as a function of grad_out, heat maps and parameters. Moments and statistics
-  // are functions of the heat maps and get no gradients of their own; no derivative depends on norm_bias.
+  // Differentiates the first derivative as a function of grad_out, heat maps, parameters and scale. Moments and
+  // statistics are functions of the heat maps and get no gradients of their own; no derivative depends on norm_bias.
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     constexpr size_t kInputs = 7;  // grad_out, heat maps, four parameters, norm_weight
     const bool create_graph = at::GradMode::is_enabled();
     at::AutoGradMode with_grad(true);
     const auto saved = ctx->get_saved_variables();
-    // Aliases: where grad_out itself comes from the heat maps, that path is not followed here a second time.
     variable_list inputs;
-    for (size_t i = 0; i < kInputs; ++i) {
-      const bool in_graph = create_graph && saved[i].requires_grad();
-      inputs.push_back(in_graph ? saved[i].view_as(saved[i]) : saved[i].detach().requires_grad_());
-    }
+    for (size_t i = 0; i < kInputs; ++i) inputs.push_back(leaf_or_alias(saved[i], create_graph));
+    const auto scale_tensor = leaf_or_alias(saved[9], create_graph);
     const auto norm_bias = at::zeros_like(inputs[6].detach()).requires_grad_();
     const auto out = differentiable_form(
         inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], inputs[6], norm_bias, saved[7], saved[8],
         ctx->saved_data["training"].toBool(), ctx->saved_data["eps"].toDouble(),
-        ctx->saved_data["scale"].toDouble());
+        ctx->saved_data["scale"].toDouble(), if_defined(scale_tensor));
     variable_list differentiated(inputs.begin() + 1, inputs.end());
     differentiated.push_back(norm_bias);
+    if (scale_tensor.defined()) {
+      differentiated.push_back(scale_tensor);
+      inputs.push_back(scale_tensor);
+    }
     const auto first = torch::autograd::grad(
         {out}, differentiated, {inputs[0]}, /*retain_graph=*/true, /*create_graph=*/true);
     variable_list outputs, weights;
-    for (size_t i = 0; i < grads.size(); ++i) {
+    for (size_t i = 0; i < first.size(); ++i) {
       if (grads[i].defined()) {
         outputs.push_back(first[i]);
         weights.push_back(grads[i]);
@@ -111,7 +116,8 @@ struct JointRelationNormBackwardFunction : torch::autograd::Function<JointRelati
     const auto second = torch::autograd::grad(
         outputs, inputs, weights, /*retain_graph=*/create_graph, create_graph, /*allow_unused=*/true);
     return {second[0], second[1], Tensor(), Tensor(), Tensor(), second[2], second[3],
-            second[4], second[5], second[6], Tensor(), Tensor(), Tensor()};
+            second[4], second[5], second[6], Tensor(), Tensor(), Tensor(),
+            scale_tensor.defined() ? second[7] : Tensor()};
   }
 };
 
@@ -119,13 +125,15 @@ struct JointRelationNormFunction : torch::autograd::Function<JointRelationNormFu
   static variable_list forward(
       AutogradContext* ctx, const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g,
       const Tensor& weight_o, const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias,
-      const Tensor& running_mean, const Tensor& running_var, bool training, double eps, double scale) {
+      const Tensor& running_mean, const Tensor& running_var, bool training, double eps, double scale,
+    const OptionalTensor& scale_tensor) {
     at::AutoDispatchBelowADInplaceOrView below;
     auto [out, moments, mean, var] = call_forward(
         heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, training,
-        eps, scale);
+        eps, scale, scale_tensor);
     ctx->mark_non_differentiable({mean, var});
-    ctx->save_for_backward({heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight});
+    ctx->save_for_backward({heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight,
+                            or_undefined(scale_tensor)});
     ctx->saved_data["training"] = training;
     ctx->saved_data["eps"] = eps;
     ctx->saved_data["scale"] = scale;
@@ -133,14 +141,15 @@ struct JointRelationNormFunction : torch::autograd::Function<JointRelationNormFu
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    if (!grads[0].defined()) return variable_list(12);
+    if (!grads[0].defined()) return variable_list(13);
     const auto saved = ctx->get_saved_variables();
-    auto [of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias] = call_backward(
-        grads[0], saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7], saved[8],
-        ctx->saved_data["training"].toBool(), ctx->saved_data["eps"].toDouble(),
-        ctx->saved_data["scale"].toDouble());
-    return {of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight,
-            of_norm_bias, Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
+    const auto& scale_tensor = saved[9];
+    auto [of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias, of_scale] =
+        call_backward(grads[0], saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7],
+                      saved[8], ctx->saved_data["training"].toBool(), ctx->saved_data["eps"].toDouble(),
+                      ctx->saved_data["scale"].toDouble(), if_defined(scale_tensor));
+    return {of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias,
+            Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), scale_tensor.defined() ? of_scale : Tensor()};
   }
 };
 
@@ -149,36 +158,39 @@ struct JointRelationNormFunction : torch::autograd::Function<JointRelationNormFu
 Normalised joint_relation_norm_autograd(
     const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
     const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
-    const Tensor& running_var, bool training, double eps, double scale) {
-  if (!needs_autograd(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias)) {
+    const Tensor& running_var, bool training, double eps, double scale,
+    const OptionalTensor& scale_tensor) {
+  if (!needs_autograd(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, scale_tensor)) {
     at::AutoDispatchBelowADInplaceOrView below;
     static const auto op = find_op<Signature>("rpstn_ext::joint_relation_norm");
     return op.call(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var,
-                   training, eps, scale);
+                   training, eps, scale, scale_tensor);
   }
   check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean,
-                            running_var, training, eps, scale);
+                            running_var, training, eps, scale, scale_tensor);
   const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
   const auto acc = accumulate_dtype(dtype);
   auto results = JointRelationNormFunction::apply(
       as_dtype(heatmaps, dtype), as_dtype(weight_g, dtype), as_dtype(bias_g, dtype), as_dtype(weight_o, dtype),
       as_dtype(bias_o, dtype), as_dtype(norm_weight, acc), as_dtype(norm_bias, acc), running_mean, running_var,
-      training, eps, scale);
+      training, eps, scale, as_dtype(scale_tensor, acc));
   return {results[0], results[1], results[2]};
 }
 
 JointRelationNormBackward joint_relation_norm_backward_autograd(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
     const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
-    const Tensor& norm_weight, bool training, double eps, double scale) {
-  if (!needs_autograd(grad_out, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight)) {
+    const Tensor& norm_weight, bool training, double eps, double scale,
+    const OptionalTensor& scale_tensor) {
+  if (!needs_autograd(grad_out, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, scale_tensor)) {
     at::AutoDispatchBelowADInplaceOrView below;
     return call_backward(grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight,
-                         training, eps, scale);
+                         training, eps, scale, scale_tensor);
   }
   auto grads = JointRelationNormBackwardFunction::apply(
-      grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight, training, eps, scale);
-  return {grads[0], grads[1], grads[2], grads[3], grads[4], grads[5], grads[6]};
+      grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight, training, eps, scale,
+      scale_tensor);
+  return {grads[0], grads[1], grads[2], grads[3], grads[4], grads[5], grads[6], grads[7]};
 }
 
 // --- All backends: the result without what only the derivative needs ---
@@ -186,10 +198,11 @@ JointRelationNormBackward joint_relation_norm_backward_autograd(
 Normalised joint_relation_norm_plain(
     const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
     const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
-    const Tensor& running_var, bool training, double eps, double scale) {
+    const Tensor& running_var, bool training, double eps, double scale,
+    const OptionalTensor& scale_tensor) {
   auto [out, moments, mean, var] = call_forward(
       heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, training, eps,
-      scale);
+      scale, scale_tensor);
   return {out, mean, var};
 }
 
@@ -198,9 +211,10 @@ Normalised joint_relation_norm_plain(
 JointRelationNormForward joint_relation_norm_forward_meta(
     const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
     const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
-    const Tensor& running_var, bool training, double eps, double scale) {
+    const Tensor& running_var, bool training, double eps, double scale,
+    const OptionalTensor& scale_tensor) {
   check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean,
-                            running_var, training, eps, scale);
+                            running_var, training, eps, scale, scale_tensor);
   const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
   const auto options = heatmaps.options().dtype(dtype), sums = options.dtype(accumulate_dtype(dtype));
   const auto joints = heatmaps.sym_size(1);
@@ -212,10 +226,11 @@ JointRelationNormForward joint_relation_norm_forward_meta(
 JointRelationNormBackward joint_relation_norm_backward_meta(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
     const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
-    const Tensor& norm_weight, bool training, double eps, double scale) {
+    const Tensor& norm_weight, bool training, double eps, double scale,
+    const OptionalTensor& scale_tensor) {
   const auto empty = [](const Tensor& like) { return at::empty_symint(like.sym_sizes(), like.options()); };
-  return {empty(heatmaps), empty(weight_g),    empty(bias_g),     empty(weight_o),
-          empty(bias_o),   empty(norm_weight), empty(norm_weight)};
+  return {empty(heatmaps), empty(weight_g),    empty(bias_g),      empty(weight_o),
+          empty(bias_o),   empty(norm_weight), empty(norm_weight), empty_like_scale(scale_tensor, moments)};
 }
 
 // --- Autocast: the heat maps and convolutions in autocast's dtype; sums and the normalisation stay in float32 ---
@@ -224,13 +239,14 @@ template <c10::DeviceType kDevice, c10::DispatchKey kKey>
 Normalised joint_relation_norm_autocast(
     const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
     const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
-    const Tensor& running_var, bool training, double eps, double scale) {
+    const Tensor& running_var, bool training, double eps, double scale,
+    const OptionalTensor& scale_tensor) {
   const c10::impl::ExcludeDispatchKeyGuard without_autocast(kKey);
   const auto dtype = at::autocast::get_autocast_dtype(kDevice);
   const auto cast = [dtype](const Tensor& tensor) { return at::autocast::cached_cast(dtype, tensor, kDevice); };
   static const auto op = find_op<Signature>("rpstn_ext::joint_relation_norm");
   return op.call(cast(heatmaps), cast(weight_g), cast(bias_g), cast(weight_o), cast(bias_o), norm_weight, norm_bias,
-                 running_mean, running_var, training, eps, scale);
+                 running_mean, running_var, training, eps, scale, scale_tensor);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, Autograd, m) {

@@ -18,11 +18,12 @@ namespace rpstn {
 namespace {
 
 using at::Tensor;
+using OptionalTensor = std::optional<Tensor>;
 
 template <typename tensor_t>
 void forward(
     const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
-    const Tensor& bias_o, double scale, Tensor& out, Tensor& relation) {
+    const Tensor& bias_o, double scale, Tensor& out, Tensor& gram) {
   using scalar_t = typename Raw<tensor_t>::type;
   using acc_t = typename Accumulate<scalar_t>::type;
   const auto simd = (*RPSTN_SELECT(joint_relation_simd<scalar_t>))();
@@ -30,13 +31,13 @@ void forward(
   const int64_t size = d.matrix();
   const auto* x = input<tensor_t>(heatmaps);
   auto* z = output<tensor_t>(out);
-  auto* s = relation.mutable_data_ptr<acc_t>();
+  auto* g = gram.mutable_data_ptr<acc_t>();
   const auto *wg = weight_g.const_data_ptr<acc_t>(), *bg = bias_g.const_data_ptr<acc_t>(),
              *wo = weight_o.const_data_ptr<acc_t>(), *bo = bias_o.const_data_ptr<acc_t>();
   // Per sample: the chunks' products; two matrices of scratch, A - I and c.
   const int64_t folded = 3 * size + d.joints;
-  const Tensor parts_memory = buffer<acc_t>(relation, d.samples * d.chunks * size);
-  const Tensor folded_memory = buffer<acc_t>(relation, d.samples * folded);
+  const Tensor parts_memory = buffer<acc_t>(gram, d.samples * d.chunks * size);
+  const Tensor folded_memory = buffer<acc_t>(gram, d.samples * folded);
   acc_t *parts = parts_memory.mutable_data_ptr<acc_t>(), *folding = folded_memory.mutable_data_ptr<acc_t>();
 
   const Stage relate{
@@ -48,8 +49,8 @@ void forward(
       },
       [&](int64_t b) {
         acc_t* f = folding + b * folded;
-        add_in_order(d.chunks, size, parts + b * d.chunks * size, scale, s + b * size);
-        simd.fold(d.joints, s + b * size, wg, bg, wo, bo, f, f + 2 * size, f + 3 * size);
+        add_in_order(d.chunks, size, parts + b * d.chunks * size, g + b * size);
+        simd.fold(d.joints, static_cast<acc_t>(scale), g + b * size, wg, bg, wo, bo, f, f + 2 * size, f + 3 * size);
       }};
   const Stage mix{
       Order::backwards,
@@ -59,12 +60,12 @@ void forward(
                  f + 3 * size, d.sample_ahead(b), false, scratch, z + b * d.sample_size());
       },
       nothing_more};
-  d.run<acc_t>(relation, relate, mix);
+  d.run<acc_t>(gram, relate, mix);
 }
 
 template <typename tensor_t>
 void backward(
-    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& relation, const Tensor& weight_g,
+    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& gram, const Tensor& weight_g,
     const Tensor& bias_g, const Tensor& weight_o, double scale, Tensor& grad_heatmaps, Tensor& grad_parameters) {
   using scalar_t = typename Raw<tensor_t>::type;
   using acc_t = typename Accumulate<scalar_t>::type;
@@ -73,15 +74,15 @@ void backward(
   const int64_t size = d.matrix(), row = size + d.joints;
   const auto *grad = input<tensor_t>(grad_out), *x = input<tensor_t>(heatmaps);
   auto* grad_x = output<tensor_t>(grad_heatmaps);
-  const auto* s = relation.const_data_ptr<acc_t>();
+  const auto* products = gram.const_data_ptr<acc_t>();
   const auto *wg = weight_g.const_data_ptr<acc_t>(), *bg = bias_g.const_data_ptr<acc_t>(),
              *wo = weight_o.const_data_ptr<acc_t>();
   // Per sample: the chunks' products and sums; their total, four matrices of scratch, A^T - I and Q; the gradients of
-  // Wg, bg, Wo and bo.
-  const int64_t folded = row + 6 * size;
-  const Tensor parts_memory = buffer<acc_t>(relation, d.samples * d.chunks * row);
-  const Tensor folded_memory = buffer<acc_t>(relation, d.samples * folded);
-  const Tensor gradients_memory = buffer<acc_t>(relation, d.samples * 2 * row);
+  // Wg, bg, Wo, bo and scale.
+  const int64_t folded = row + 6 * size, gradient = 2 * row + 1;
+  const Tensor parts_memory = buffer<acc_t>(gram, d.samples * d.chunks * row);
+  const Tensor folded_memory = buffer<acc_t>(gram, d.samples * folded);
+  const Tensor gradients_memory = buffer<acc_t>(gram, d.samples * gradient);
   acc_t *parts = parts_memory.mutable_data_ptr<acc_t>(), *folding = folded_memory.mutable_data_ptr<acc_t>(),
         *gradients = gradients_memory.mutable_data_ptr<acc_t>();
 
@@ -93,11 +94,11 @@ void backward(
                      part, part + size);
       },
       [&](int64_t b) {
-        acc_t *total = folding + b * folded, *f = total + row, *g = gradients + b * 2 * row;
-        add_in_order(d.chunks, row, parts + b * d.chunks * row, 1.0, total);
+        acc_t *total = folding + b * folded, *f = total + row, *g = gradients + b * gradient;
+        add_in_order(d.chunks, row, parts + b * d.chunks * row, total);
         simd.fold_backward(
-            d.joints, static_cast<acc_t>(scale), s + b * size, total, total + size, wg, bg, wo, f, f + 4 * size,
-            f + 5 * size, g, g + size, g + row, g + row + size);
+            d.joints, static_cast<acc_t>(scale), products + b * size, total, total + size, wg, bg, wo, f, f + 4 * size,
+            f + 5 * size, g, g + size, g + row, g + row + size, g + 2 * row);
       }};
   const Stage mix{
       Order::backwards,
@@ -107,56 +108,58 @@ void backward(
                  x + b * d.sample_size(), nullptr, d.sample_ahead(b), false, scratch, grad_x + b * d.sample_size());
       },
       nothing_more};
-  d.run<acc_t>(relation, relate, mix);
-  add_in_order(d.samples, 2 * row, gradients, 1.0, grad_parameters.mutable_data_ptr<acc_t>());
+  d.run<acc_t>(gram, relate, mix);
+  add_in_order(d.samples, gradient, gradients, grad_parameters.mutable_data_ptr<acc_t>());
 }
 
 JointRelationForward joint_relation_forward_cpu(
     const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
-    const Tensor& bias_o, double scale) {
-  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale);
+    const Tensor& bias_o, double scale, const OptionalTensor& scale_tensor) {
+  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor);
   const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
   const auto acc = accumulate_dtype(dtype);
   const auto values = dense(heatmaps, dtype);
   const auto joints = values.size(1);
   auto out = at::empty(values.sizes(), values.options());
-  auto relation = at::empty({values.size(0), joints, joints}, values.options().dtype(acc));
-  if (relation.numel() == 0) return {out, relation};
+  auto gram = at::empty({values.size(0), joints, joints}, values.options().dtype(acc));
+  if (gram.numel() == 0) return {out, gram};
   const auto wg = dense(weight_g, acc), bg = dense(bias_g, acc), wo = dense(weight_o, acc), bo = dense(bias_o, acc);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "joint_relation", [&] {
-    forward<scalar_t>(values, wg, bg, wo, bo, scale, out, relation);
+    forward<scalar_t>(values, wg, bg, wo, bo, number(scale, scale_tensor), out, gram);
   });
-  return {out, relation};
+  return {out, gram};
 }
 
 Tensor joint_relation_cpu(
     const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
-    const Tensor& bias_o, double scale) {
-  return std::get<0>(joint_relation_forward_cpu(heatmaps, weight_g, bias_g, weight_o, bias_o, scale));
+    const Tensor& bias_o, double scale, const OptionalTensor& scale_tensor) {
+  return std::get<0>(joint_relation_forward_cpu(heatmaps, weight_g, bias_g, weight_o, bias_o, scale,
+                                                scale_tensor));
 }
 
 JointRelationBackward joint_relation_backward_cpu(
-    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& relation, const Tensor& weight_g,
-    const Tensor& bias_g, const Tensor& weight_o, double scale) {
+    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& gram, const Tensor& weight_g,
+    const Tensor& bias_g, const Tensor& weight_o, double scale, const OptionalTensor& scale_tensor) {
   const auto dtype = heatmaps.scalar_type();
   const auto acc = accumulate_dtype(dtype);
-  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_g, scale);
+  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_g, scale, scale_tensor);
   check_shape("joint_relation_backward", {"grad_out", grad_out}, heatmaps.sym_sizes());
   const int64_t joints = heatmaps.size(1), row = joints * joints + joints;
   auto grad_heatmaps = at::empty(heatmaps.sizes(), heatmaps.options());
-  auto grad_parameters = at::empty({2 * row}, heatmaps.options().dtype(acc));
+  auto grad_parameters = at::empty({2 * row + 1}, heatmaps.options().dtype(acc));
   if (heatmaps.size(0) == 0 || joints == 0) {
     grad_parameters.zero_();
   } else {
-    const auto grads = dense(grad_out, dtype), values = dense(heatmaps, dtype), s = dense(relation, acc);
+    const auto grads = dense(grad_out, dtype), values = dense(heatmaps, dtype), products = dense(gram, acc);
     const auto wg = dense(weight_g, acc), bg = dense(bias_g, acc), wo = dense(weight_o, acc);
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "joint_relation_backward", [&] {
-      backward<scalar_t>(grads, values, s, wg, bg, wo, scale, grad_heatmaps, grad_parameters);
+      backward<scalar_t>(grads, values, products, wg, bg, wo, number(scale, scale_tensor), grad_heatmaps,
+                         grad_parameters);
     });
   }
-  const auto part = [&](int64_t begin, const Tensor& like) { return unpacked(grad_parameters, begin, like); };
+  const auto part = [&](int64_t begin, const auto& like) { return unpacked(grad_parameters, begin, like); };
   return {grad_heatmaps, part(0, weight_g), part(joints * joints, bias_g), part(row, weight_o),
-          part(row + joints * joints, bias_g)};
+          part(row + joints * joints, bias_g), part(2 * row, scale_tensor)};
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {

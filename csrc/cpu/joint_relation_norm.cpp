@@ -23,6 +23,7 @@ namespace rpstn {
 namespace {
 
 using at::Tensor;
+using OptionalTensor = std::optional<Tensor>;
 
 struct Parameters {
   Tensor weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias;  // dense, in the type of the sums
@@ -128,13 +129,13 @@ void forward(
       },
       [&](int64_t b) {
         acc_t *total = total_of(b), *of_sample = m + b * joints * width, *mixing = mixing_of(b);
-        add_in_order(d.chunks, row, parts + b * d.chunks * row, 1.0, total);
+        add_in_order(d.chunks, row, parts + b * d.chunks * row, total);
         for (int64_t k = 0; k < joints; ++k) {
           for (int64_t j = 0; j < joints; ++j) of_sample[k * width + j] = total[k * joints + j];
           of_sample[k * width + joints] = total[size + k];
           of_sample[k * width + joints + 1] = training ? means_of(b)[k] : acc_t(0);
         }
-        algebra.fold(joints, d.columns, scale, of_sample, wg, bg, wo, bo, means_of(b) + joints, mixing,
+        algebra.fold(joints, d.columns, static_cast<acc_t>(scale), of_sample, wg, bg, wo, bo, means_of(b) + joints, mixing,
                      mixing + size, sums.of(b));
         if (!training) normalise(b);
       }};
@@ -187,11 +188,11 @@ void backward(
   const auto *wg = data(parameters.weight_g), *bg = data(parameters.bias_g), *wo = data(parameters.weight_o),
              *bo = data(parameters.bias_o), *gamma = data(parameters.norm_weight);
   // Per sample: the chunks' products and sums; their total, row means, A - I and c, seven matrices of scratch, first,
-  // second and offset of dX; the gradients of Wg, bg, Wo and bo.
-  const int64_t folded = row + joints + row + 7 * size + size + row;
+  // second and offset of dX; the gradients of Wg, bg, Wo, bo and scale.
+  const int64_t folded = row + joints + row + 7 * size + size + row, gradient = 2 * row + 1;
   const Tensor parts_memory = buffer<acc_t>(moments, d.samples * d.chunks * row);
   const Tensor folded_memory = buffer<acc_t>(moments, d.samples * folded);
-  const Tensor gradients_memory = buffer<acc_t>(moments, d.samples * 2 * row);
+  const Tensor gradients_memory = buffer<acc_t>(moments, d.samples * gradient);
   acc_t *parts = parts_memory.mutable_data_ptr<acc_t>(), *folding = folded_memory.mutable_data_ptr<acc_t>(),
         *gradients = gradients_memory.mutable_data_ptr<acc_t>();
   SampleSums sums(d.samples, joints);
@@ -209,11 +210,12 @@ void backward(
   const auto scratch_of = [&](int64_t b) { return mixing_of(b) + row; };
   const auto first_of = [&](int64_t b) { return scratch_of(b) + 7 * size; };
   const auto fold_backward = [&](int64_t b) {
-    acc_t *first = first_of(b), *g = gradients + b * 2 * row;
+    acc_t *first = first_of(b), *g = gradients + b * gradient;
     algebra.fold_backward(
-        joints, d.columns, scale, m + b * joints * width, total_of(b), r_of.data() + b * joints, mixing_of(b),
+        joints, d.columns, static_cast<acc_t>(scale), m + b * joints * width, total_of(b), r_of.data() + b * joints, mixing_of(b),
         mixing_of(b) + size, sums.of(b), mu.data(), a.data(), b_of.data(), d_of.data(), wg, bg, wo, scratch_of(b),
-        first, first + size, first + 2 * size, g, g + size, g + row, g + row + size);
+        first, first + size, first + 2 * size, g, g + size, g + row, g + row + size,
+        g + 2 * row);
   };
 
   for (int64_t b = 0; b < d.samples; ++b) {
@@ -227,13 +229,13 @@ void backward(
                      training ? means_of(b) : nullptr, scratch, part, part + size);
       },
       [&](int64_t b) {
-        add_in_order(d.chunks, row, parts + b * d.chunks * row, 1.0, total_of(b));
+        add_in_order(d.chunks, row, parts + b * d.chunks * row, total_of(b));
         for (int64_t k = 0; k < joints; ++k) {
           double& r = r_of[b * joints + k];
           r = 0;
           for (int64_t i = 0; i < d.chunks; ++i) r += parts[(b * d.chunks + i) * row + size + k];
         }
-        algebra.fold(joints, d.columns, scale, m + b * joints * width, wg, bg, wo, bo, scratch_of(b), mixing_of(b),
+        algebra.fold(joints, d.columns, static_cast<acc_t>(scale), m + b * joints * width, wg, bg, wo, bo, scratch_of(b), mixing_of(b),
                      mixing_of(b) + size, sums.of(b));
         algebra.gradient_sums(joints, total_of(b), r_of.data() + b * joints, mixing_of(b), sums.of(b), mu.data(),
                               t_of.data() + b * joints);
@@ -276,10 +278,10 @@ void backward(
     add_samples();
   }
   acc_t* g = grad_parameters.mutable_data_ptr<acc_t>();
-  add_in_order(d.samples, 2 * row, gradients, 1.0, g);
+  add_in_order(d.samples, gradient, gradients, g);
   for (int64_t k = 0; k < joints; ++k) {
-    g[2 * row + k] = static_cast<acc_t>(t[k] / std::sqrt(double(data(var)[k]) + eps));
-    g[2 * row + joints + k] = static_cast<acc_t>(r[k]);
+    g[gradient + k] = static_cast<acc_t>(t[k] / std::sqrt(double(data(var)[k]) + eps));
+    g[gradient + joints + k] = static_cast<acc_t>(r[k]);
   }
 }
 
@@ -293,9 +295,9 @@ Parameters dense_parameters(
 JointRelationNormForward joint_relation_norm_forward_cpu(
     const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
     const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
-    const Tensor& running_var, bool training, double eps, double scale) {
+    const Tensor& running_var, bool training, double eps, double scale, const OptionalTensor& scale_tensor) {
   check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean,
-                            running_var, training, eps, scale);
+                            running_var, training, eps, scale, scale_tensor);
   const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
   const auto acc = accumulate_dtype(dtype);
   const auto values = dense(heatmaps, dtype);
@@ -307,7 +309,7 @@ JointRelationNormForward joint_relation_norm_forward_cpu(
   if (values.numel() == 0) return {out, moments.zero_(), mean, var};
   const auto parameters = dense_parameters(acc, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "joint_relation_norm", [&] {
-    forward<scalar_t>(values, parameters, training, eps, scale, out, moments, mean, var);
+    forward<scalar_t>(values, parameters, training, eps, number(scale, scale_tensor), out, moments, mean, var);
   });
   return {out, moments, mean, var};
 }
@@ -315,15 +317,15 @@ JointRelationNormForward joint_relation_norm_forward_cpu(
 JointRelationNormBackward joint_relation_norm_backward_cpu(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
     const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
-    const Tensor& norm_weight, bool training, double eps, double scale) {
+    const Tensor& norm_weight, bool training, double eps, double scale, const OptionalTensor& scale_tensor) {
   const auto dtype = heatmaps.scalar_type();
   const auto acc = accumulate_dtype(dtype);
   check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_weight, mean, var,
-                            training, eps, scale);
+                            training, eps, scale, scale_tensor);
   check_shape("joint_relation_norm_backward", {"grad_out", grad_out}, heatmaps.sym_sizes());
   const int64_t joints = heatmaps.size(1), row = joints * joints + joints;
   auto grad_heatmaps = at::empty(heatmaps.sizes(), heatmaps.options());
-  auto grad_parameters = at::empty({2 * row + 2 * joints}, heatmaps.options().dtype(acc));
+  auto grad_parameters = at::empty({2 * row + 1 + 2 * joints}, heatmaps.options().dtype(acc));
   if (heatmaps.numel() == 0) {
     grad_parameters.zero_();
   } else {
@@ -331,17 +333,18 @@ JointRelationNormBackward joint_relation_norm_backward_cpu(
     const auto parameters = dense_parameters(acc, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_weight);
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "joint_relation_norm_backward", [&] {
       backward<scalar_t>(grads, values, dense(moments, acc), dense(mean, acc), dense(var, acc), parameters, training,
-                         eps, scale, grad_heatmaps, grad_parameters);
+                         eps, number(scale, scale_tensor), grad_heatmaps, grad_parameters);
     });
   }
-  const auto part = [&](int64_t begin, const Tensor& like) { return unpacked(grad_parameters, begin, like); };
+  const auto part = [&](int64_t begin, const auto& like) { return unpacked(grad_parameters, begin, like); };
   return {grad_heatmaps,
           part(0, weight_g),
           part(joints * joints, bias_g),
           part(row, weight_o),
           part(row + joints * joints, bias_o),
-          part(2 * row, norm_weight),
-          part(2 * row + joints, norm_weight)};
+          part(2 * row + 1, norm_weight),
+          part(2 * row + 1 + joints, norm_weight),
+          part(2 * row, scale_tensor)};
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {

@@ -7,9 +7,9 @@
 namespace rpstn::RPSTN_ISA {
 namespace {
 
-// S from the moments.
+// X X^T from the moments.
 template <typename acc_t>
-void relation_of(int64_t joints, int64_t columns, double scale, const acc_t* moments, acc_t* relation) {
+void gram_of(int64_t joints, int64_t columns, const acc_t* moments, acc_t* gram) {
   const int64_t row = moments_row(joints);
   for (int64_t i = 0; i < joints; ++i) {
     const acc_t* g = moments + i * row;
@@ -17,7 +17,7 @@ void relation_of(int64_t joints, int64_t columns, double scale, const acc_t* mom
     for (int64_t j = 0; j < joints; ++j) {
       const acc_t* other = moments + j * row + joints;
       const double product = g[j] + sum * other[1] + mean * (other[0] + static_cast<double>(columns) * other[1]);
-      relation[i * joints + j] = static_cast<acc_t>(scale * product);
+      gram[i * joints + j] = static_cast<acc_t>(product);
     }
   }
 }
@@ -40,11 +40,11 @@ void mix_gram(int64_t joints, const acc_t* mixing, const acc_t* moments, acc_t* 
 
 template <typename acc_t>
 void fold(
-    int64_t joints, int64_t columns, double scale, const acc_t* moments, const acc_t* weight_g, const acc_t* bias_g,
+    int64_t joints, int64_t columns, acc_t scale, const acc_t* moments, const acc_t* weight_g, const acc_t* bias_g,
     const acc_t* weight_o, const acc_t* bias_o, acc_t* scratch, acc_t* mixing, acc_t* offset, NormSums sums) {
-  acc_t* relation = scratch + 2 * joints * joints;
-  relation_of(joints, columns, scale, moments, relation);
-  fold(joints, relation, weight_g, bias_g, weight_o, bias_o, scratch, mixing, offset);
+  acc_t* gram = scratch + 2 * joints * joints;
+  gram_of(joints, columns, moments, gram);
+  fold(joints, scale, gram, weight_g, bias_g, weight_o, bias_o, scratch, mixing, offset);
   acc_t* mixed_gram = scratch;
   mix_gram(joints, mixing, moments, mixed_gram);
   for (int64_t k = 0; k < joints; ++k) {
@@ -70,14 +70,14 @@ void gradient_sums(
 
 template <typename acc_t>
 void fold_backward(
-    int64_t joints, int64_t columns, double scale, const acc_t* moments, const acc_t* products, const double* sums,
+    int64_t joints, int64_t columns, acc_t scale, const acc_t* moments, const acc_t* products, const double* sums,
     const acc_t* mixing, const acc_t* constant, NormSums of_sample, const double* mean, const double* a,
     const double* b, const double* d, const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o,
     acc_t* scratch, acc_t* first, acc_t* second, acc_t* offset, acc_t* grad_weight_g, acc_t* grad_bias_g,
-    acc_t* grad_weight_o, acc_t* grad_bias_o) {
+    acc_t* grad_weight_o, acc_t* grad_bias_o, acc_t* grad_scale) {
   const int64_t size = joints * joints, row = moments_row(joints);
-  acc_t *relation = scratch + 4 * size, *through = scratch + 5 * size, *total_sums = scratch + 6 * size;
-  relation_of(joints, columns, scale, moments, relation);
+  acc_t *gram = scratch + 4 * size, *through = scratch + 5 * size, *total_sums = scratch + 6 * size;
+  gram_of(joints, columns, moments, gram);
 
   // C' in `second`, r' in `total_sums`.
   mix_gram(joints, mixing, moments, second);
@@ -94,8 +94,8 @@ void fold_backward(
     }
   }
   // `first` is A^T - I until its columns are multiplied by a, `through` is Q.
-  fold_backward(joints, static_cast<acc_t>(scale), relation, second, total_sums, weight_g, bias_g, weight_o, scratch,
-                first, through, grad_weight_g, grad_bias_g, grad_weight_o, grad_bias_o);
+  fold_backward(joints, scale, gram, second, total_sums, weight_g, bias_g, weight_o, scratch, first, through,
+                grad_weight_g, grad_bias_g, grad_weight_o, grad_bias_o, grad_scale);
   for (int64_t k = 0; k < joints; ++k) {
     double total = 0;
     for (int64_t j = 0; j < joints; ++j) {
@@ -104,8 +104,8 @@ void fold_backward(
     }
     offset[k] = static_cast<acc_t>(total);
   }
-  // A^T diag(b) A + Q = A^T diag(b) + A^T diag(b) (A - I) + Q, with A^T diag(b) in the place of S.
-  acc_t* scaled = relation;
+  // A^T diag(b) A + Q = A^T diag(b) + A^T diag(b) (A - I) + Q, with A^T diag(b) in the place of X X^T.
+  acc_t* scaled = gram;
   for (int64_t k = 0; k < joints; ++k) {
     for (int64_t i = 0; i < joints; ++i) {
       const acc_t factor = static_cast<acc_t>((first[k * joints + i] + (i == k ? 1.0 : 0.0)) * b[i]);

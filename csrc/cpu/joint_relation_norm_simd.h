@@ -18,7 +18,7 @@ template <typename acc_t>
 struct JointRelationNormSimd {
   // A - I, c and the sample's sums from its moments.
   void (*fold)(
-      int64_t joints, int64_t columns, double scale,
+      int64_t joints, int64_t columns, acc_t scale,
       const acc_t* moments,                           // [K, K + 2]
       const acc_t* weight_g, const acc_t* bias_g,     // [K, K], [K]
       const acc_t* weight_o, const acc_t* bias_o,     // [K, K], [K]
@@ -32,16 +32,16 @@ struct JointRelationNormSimd {
       const acc_t* mixing, NormSums of_sample, const double* mean,   // A - I [K, K]; mu [K]
       double* t);                                                    // [K]
 
-  // The sample's part of the parameters' gradients, and first, second and offset of dX, from the batch's a, b and d.
+  // The sample's part of the gradients of parameters and scale, and first, second and offset of dX, from the batch's a, b and d.
   void (*fold_backward)(
-      int64_t joints, int64_t columns, double scale,
+      int64_t joints, int64_t columns, acc_t scale,
       const acc_t* moments, const acc_t* products, const double* sums,              // [K, K + 2], Cc [K, K], r [K]
       const acc_t* mixing, const acc_t* constant, NormSums of_sample,               // A - I [K, K], c [K]
       const double* mean, const double* a, const double* b, const double* d,        // [K] each
       const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o,            // [K, K], [K], [K, K]
       acc_t* scratch,                                                               // [7, K, K]
       acc_t* first, acc_t* second, acc_t* offset,                                   // [K, K], [K, K], [K]
-      acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o);
+      acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o, acc_t* grad_scale);
 };
 
 namespace baseline {

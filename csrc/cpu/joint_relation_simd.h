@@ -54,23 +54,23 @@ struct JointRelationSimd {
       acc_t* scratch,         // [scratch_elements]
       scalar_t* out);         // [K, N]
 
-  // A - I = Wo P Wg and c = Wo P bg + bo from S.
+  // A - I = Wo P Wg and c = Wo P bg + bo from G.
   void (*fold)(
-      int64_t joints,
-      const acc_t* relation,                          // [K, K]
+      int64_t joints, acc_t scale,
+      const acc_t* gram,                              // [K, K]
       const acc_t* weight_g, const acc_t* bias_g,     // [K, K], [K]
       const acc_t* weight_o, const acc_t* bias_o,     // [K, K], [K]
       acc_t* scratch,                                 // [2, K, K]
       acc_t* mixing, acc_t* offset);                  // [K, K], [K]
 
-  // A^T - I, Q and one sample's part of the parameters' gradients, from S, C and r.
+  // A^T - I, Q and one sample's part of the gradients of parameters and scale, from G, C and r.
   void (*fold_backward)(
       int64_t joints, acc_t scale,
-      const acc_t* relation, const acc_t* products, const acc_t* sums,              // [K, K], [K, K], [K]
+      const acc_t* gram, const acc_t* products, const acc_t* sums,                  // [K, K], [K, K], [K]
       const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o,            // [K, K], [K], [K, K]
       acc_t* scratch,                                                               // [4, K, K]
       acc_t* mixing_t, acc_t* through_relation,                                     // [K, K], [K, K]
-      acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o);
+      acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o, acc_t* grad_scale);
 };
 
 namespace baseline {

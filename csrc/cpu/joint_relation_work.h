@@ -104,11 +104,11 @@ struct Division {
 
 // Adds parts [count, size] in double, in order.
 template <typename acc_t>
-void add_in_order(int64_t count, int64_t size, const acc_t* parts, double factor, acc_t* total) {
+void add_in_order(int64_t count, int64_t size, const acc_t* parts, acc_t* total) {
   for (int64_t i = 0; i < size; ++i) {
     double sum = 0;
     for (int64_t part = 0; part < count; ++part) sum += parts[part * size + i];
-    total[i] = static_cast<acc_t>(factor * sum);
+    total[i] = static_cast<acc_t>(sum);
   }
 }
 

@@ -66,15 +66,23 @@ void apply(int64_t joints, const acc_t* a, const acc_t* v, const acc_t* shift, a
   }
 }
 
+// The entry of a row of G whose weight is largest.
 template <typename acc_t>
-void softmax_rows(int64_t joints, const acc_t* relation, acc_t* __restrict__ weights) {
+acc_t winner(int64_t joints, acc_t scale, const acc_t* row) {
+  acc_t best = row[0];
+  for (int64_t j = 1; j < joints; ++j) best = (scale < 0 ? row[j] < best : row[j] > best) ? row[j] : best;
+  return best;
+}
+
+// Weights P: softmax of each row of scale * G.
+template <typename acc_t>
+void softmax_rows(int64_t joints, acc_t scale, const acc_t* gram, acc_t* __restrict__ weights) {
   for (int64_t i = 0; i < joints; ++i) {
-    const acc_t* row = relation + i * joints;
+    const acc_t* row = gram + i * joints;
     acc_t* __restrict__ out = weights + i * joints;
-    acc_t largest = row[0];
-    for (int64_t j = 1; j < joints; ++j) largest = row[j] > largest ? row[j] : largest;
+    const acc_t best = winner(joints, scale, row);
     double total = 0;
-    for (int64_t j = 0; j < joints; ++j) total += out[j] = exponential(row[j] - largest);
+    for (int64_t j = 0; j < joints; ++j) total += out[j] = exponential(scale * (row[j] - best));
     for (int64_t j = 0; j < joints; ++j) out[j] = static_cast<acc_t>(out[j] / total);
   }
 }
@@ -83,11 +91,11 @@ void softmax_rows(int64_t joints, const acc_t* relation, acc_t* __restrict__ wei
 
 template <typename acc_t>
 void fold(
-    int64_t joints, const acc_t* relation, const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o,
+    int64_t joints, acc_t scale, const acc_t* gram, const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o,
     const acc_t* bias_o, acc_t* scratch, acc_t* mixing, acc_t* offset) {
   acc_t* weights = scratch;
   acc_t* product = scratch + joints * joints;
-  softmax_rows(joints, relation, weights);
+  softmax_rows(joints, scale, gram, weights);
   multiply(joints, weight_o, weights, product);
   multiply(joints, product, weight_g, mixing);
   apply(joints, product, bias_g, bias_o, offset);
@@ -95,12 +103,13 @@ void fold(
 
 template <typename acc_t>
 void fold_backward(
-    int64_t joints, acc_t scale, const acc_t* relation, const acc_t* products, const acc_t* sums,
+    int64_t joints, acc_t scale, const acc_t* gram, const acc_t* products, const acc_t* sums,
     const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o, acc_t* scratch, acc_t* mixing_t,
-    acc_t* through_relation, acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o) {
+    acc_t* through_relation, acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o,
+    acc_t* grad_scale) {
   const int64_t size = joints * joints;
   acc_t *weights = scratch, *turned = scratch + size, *e = scratch + 2 * size, *dp = scratch + 3 * size;
-  softmax_rows(joints, relation, weights);
+  softmax_rows(joints, scale, gram, weights);
 
   // turned = P^T Wo^T; A^T - I = Wg^T turned
   transpose(joints, weight_o, e);
@@ -119,15 +128,21 @@ void fold_backward(
   transpose(joints, weights, dp);
   multiply(joints, e, dp, grad_weight_o);
 
-  // dS = P * (dP - rowsum(dP * P)) in the place of P; Q = scale * (dS + dS^T)
+  // dS = P * (dP - rowsum(dP * P)) in the place of P; Q = scale * (dS + dS^T). dscale = sum(dS * G): rows of dS sum to
+  // zero, so that any number may be subtracted from a row of G; with the winner's, roundings of dS meet small numbers.
   multiply<true>(joints, weight_o, e, dp);
+  double of_scale = 0;
   for (int64_t i = 0; i < joints; ++i) {
     acc_t* row = weights + i * joints;
     const acc_t* grad = dp + i * joints;
     acc_t total = 0;
     for (int64_t j = 0; j < joints; ++j) total += grad[j] * row[j];
     for (int64_t j = 0; j < joints; ++j) row[j] *= grad[j] - total;
+    const acc_t* of_gram = gram + i * joints;
+    const double best = winner(joints, scale, of_gram);
+    for (int64_t j = 0; j < joints; ++j) of_scale += double(row[j]) * (of_gram[j] - best);
   }
+  *grad_scale = static_cast<acc_t>(of_scale);
   for (int64_t i = 0; i < joints; ++i) {
     for (int64_t j = 0; j < joints; ++j) {
       through_relation[i * joints + j] = scale * (weights[i * joints + j] + weights[j * joints + i]);

@@ -2,6 +2,8 @@
 
 // Tensors' memory as the SIMD files take it, which know no torch types.
 
+#include <optional>
+
 #include <ATen/core/Tensor.h>
 
 #include "cpu/rows.h"
@@ -34,5 +36,10 @@ typename Raw<tensor_t>::type* output(const at::Tensor& tensor) {
 }
 
 inline at::Tensor dense(const at::Tensor& tensor, at::ScalarType dtype) { return as_dtype(tensor, dtype).contiguous(); }
+
+// scale, or the number that stands in its place.
+inline double number(double scale, const std::optional<at::Tensor>& scale_tensor) {
+  return scale_tensor.has_value() ? dense(*scale_tensor, at::kDouble).const_data_ptr<double>()[0] : scale;
+}
 
 }  // namespace rpstn

@@ -203,56 +203,57 @@ __device__ inline acc_t* scratch_of(RelationShape shape, acc_t* in_memory, int64
   return in_memory != nullptr ? in_memory + blockIdx.x * size : reinterpret_cast<acc_t*>(shared_memory());
 }
 
-// total = factor * the sum of the sample's parts, in order.
+// total = the sum of the sample's parts, in order.
 template <typename acc_t>
-__device__ inline void add_parts(RelationShape shape, const acc_t* parts, int64_t size, acc_t factor, acc_t* total) {
+__device__ inline void add_parts(RelationShape shape, const acc_t* parts, int64_t size, acc_t* total) {
   for (int64_t i = threadIdx.x; i < size; i += blockDim.x) {
     acc_t sum = 0;
     for (int64_t c = 0; c < shape.chunks(); ++c) sum += parts[(blockIdx.x * shape.chunks() + c) * shape.part() + i];
-    total[i] = factor * sum;
+    total[i] = sum;
   }
 }
 
-// joint_relation.h's S, A - I and c. Block: a sample.
+// joint_relation.h's G, A - I and c. Block: a sample.
 template <typename acc_t>
 __global__ void __launch_bounds__(kThreads) fold_kernel(
-    RelationShape shape, acc_t scale,
+    RelationShape shape, RelationScale scale,
     const acc_t* __restrict__ parts,                                           // [B, chunks, part]
     const acc_t* __restrict__ weight_g, const acc_t* __restrict__ bias_g,      // [K, K], [K]
     const acc_t* __restrict__ weight_o, const acc_t* __restrict__ bias_o,      // [K, K], [K]
     acc_t* scratch,                                                            // [B, 2, K, K] or null
-    acc_t* relation,                                                           // [B, K, K]
+    acc_t* gram,                                                               // [B, K, K]
     acc_t* folded)                                                             // [B, part]
 {
   const int joints = static_cast<int>(shape.joints);
   const int64_t b = blockIdx.x, size = shape.matrix();
-  add_parts(shape, parts, size, scale, relation + b * size);
+  add_parts(shape, parts, size, gram + b * size);
   __syncthreads();
   acc_t* mixing = folded + b * shape.part();
-  fold(joints, relation + b * size, weight_g, bias_g, weight_o, bias_o, scratch_of(shape, scratch, 2 * size), mixing,
-       mixing + size);
+  fold(joints, scale.value<acc_t>(), gram + b * size, weight_g, bias_g, weight_o, bias_o,
+       scratch_of(shape, scratch, 2 * size), mixing, mixing + size);
 }
 
-// joint_relation.h's A^T - I, Q and one sample's part of the parameters' gradients. Block: a sample.
+// joint_relation.h's A^T - I, Q and one sample's part of the gradients. Block: a sample.
 template <typename acc_t>
 __global__ void __launch_bounds__(kThreads) fold_backward_kernel(
-    RelationShape shape, acc_t scale,
+    RelationShape shape, RelationScale scale,
     const acc_t* __restrict__ parts,                                           // [B, chunks, part]
-    const acc_t* __restrict__ relation,                                        // [B, K, K]
+    const acc_t* __restrict__ gram,                                            // [B, K, K]
     const acc_t* __restrict__ weight_g, const acc_t* __restrict__ bias_g,      // [K, K], [K]
     const acc_t* __restrict__ weight_o,                                        // [K, K]
     acc_t* scratch,                                                            // [B, 4 K K + part] or null
     acc_t* folded,                                                             // [B, 2, K, K]
-    acc_t* gradients)                                                          // [B, 2, part]
+    acc_t* gradients)                                                          // [B, scale.gradients()]
 {
   const int joints = static_cast<int>(shape.joints);
   const int64_t b = blockIdx.x, size = shape.matrix(), row = shape.part();
   acc_t *matrices = scratch_of(shape, scratch, 4 * size + row), *total = matrices + 4 * size;
-  add_parts(shape, parts, row, acc_t(1), total);
+  add_parts(shape, parts, row, total);
   __syncthreads();
-  acc_t *mixing_t = folded + b * 2 * size, *g = gradients + b * 2 * row;
-  fold_backward(joints, scale, relation + b * size, total, total + size, weight_g, bias_g, weight_o, matrices, mixing_t,
-                mixing_t + size, g, g + size, g + row, g + row + size);
+  acc_t *mixing_t = folded + b * 2 * size, *g = gradients + b * scale.gradients(shape);
+  fold_backward(joints, scale.value<acc_t>(), gram + b * size, total, total + size, weight_g, bias_g, weight_o, matrices,
+                mixing_t, mixing_t + size, g, g + size, g + row, g + row + size,
+                scale.on_device != nullptr ? g + 2 * row : nullptr);
 }
 
 template <typename acc_t>
@@ -295,8 +296,8 @@ bool with_tile(Dtype dtype, int64_t joints, Function&& f) {
 }  // namespace
 
 bool launch_one_read_forward(
-    Dtype dtype, RelationShape shape, double scale, Maps x, const void* weight_g, const void* bias_g,
-    const void* weight_o, const void* bias_o, void* relation, void* out, cudaStream_t stream) {
+    Dtype dtype, RelationShape shape, RelationScale scale, Maps x, const void* weight_g, const void* bias_g,
+    const void* weight_o, const void* bias_o, void* gram, void* out, cudaStream_t stream) {
   const DeviceLimits limits = device_limits();
   if (!limits.has_clusters()) return false;
   return with_tile(dtype, shape.joints, [&](auto zero, auto tile) {
@@ -307,15 +308,15 @@ bool launch_one_read_forward(
     if (!divide_for_one_read<scalar_t, kJoints, false>(shape, limits, division, bytes)) return false;
     launch("joint_relation",
            {dim3(shape.samples * division.cluster), dim3(kOneReadThreads), stream, bytes, division.cluster},
-           one_read_forward_kernel<scalar_t, kJoints>, shape, division, static_cast<float>(scale), x,
-           as<float>(weight_g), as<float>(bias_g), as<float>(weight_o), as<float>(bias_o), as<float>(relation),
+           one_read_forward_kernel<scalar_t, kJoints>, shape, division, scale, x,
+           as<float>(weight_g), as<float>(bias_g), as<float>(weight_o), as<float>(bias_o), as<float>(gram),
            as<scalar_t>(out));
     return true;
   });
 }
 
 bool launch_one_read_backward(
-    Dtype dtype, RelationShape shape, double scale, Maps grad_out, Maps x, const void* relation, const void* weight_g,
+    Dtype dtype, RelationShape shape, RelationScale scale, Maps grad_out, Maps x, const void* gram, const void* weight_g,
     const void* bias_g, const void* weight_o, void* grad_x, void* gradients, cudaStream_t stream) {
   const DeviceLimits limits = device_limits();
   if (!limits.has_clusters()) return false;
@@ -327,8 +328,8 @@ bool launch_one_read_backward(
     if (!divide_for_one_read<scalar_t, kJoints, true>(shape, limits, division, bytes)) return false;
     launch("joint_relation's backward",
            {dim3(shape.samples * division.cluster), dim3(kOneReadThreads), stream, bytes, division.cluster},
-           one_read_backward_kernel<scalar_t, kJoints>, shape, division, static_cast<float>(scale), grad_out, x,
-           as<float>(relation), as<float>(weight_g), as<float>(bias_g), as<float>(weight_o), as<scalar_t>(grad_x),
+           one_read_backward_kernel<scalar_t, kJoints>, shape, division, scale, grad_out, x,
+           as<float>(gram), as<float>(weight_g), as<float>(bias_g), as<float>(weight_o), as<scalar_t>(grad_x),
            as<float>(gradients));
     return true;
   });
@@ -381,27 +382,27 @@ void launch_add_samples(
 }
 
 void launch_fold(
-    Dtype dtype, RelationShape shape, double scale, const void* parts, const void* weight_g, const void* bias_g,
-    const void* weight_o, const void* bias_o, void* scratch, void* relation, void* folded, cudaStream_t stream) {
+    Dtype dtype, RelationShape shape, RelationScale scale, const void* parts, const void* weight_g, const void* bias_g,
+    const void* weight_o, const void* bias_o, void* scratch, void* gram, void* folded, cudaStream_t stream) {
   with_sums(dtype, [&](auto zero) {
     using acc_t = decltype(zero);
     launch("joint_relation's folding",
            {dim3(shape.samples), dim3(kThreads), stream, shared_bytes<acc_t>(shape, 2 * shape.matrix())},
-           fold_kernel<acc_t>, shape, static_cast<acc_t>(scale), as<acc_t>(parts), as<acc_t>(weight_g),
-           as<acc_t>(bias_g), as<acc_t>(weight_o), as<acc_t>(bias_o), as<acc_t>(scratch), as<acc_t>(relation),
+           fold_kernel<acc_t>, shape, scale, as<acc_t>(parts), as<acc_t>(weight_g),
+           as<acc_t>(bias_g), as<acc_t>(weight_o), as<acc_t>(bias_o), as<acc_t>(scratch), as<acc_t>(gram),
            as<acc_t>(folded));
   });
 }
 
 void launch_fold_backward(
-    Dtype dtype, RelationShape shape, double scale, const void* parts, const void* relation, const void* weight_g,
+    Dtype dtype, RelationShape shape, RelationScale scale, const void* parts, const void* gram, const void* weight_g,
     const void* bias_g, const void* weight_o, void* scratch, void* folded, void* gradients, cudaStream_t stream) {
   with_sums(dtype, [&](auto zero) {
     using acc_t = decltype(zero);
     launch("joint_relation's folding of gradients",
            {dim3(shape.samples), dim3(kThreads), stream,
             shared_bytes<acc_t>(shape, 4 * shape.matrix() + shape.part())},
-           fold_backward_kernel<acc_t>, shape, static_cast<acc_t>(scale), as<acc_t>(parts), as<acc_t>(relation),
+           fold_backward_kernel<acc_t>, shape, scale, as<acc_t>(parts), as<acc_t>(gram),
            as<acc_t>(weight_g), as<acc_t>(bias_g), as<acc_t>(weight_o), as<acc_t>(scratch), as<acc_t>(folded),
            as<acc_t>(gradients));
   });

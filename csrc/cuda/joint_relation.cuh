@@ -19,6 +19,19 @@ struct RelationShape {
   __host__ __device__ int64_t part() const { return joints * joints + joints; }
 };
 
+// The factor of the relation: a number, or one of the type of the sums that lies on the device.
+struct RelationScale {
+  double number;
+  const void* on_device;  // null where `number` counts
+
+  template <typename acc_t>
+  __device__ acc_t value() const {
+    return on_device != nullptr ? *static_cast<const acc_t*>(on_device) : static_cast<acc_t>(number);
+  }
+  // Numbers of a sample's gradients: of Wg, bg, Wo, bo, and of the scale where it lies on the device.
+  __host__ __device__ int64_t gradients(RelationShape shape) const { return 2 * shape.part() + (on_device != nullptr); }
+};
+
 // [B, K, N] in memory: elements from one sample, joint or column to the next.
 struct Maps {
   const void* data;
@@ -43,10 +56,10 @@ struct Mixture {
 // All of the forward or of the backward but the sum of gradients over the samples in one kernel, where the device, K and
 // N allow it; else false, and nothing is done.
 bool launch_one_read_forward(
-    Dtype dtype, RelationShape shape, double scale, Maps x, const void* weight_g, const void* bias_g,
-    const void* weight_o, const void* bias_o, void* relation, void* out, cudaStream_t stream);
+    Dtype dtype, RelationShape shape, RelationScale scale, Maps x, const void* weight_g, const void* bias_g,
+    const void* weight_o, const void* bias_o, void* gram, void* out, cudaStream_t stream);
 bool launch_one_read_backward(
-    Dtype dtype, RelationShape shape, double scale, Maps grad_out, Maps x, const void* relation, const void* weight_g,
+    Dtype dtype, RelationShape shape, RelationScale scale, Maps grad_out, Maps x, const void* gram, const void* weight_g,
     const void* bias_g, const void* weight_o, void* grad_x, void* gradients, cudaStream_t stream);
 
 // parts[b,c] = products left (right - shift)^T and sums of left over the columns of chunk c; `same` says that left is
@@ -62,14 +75,14 @@ void launch_mix(Dtype dtype, RelationShape shape, Maps x, Maps y, Mixture mixtur
 // total[i] = sum over the samples of values[b, i], in an order that depends on their number alone.
 void launch_add_samples(Dtype dtype, int64_t samples, int64_t size, const void* values, void* total, cudaStream_t stream);
 
-// S [B, K, K], and per sample A - I and c: folded [B, part].
+// G [B, K, K], and per sample A - I and c: folded [B, part].
 void launch_fold(
-    Dtype dtype, RelationShape shape, double scale, const void* parts, const void* weight_g, const void* bias_g,
-    const void* weight_o, const void* bias_o, void* scratch, void* relation, void* folded, cudaStream_t stream);
+    Dtype dtype, RelationShape shape, RelationScale scale, const void* parts, const void* weight_g, const void* bias_g,
+    const void* weight_o, const void* bias_o, void* scratch, void* gram, void* folded, cudaStream_t stream);
 
-// Per sample A^T - I and Q: folded [B, 2, K, K]; and its part of the gradients of Wg, bg, Wo, bo: [B, 2, part].
+// Per sample A^T - I and Q: folded [B, 2, K, K]; and its part of the gradients: [B, scale.gradients()].
 void launch_fold_backward(
-    Dtype dtype, RelationShape shape, double scale, const void* parts, const void* relation, const void* weight_g,
+    Dtype dtype, RelationShape shape, RelationScale scale, const void* parts, const void* gram, const void* weight_g,
     const void* bias_g, const void* weight_o, void* scratch, void* folded, void* gradients, cudaStream_t stream);
 
 // Numbers of scratch in memory that a fold wants where its matrices do not fit into a block's shared memory, else 0.

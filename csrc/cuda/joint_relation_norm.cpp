@@ -16,6 +16,7 @@ namespace rpstn {
 namespace {
 
 using at::Tensor;
+using OptionalTensor = std::optional<Tensor>;
 
 struct Parameters {
   Tensor weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias;  // dense, in the type of the sums
@@ -43,9 +44,9 @@ Tensor doubles(int64_t count, const Tensor& like) { return at::empty({count}, li
 JointRelationNormForward joint_relation_norm_forward_cuda(
     const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
     const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
-    const Tensor& running_var, bool training, double eps, double scale) {
+    const Tensor& running_var, bool training, double eps, double scale, const OptionalTensor& scale_tensor) {
   check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean,
-                            running_var, training, eps, scale);
+                            running_var, training, eps, scale, scale_tensor);
   const DeviceScope scope(heatmaps);
   const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
   const auto acc = accumulate_dtype(dtype);
@@ -63,6 +64,7 @@ JointRelationNormForward joint_relation_norm_forward_cuda(
   auto* sums = sums_memory.mutable_data_ptr<double>();
   const Batch batch_memory(shape.joints, values);
   const auto batch = batch_memory.raw(mean, var);
+  const ScaleMemory factor(scale, scale_tensor, acc);
   const auto of = kernel_dtype(dtype);
   const auto x = maps_of(values);
   const int64_t width = shape.joints + 2;
@@ -70,7 +72,7 @@ JointRelationNormForward joint_relation_norm_forward_cuda(
                         shape.joints * width, width};
   launch_centre(of, shape, x, training, moments.mutable_data_ptr(), scope.stream);
   launch_products(of, shape, x, x, /*same=*/true, centre, parts.data(), scope.stream);
-  launch_norm_fold(of, shape, scale, parameters.raw(), parts.data(), scratch.data(), moments.mutable_data_ptr(),
+  launch_norm_fold(of, shape, factor.raw, parameters.raw(), parts.data(), scratch.data(), moments.mutable_data_ptr(),
                    folded.data(), sums, scope.stream);
   launch_norm_statistics(of, shape, training, eps, parameters.raw(), sums, batch, scope.stream);
   launch_normalise(of, shape, parameters.raw(), batch, folded.data(), scope.stream);
@@ -82,17 +84,18 @@ JointRelationNormForward joint_relation_norm_forward_cuda(
 JointRelationNormBackward joint_relation_norm_backward_cuda(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
     const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
-    const Tensor& norm_weight, bool training, double eps, double scale) {
+    const Tensor& norm_weight, bool training, double eps, double scale, const OptionalTensor& scale_tensor) {
   const auto dtype = heatmaps.scalar_type();
   const auto acc = accumulate_dtype(dtype);
   check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_weight, mean, var,
-                            training, eps, scale);
+                            training, eps, scale, scale_tensor);
   check_shape("joint_relation_norm_backward", {"grad_out", grad_out}, heatmaps.sym_sizes());
   const DeviceScope scope(heatmaps);
   const auto shape = relation_shape(heatmaps);
-  const int64_t joints = shape.joints, size = shape.matrix(), row = shape.part();
+  const ScaleMemory factor(scale, scale_tensor, acc);
+  const int64_t joints = shape.joints, size = shape.matrix(), row = shape.part(), gradient = factor.raw.gradients(shape);
   auto grad_heatmaps = at::empty(heatmaps.sizes(), heatmaps.options());
-  auto grad_parameters = at::empty({2 * row + 2 * joints}, heatmaps.options().dtype(acc));
+  auto grad_parameters = at::empty({gradient + 2 * joints}, heatmaps.options().dtype(acc));
   if (heatmaps.numel() == 0) {
     grad_parameters.zero_();
   } else {
@@ -102,7 +105,7 @@ JointRelationNormBackward joint_relation_norm_backward_cuda(
                                    dense(bias_o, acc),   dense(norm_weight, acc), dense(norm_weight, acc)};
     const Numbers parts(shape.samples * shape.chunks() * row, values), products(shape.samples * size, values),
         folded(shape.samples * row, values), mixing(shape.samples * (2 * size + joints), values),
-        gradients(shape.samples * 2 * row, values),
+        gradients(shape.samples * gradient, values),
         scratch(std::max(norm_fold_scratch(shape), norm_fold_backward_scratch(shape)), values);
     const Tensor sums = doubles(shape.samples * 3 * joints, values), of_t = doubles(shape.samples * 2 * joints, values),
                  batch_gradients = doubles(3 * joints, values);
@@ -116,27 +119,28 @@ JointRelationNormBackward joint_relation_norm_backward_cuda(
     const int64_t width = joints + 2;
     const void* centres = element(const_cast<void*>(kept.const_data_ptr()), joints + 1, acc);
     const Shift centre = {training ? centres : nullptr, joints * width, width};
-    auto* grad_norm = element(grad_parameters.mutable_data_ptr(), 2 * row, acc);
+    auto* grad_norm = element(grad_parameters.mutable_data_ptr(), gradient, acc);
     launch_norm_statistics(of, shape, /*training=*/false, eps, raw, nullptr, batch, scope.stream);
     launch_products(of, shape, d, x, /*same=*/false, centre, parts.data(), scope.stream);
-    launch_norm_gradient_sums(of, shape, scale, raw, parts.data(), kept.const_data_ptr(), batch, scratch.data(), work,
+    launch_norm_gradient_sums(of, shape, factor.raw, raw, parts.data(), kept.const_data_ptr(), batch, scratch.data(), work,
                               scope.stream);
     launch_norm_batch_gradients(of, shape, training, batch, work, grad_norm, scope.stream);
-    launch_norm_fold_backward(of, shape, scale, raw, kept.const_data_ptr(), batch, work, scratch.data(), mixing.data(),
+    launch_norm_fold_backward(of, shape, factor.raw, raw, kept.const_data_ptr(), batch, work, scratch.data(), mixing.data(),
                               gradients.data(), scope.stream);
     const Mixture mixture = {batch.gain, mixing.data(), element(mixing.data(), size, acc),
                              element(mixing.data(), 2 * size, acc), 2 * size + joints};
     launch_mix(of, shape, d, x, mixture, grad_heatmaps.mutable_data_ptr(), scope.stream);
-    launch_add_samples(of, shape.samples, 2 * row, gradients.data(), grad_parameters.mutable_data_ptr(), scope.stream);
+    launch_add_samples(of, shape.samples, gradient, gradients.data(), grad_parameters.mutable_data_ptr(), scope.stream);
   }
-  const auto part = [&](int64_t begin, const Tensor& like) { return unpacked(grad_parameters, begin, like); };
+  const auto part = [&](int64_t begin, const auto& like) { return unpacked(grad_parameters, begin, like); };
   return {grad_heatmaps,
           part(0, weight_g),
           part(size, bias_g),
           part(row, weight_o),
           part(row + size, bias_o),
-          part(2 * row, norm_weight),
-          part(2 * row + joints, norm_weight)};
+          part(gradient, norm_weight),
+          part(gradient + joints, norm_weight),
+          part(2 * row, scale_tensor)};
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, RPSTN_CUDA_KEY, m) {

@@ -70,7 +70,7 @@ __device__ inline acc_t added_parts(RelationShape shape, const acc_t* parts, int
 // G and xs of the moments, A - I, c and the sample's sums. Block: a sample.
 template <typename acc_t>
 __global__ void __launch_bounds__(kThreads) norm_fold_kernel(
-    RelationShape shape, double scale, Weights<acc_t> weights,
+    RelationShape shape, RelationScale scale, Weights<acc_t> weights,
     const acc_t* __restrict__ parts,  // [B, chunks, part]
     acc_t* scratch,                   // [B, 3, K, K] or null
     acc_t* moments,                   // [B, K, K + 2]
@@ -84,7 +84,7 @@ __global__ void __launch_bounds__(kThreads) norm_fold_kernel(
     of_sample[i * (joints + 2) + j] = added_parts(shape, parts, j < joints ? i * joints + j : size + i);
   });
   __syncthreads();
-  norm_fold(joints, shape.columns, scale, of_sample, weights.weight_g, weights.bias_g, weights.weight_o, weights.bias_o,
+  norm_fold(joints, shape.columns, scale.value<acc_t>(), of_sample, weights.weight_g, weights.bias_g, weights.weight_o, weights.bias_o,
             scratch_of(scratch, 3 * size), mixing, mixing + size, sums + b * 3 * joints);
 }
 
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kThreads) normalise_kernel(
 // Cc, r and t = diag(Cc A^T) + r e of a sample, with A and the sums anew from its moments. Block: a sample.
 template <typename acc_t>
 __global__ void __launch_bounds__(kThreads) norm_gradient_sums_kernel(
-    RelationShape shape, double scale, Weights<acc_t> weights,
+    RelationShape shape, RelationScale scale, Weights<acc_t> weights,
     const acc_t* __restrict__ parts,    // [B, chunks, part]
     const acc_t* __restrict__ moments,  // [B, K, K + 2]
     const double* __restrict__ exact,   // [3, K]
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kThreads) norm_gradient_sums_kernel(
     r[i] = 0;
     for (int64_t c = 0; c < shape.chunks(); ++c) r[i] += parts[(b * shape.chunks() + c) * shape.part() + size + i];
   });
-  norm_fold(joints, shape.columns, scale, moments + b * joints * (joints + 2), weights.weight_g, weights.bias_g,
+  norm_fold(joints, shape.columns, scale.value<acc_t>(), moments + b * joints * (joints + 2), weights.weight_g, weights.bias_g,
             weights.weight_o, weights.bias_o, scratch_of(scratch, 3 * size), mixing, mixing + size, of_sums);
   __syncthreads();
   for_entries(1, joints, [&](int, int k) {
@@ -212,10 +212,10 @@ __global__ void __launch_bounds__(kThreads) norm_batch_gradients_kernel(
   grad_norm[joints + k] = static_cast<acc_t>(r);
 }
 
-// first, second and offset of dX and the sample's part of the parameters' gradients. Block: a sample.
+// first, second and offset of dX and the sample's part of the gradients. Block: a sample.
 template <typename acc_t>
 __global__ void __launch_bounds__(kThreads) norm_fold_backward_kernel(
-    RelationShape shape, double scale, Weights<acc_t> weights,
+    RelationShape shape, RelationScale scale, Weights<acc_t> weights,
     const acc_t* __restrict__ moments,   // [B, K, K + 2]
     const double* __restrict__ exact,    // [3, K]
     const acc_t* __restrict__ products,  // [B, K, K]
@@ -225,17 +225,17 @@ __global__ void __launch_bounds__(kThreads) norm_fold_backward_kernel(
     const double* __restrict__ batch,    // [3, K]
     acc_t* scratch,                      // [B, 6 K K + K] or null
     acc_t* mixing,                       // [B, 2 K K + K]
-    acc_t* gradients)                    // [B, 2, part]
+    acc_t* gradients)                    // [B, scale.gradients()]
 {
   const int joints = static_cast<int>(shape.joints);
   const int64_t size = shape.matrix(), row = shape.part(), b = blockIdx.x;
   const acc_t* of_folded = folded + b * row;
-  acc_t *first = mixing + b * (2 * size + joints), *g = gradients + b * 2 * row;
+  acc_t *first = mixing + b * (2 * size + joints), *g = gradients + b * scale.gradients(shape);
   norm_fold_backward(
-      joints, shape.columns, scale, moments + b * joints * (joints + 2), products + b * size,
+      joints, shape.columns, scale.value<acc_t>(), moments + b * joints * (joints + 2), products + b * size,
       of_t + (b * 2 + 1) * joints, of_folded, of_folded + size, sums + b * 3 * joints, exact, batch, weights.weight_g,
       weights.bias_g, weights.weight_o, scratch_of(scratch, 6 * size + joints), first, first + size, first + 2 * size,
-      g, g + size, g + row, g + row + size);
+      g, g + size, g + row, g + row + size, scale.on_device != nullptr ? g + 2 * row : nullptr);
 }
 
 template <typename acc_t>
@@ -264,7 +264,7 @@ void launch_centre(Dtype dtype, RelationShape shape, Maps x, bool training, void
 }
 
 void launch_norm_fold(
-    Dtype dtype, RelationShape shape, double scale, NormParameters parameters, const void* parts, void* scratch,
+    Dtype dtype, RelationShape shape, RelationScale scale, NormParameters parameters, const void* parts, void* scratch,
     void* moments, void* folded, double* sums, cudaStream_t stream) {
   with_sums(dtype, [&](auto zero) {
     using acc_t = decltype(zero);
@@ -295,7 +295,7 @@ void launch_normalise(
 }
 
 void launch_norm_gradient_sums(
-    Dtype dtype, RelationShape shape, double scale, NormParameters parameters, const void* parts, const void* moments,
+    Dtype dtype, RelationShape shape, RelationScale scale, NormParameters parameters, const void* parts, const void* moments,
     NormBatch batch, void* scratch, NormGradientWork work, cudaStream_t stream) {
   with_sums(dtype, [&](auto zero) {
     using acc_t = decltype(zero);
@@ -317,7 +317,7 @@ void launch_norm_batch_gradients(
 }
 
 void launch_norm_fold_backward(
-    Dtype dtype, RelationShape shape, double scale, NormParameters parameters, const void* moments, NormBatch batch,
+    Dtype dtype, RelationShape shape, RelationScale scale, NormParameters parameters, const void* moments, NormBatch batch,
     NormGradientWork work, void* scratch, void* mixing, void* gradients, cudaStream_t stream) {
   with_sums(dtype, [&](auto zero) {
     using acc_t = decltype(zero);

@@ -23,7 +23,7 @@ void launch_centre(Dtype dtype, RelationShape shape, Maps x, bool training, void
 
 // moments [B, K, K + 2] from parts; A - I and c per sample: folded [B, part]; A xs, A m + c, diag(A G A^T): sums [B, 3, K].
 void launch_norm_fold(
-    Dtype dtype, RelationShape shape, double scale, NormParameters parameters, const void* parts, void* scratch,
+    Dtype dtype, RelationShape shape, RelationScale scale, NormParameters parameters, const void* parts, void* scratch,
     void* moments, void* folded, double* sums, cudaStream_t stream);
 
 // The batch's mu and var from its samples' sums, over all of them in one order; in evaluation they are given.
@@ -45,7 +45,7 @@ struct NormGradientWork {
 };
 
 void launch_norm_gradient_sums(
-    Dtype dtype, RelationShape shape, double scale, NormParameters parameters, const void* parts, const void* moments,
+    Dtype dtype, RelationShape shape, RelationScale scale, NormParameters parameters, const void* parts, const void* moments,
     NormBatch batch, void* scratch, NormGradientWork work, cudaStream_t stream);
 
 // a, b, d and the gradients of gamma and beta: grad_norm [2, K].
@@ -53,9 +53,9 @@ void launch_norm_batch_gradients(
     Dtype dtype, RelationShape shape, bool training, NormBatch batch, NormGradientWork work, void* grad_norm,
     cudaStream_t stream);
 
-// first, second and offset of dX: mixing [B, 2 K K + K]; a sample's part of the parameters' gradients: [B, 2, part].
+// first, second and offset of dX: mixing [B, 2 K K + K]; a sample's part of the gradients: [B, scale.gradients()].
 void launch_norm_fold_backward(
-    Dtype dtype, RelationShape shape, double scale, NormParameters parameters, const void* moments, NormBatch batch,
+    Dtype dtype, RelationShape shape, RelationScale scale, NormParameters parameters, const void* moments, NormBatch batch,
     NormGradientWork work, void* scratch, void* mixing, void* gradients, cudaStream_t stream);
 
 // As fold_scratch: for launch_norm_fold and launch_norm_gradient_sums, and for launch_norm_fold_backward.

@@ -37,7 +37,7 @@ struct OneReadMemory {
     const int parts = chunks_per_block * kPart, scratch = (kBackward ? 4 : 2) * joints * joints;
     return parts > scratch ? parts : scratch;
   }
-  // Wg, bg, Wo; forward: bo, S, A - I, c; backward: C, r, A^T - I, and S, whose place Q takes.
+  // Wg, bg, Wo; forward: bo, G, A - I, c; backward: C, r, A^T - I, and G, whose place Q takes.
   __host__ __device__ int numbers() const { return (kBackward ? 5 : 4) * joints * joints + 3 * joints; }
   __host__ __device__ int64_t bytes() const {
     return kBarrierBytes + kMaps * tile() * static_cast<int64_t>(sizeof(scalar_t)) +
@@ -183,11 +183,11 @@ struct OneReadBlock {
 // Expected, not measured: bound by 2 K N elements of traffic; float32 multiply-adds take about half of that time.
 template <typename scalar_t, int kJoints>
 __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
-    RelationShape shape, OneReadDivision division, float scale,
+    RelationShape shape, OneReadDivision division, RelationScale scale,
     Maps x,                                                                // [B, K, N]
     const float* __restrict__ weight_g, const float* __restrict__ bias_g,  // [K, K], [K]
     const float* __restrict__ weight_o, const float* __restrict__ bias_o,  // [K, K], [K]
-    float* __restrict__ relation,                                          // [B, K, K]
+    float* __restrict__ gram,                                              // [B, K, K]
     scalar_t* __restrict__ out)                                            // [B, K, N]
 {
 #if RPSTN_ONE_READ
@@ -216,11 +216,11 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
   cluster_sync();
   for_entries(joints, joints, [&](int i, int j) {
     const float product = sum_of_cluster(division, block.chunks, Memory::kPart, memory.parts(), Tile::same_index(i, j));
-    of_sample[i * joints + j] = scale * product;
-    if (block.rank == 0) relation[block.b * size + i * joints + j] = scale * product;
+    of_sample[i * joints + j] = product;
+    if (block.rank == 0) gram[block.b * size + i * joints + j] = product;
   });
   cluster_sync();
-  fold(joints, of_sample, wg, bg, wo, bo, memory.parts(), mixing, offset);
+  fold(joints, scale.value<float>(), of_sample, wg, bg, wo, bo, memory.parts(), mixing, offset);
   __syncthreads();
   Tile::prepare(joints, mixing, true, memory.coefficients(0));
   __syncthreads();
@@ -229,17 +229,17 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
 }
 
 // joint_relation.h backward, divided in the same way; D and X are read once, and block 0 of a cluster writes the sample's
-// part of the parameters' gradients.
+// part of the gradients of parameters and scale.
 // Expected, not measured: bound by 3 K N elements of traffic; float32 multiply-adds take about two thirds of that time.
 template <typename scalar_t, int kJoints>
 __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
-    RelationShape shape, OneReadDivision division, float scale,
+    RelationShape shape, OneReadDivision division, RelationScale scale,
     Maps grad_out, Maps x,                                                 // [B, K, N] each
-    const float* __restrict__ relation,                                    // [B, K, K]
+    const float* __restrict__ gram,                                        // [B, K, K]
     const float* __restrict__ weight_g, const float* __restrict__ bias_g,  // [K, K], [K]
     const float* __restrict__ weight_o,                                    // [K, K]
     scalar_t* __restrict__ grad_x,                                         // [B, K, N]
-    float* __restrict__ gradients)                                         // [B, 2, part]
+    float* __restrict__ gradients)                                         // [B, scale.gradients()]
 {
 #if RPSTN_ONE_READ
   using Memory = OneReadMemory<scalar_t, kJoints, true>;
@@ -256,7 +256,7 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
   copy_numbers(size, weight_g, wg);
   copy_numbers(joints, bias_g, bg);
   copy_numbers(size, weight_o, wo);
-  copy_numbers(size, relation + block.b * size, of_sample);
+  copy_numbers(size, gram + block.b * size, of_sample);
   block.copy_rest(of_grad, 0);
   block.copy_rest(of_x, 1);
   block.wait();
@@ -274,10 +274,11 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
         sum_of_cluster(division, block.chunks, Memory::kPart, memory.parts(), index);
   });
   cluster_sync();
-  float* g = block.rank == 0 ? gradients + block.b * 2 * row : nullptr;
+  float* g = block.rank == 0 ? gradients + block.b * scale.gradients(shape) : nullptr;
   const auto place = [&](int begin) { return g != nullptr ? g + begin : nullptr; };
-  fold_backward(joints, scale, of_sample, total, total + size, wg, bg, wo, memory.parts(), mixing_t, through, place(0),
-                place(size), place(row), place(row + size));
+  fold_backward(joints, scale.value<float>(), of_sample, total, total + size, wg, bg, wo, memory.parts(), mixing_t,
+                through, place(0), place(size), place(row), place(row + size),
+                scale.on_device != nullptr ? place(2 * row) : nullptr);
   __syncthreads();
   Tile::prepare(joints, mixing_t, true, memory.coefficients(0));
   Tile::prepare(joints, through, false, memory.coefficients(1));

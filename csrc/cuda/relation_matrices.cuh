@@ -26,26 +26,33 @@ __device__ inline acc_t dot(int count, const acc_t* a, int a_step, const acc_t* 
   return total;
 }
 
-// Weights P of relation S. A thread per row's entry; each finds its row's largest and sum by itself.
+// The entry of a row of G whose weight is largest.
 template <typename acc_t>
-__device__ inline void softmax_rows(int joints, const acc_t* relation, acc_t* weights) {
+__device__ inline acc_t winner(int joints, acc_t scale, const acc_t* row) {
+  acc_t best = row[0];
+  for (int j = 1; j < joints; ++j) best = (scale < 0 ? row[j] < best : row[j] > best) ? row[j] : best;
+  return best;
+}
+
+// Weights P: softmax of each row of scale * G. A thread per row's entry; each finds its row's winner and sum by itself.
+template <typename acc_t>
+__device__ inline void softmax_rows(int joints, acc_t scale, const acc_t* gram, acc_t* weights) {
   for_entries(joints, joints, [&](int i, int j) {
-    const acc_t* row = relation + i * joints;
-    acc_t largest = row[0];
-    for (int k = 1; k < joints; ++k) largest = row[k] > largest ? row[k] : largest;
+    const acc_t* row = gram + i * joints;
+    const acc_t best = winner(joints, scale, row);
     acc_t total = 0;
-    for (int k = 0; k < joints; ++k) total += exponential(row[k] - largest);
-    weights[i * joints + j] = exponential(row[j] - largest) / total;
+    for (int k = 0; k < joints; ++k) total += exponential(scale * (row[k] - best));
+    weights[i * joints + j] = exponential(scale * (row[j] - best)) / total;
   });
 }
 
-// A - I and c from S. scratch: [2, K, K]. Begins where S is seen by all threads.
+// A - I and c from G. scratch: [2, K, K]. Begins where G is seen by all threads.
 template <typename acc_t>
 __device__ inline void fold(
-    int joints, const acc_t* relation, const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o,
+    int joints, acc_t scale, const acc_t* gram, const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o,
     const acc_t* bias_o, acc_t* scratch, acc_t* mixing, acc_t* offset) {
   acc_t *weights = scratch, *product = scratch + joints * joints;
-  softmax_rows(joints, relation, weights);
+  softmax_rows(joints, scale, gram, weights);
   __syncthreads();
   for_entries(joints, joints, [&](int i, int j) {
     product[i * joints + j] = dot(joints, weight_o + i * joints, 1, weights + j, joints);
@@ -58,16 +65,16 @@ __device__ inline void fold(
   });
 }
 
-// A^T - I, Q and, unless their places are null, the sample's part of the parameters' gradients from S, C and r.
-// scratch: [4, K, K].
+// A^T - I, Q and, unless their places are null, the sample's part of the gradients of parameters and scale from G, C
+// and r. scratch: [4, K, K]. Q may take G's place.
 template <typename acc_t>
 __device__ inline void fold_backward(
-    int joints, acc_t scale, const acc_t* relation, const acc_t* products, const acc_t* sums, const acc_t* weight_g,
+    int joints, acc_t scale, const acc_t* gram, const acc_t* products, const acc_t* sums, const acc_t* weight_g,
     const acc_t* bias_g, const acc_t* weight_o, acc_t* scratch, acc_t* mixing_t, acc_t* through_relation,
-    acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o) {
+    acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o, acc_t* grad_scale) {
   const int size = joints * joints;
   acc_t *weights = scratch, *mixed = scratch + size, *e = scratch + 2 * size, *dp = scratch + 3 * size;
-  softmax_rows(joints, relation, weights);
+  softmax_rows(joints, scale, gram, weights);
   for_entries(joints, joints, [&](int i, int j) {
     e[i * joints + j] = dot(joints, products + i * joints, 1, weight_g + j * joints, 1, sums[i] * bias_g[j]);
   });
@@ -91,6 +98,21 @@ __device__ inline void fold_backward(
     }
   });
   __syncthreads();
+  if (grad_scale != nullptr) {  // for all threads or none
+    // Rows of dS sum to zero, so that any number may be subtracted from a row of G; with the winner's, roundings of dS
+    // meet small numbers.
+    acc_t* of_rows = dp;
+    for_entries(1, joints, [&](int, int i) {
+      const acc_t *ds = e + i * joints, *row = gram + i * joints, best = winner(joints, scale, row);
+      of_rows[i] = 0;
+      for (int j = 0; j < joints; ++j) of_rows[i] += ds[j] * (row[j] - best);
+    });
+    __syncthreads();
+    if (threadIdx.x == 0) {
+      *grad_scale = 0;
+      for (int i = 0; i < joints; ++i) *grad_scale += of_rows[i];
+    }
+  }
   for_entries(joints, joints, [&](int i, int j) {
     through_relation[i * joints + j] = scale * (e[i * joints + j] + e[j * joints + i]);
   });

@@ -7,15 +7,15 @@
 
 namespace rpstn {
 
-// S from the moments.
+// X X^T from the moments.
 template <typename acc_t>
-__device__ inline void relation_of(int joints, int64_t columns, double scale, const acc_t* moments, acc_t* relation) {
+__device__ inline void gram_of(int joints, int64_t columns, const acc_t* moments, acc_t* gram) {
   const int row = joints + 2;
   for_entries(joints, joints, [&](int i, int j) {
     const acc_t *of_i = moments + i * row, *of_j = moments + j * row + joints;
     const double sum = of_i[joints], mean = of_i[joints + 1];
     const double product = of_i[j] + sum * of_j[1] + mean * (of_j[0] + static_cast<double>(columns) * of_j[1]);
-    relation[i * joints + j] = static_cast<acc_t>(scale * product);
+    gram[i * joints + j] = static_cast<acc_t>(product);
   });
 }
 
@@ -31,12 +31,12 @@ __device__ inline void mix_gram(int joints, const acc_t* mixing, const acc_t* mo
 // A - I, c and the sample's sums from its moments. scratch: [3, K, K].
 template <typename acc_t>
 __device__ inline void norm_fold(
-    int joints, int64_t columns, double scale, const acc_t* moments, const acc_t* weight_g, const acc_t* bias_g,
+    int joints, int64_t columns, acc_t scale, const acc_t* moments, const acc_t* weight_g, const acc_t* bias_g,
     const acc_t* weight_o, const acc_t* bias_o, acc_t* scratch, acc_t* mixing, acc_t* offset, double* sums) {
-  acc_t* relation = scratch + 2 * joints * joints;
-  relation_of(joints, columns, scale, moments, relation);
+  acc_t* gram = scratch + 2 * joints * joints;
+  gram_of(joints, columns, moments, gram);
   __syncthreads();
-  fold(joints, relation, weight_g, bias_g, weight_o, bias_o, scratch, mixing, offset);
+  fold(joints, scale, gram, weight_g, bias_g, weight_o, bias_o, scratch, mixing, offset);
   __syncthreads();
   acc_t* mixed_gram = scratch;
   mix_gram(joints, mixing, moments, mixed_gram);
@@ -51,18 +51,19 @@ __device__ inline void norm_fold(
   });
 }
 
-// The sample's part of the parameters' gradients, and first, second and offset of dX. r is [K]; batch [3, K] holds a,
+// The sample's part of the gradients of parameters and scale, and first, second and offset of dX. r is [K]; batch [3, K] holds a,
 // b and d. scratch: [6, K, K] and [K].
 template <typename acc_t>
 __device__ inline void norm_fold_backward(
-    int joints, int64_t columns, double scale, const acc_t* moments, const acc_t* products, const double* r,
+    int joints, int64_t columns, acc_t scale, const acc_t* moments, const acc_t* products, const double* r,
     const acc_t* mixing, const acc_t* constant, const double* sums, const double* mean, const double* batch,
     const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o, acc_t* scratch, acc_t* first, acc_t* second,
-    acc_t* offset, acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o) {
+    acc_t* offset, acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o,
+    acc_t* grad_scale) {
   const int size = joints * joints, row = joints + 2;
-  acc_t *relation = scratch + 4 * size, *through = scratch + 5 * size, *total_sums = scratch + 6 * size;
+  acc_t *gram = scratch + 4 * size, *through = scratch + 5 * size, *total_sums = scratch + 6 * size;
   const double *a = batch, *b = batch + joints, *d = batch + 2 * joints;
-  relation_of(joints, columns, scale, moments, relation);
+  gram_of(joints, columns, moments, gram);
   // C' in `second`, r' in `total_sums`.
   for_entries(joints, joints, [&](int k, int j) {
     const acc_t mixed = dot(joints, mixing + k * joints, 1, moments + j, row, moments[k * row + j]);
@@ -75,8 +76,8 @@ __device__ inline void norm_fold_backward(
   });
   __syncthreads();
   // `first` is A^T - I until its columns are multiplied by a, `through` is Q.
-  fold_backward(joints, static_cast<acc_t>(scale), relation, second, total_sums, weight_g, bias_g, weight_o, scratch,
-                first, through, grad_weight_g, grad_bias_g, grad_weight_o, grad_bias_o);
+  fold_backward(joints, scale, gram, second, total_sums, weight_g, bias_g, weight_o, scratch, first, through,
+                grad_weight_g, grad_bias_g, grad_weight_o, grad_bias_o, grad_scale);
   __syncthreads();
   for_entries(joints, joints + 1, [&](int k, int j) {
     const acc_t* of_k = first + k * joints;

@@ -2,6 +2,8 @@
 
 // Tensors as the launchers of joint_relation take them.
 
+#include <optional>
+
 #include <ATen/core/Tensor.h>
 #include <ATen/ops/empty.h>
 
@@ -37,6 +39,16 @@ inline Maps maps_of(const at::Tensor& values) {
   const int64_t column = values.size(3) > 1 ? values.stride(3) : values.stride(2);
   return {values.const_data_ptr(), values.stride(0), values.stride(1), column};
 }
+
+// scale, or the number that stands in its place, in the type of the sums; its memory lives as long as this.
+struct ScaleMemory {
+  std::optional<at::Tensor> number;
+  RelationScale raw;
+
+  ScaleMemory(double scale, const std::optional<at::Tensor>& scale_tensor, at::ScalarType acc)
+      : number(as_dtype(scale_tensor, acc)),
+        raw{scale, number.has_value() ? number->const_data_ptr() : nullptr} {}
+};
 
 // Memory for so many numbers of the type of the sums; null for none.
 struct Numbers {

@@ -14,7 +14,7 @@ def check_joint_relation(
     bias_g: Tensor,
     weight_o: Tensor,
     bias_o: Tensor,
-    scale: float,
+    scale: float | Tensor,
     op: str = "joint_relation",
 ) -> None:
     check_dims(op, "heatmaps", heatmaps, "[B, K, H, W]")
@@ -23,7 +23,11 @@ def check_joint_relation(
     for name, parameter in parameters.items():
         check_shape(op, name, parameter, [joints, joints] if name.startswith("weight") else [joints])
     check_tensors(op, {"heatmaps": heatmaps, **parameters})
-    if not math.isfinite(scale):
+    if isinstance(scale, Tensor):
+        if scale.numel() != 1:
+            raise ValueError(f"{op}: expected scale to be one number, got shape {_text(scale.shape)}")
+        check_tensors(op, {"heatmaps": heatmaps, "scale": scale})
+    elif not math.isfinite(scale):
         raise ValueError(f"{op}: expected scale to be finite, got {scale}")
 
 
@@ -39,7 +43,7 @@ def check_joint_relation_norm(
     running_var: Tensor,
     training: bool,
     eps: float,
-    scale: float,
+    scale: float | Tensor,
 ) -> None:
     op = "joint_relation_norm"
     check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, op)

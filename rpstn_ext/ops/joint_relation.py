@@ -12,7 +12,7 @@ def joint_relation(
     weight_o: Tensor,
     bias_o: Tensor,
     *,
-    scale: float = 1.0,
+    scale: float | Tensor = 1.0,
 ) -> Tensor:
     """Lets the joints of each sample exchange messages by how alike their heat maps are.
 
@@ -20,7 +20,7 @@ def joint_relation(
 
         S = scale * X X^T      P = softmax of each row of S      Z = Wo (P (Wg X + bg)) + bo + X
 
-    The sample is read twice: once for S, once for Z = A X + c with A = Wo P Wg + I and c = Wo P bg + bo, which are
+    The sample is read twice: once for X X^T, once for Z = A X + c with A = Wo P Wg + I and c = Wo P bg + bo, which are
     K x K and K. The released code normalises the columns of S and scrambles pixels after the product; this follows
     the paper.
 
@@ -30,13 +30,16 @@ def joint_relation(
         bias_g (Tensor[K]): its bias.
         weight_o (Tensor[K, K]): 1x1 convolution of the output, row = output joint.
         bias_o (Tensor[K]): its bias.
-        scale (float): factor of the relation before the softmax, finite; the paper has 1.
+        scale (float or Tensor): factor of the relation before the softmax, finite; the paper has 1. A tensor of one
+            number, of any of the four dtypes, gets its gradient; its value is read where it lies, without waiting for
+            the device, and not checked.
 
     Returns:
-        Tensor[B, K, H, W]: contiguous, in the widest dtype among the arguments; under autocast in autocast's.
+        Tensor[B, K, H, W]: contiguous, in the widest dtype among the arguments but `scale`; under autocast in
+        autocast's.
 
     Raises:
-        ValueError: a shape does not fit, or `scale` is not finite.
+        ValueError: a shape does not fit, or the number `scale` is not finite.
         TypeError: a dtype is not one of the four.
         RuntimeError: an argument is on another device than `heatmaps`.
 
@@ -52,5 +55,8 @@ def joint_relation(
         torch.Size([2, 13, 64, 64])
     """
     if _library.compiled(heatmaps.device.type):
-        return torch.ops.rpstn_ext.joint_relation.default(heatmaps, weight_g, bias_g, weight_o, bias_o, scale)
+        number, scale_tensor = (1.0, scale) if isinstance(scale, Tensor) else (scale, None)
+        return torch.ops.rpstn_ext.joint_relation.default(
+            heatmaps, weight_g, bias_g, weight_o, bias_o, number, scale_tensor
+        )
     return reference.joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale=scale)

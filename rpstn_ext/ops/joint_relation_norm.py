@@ -19,7 +19,7 @@ def joint_relation_norm(
     training: bool,
     momentum: float = 0.1,
     eps: float = 1e-5,
-    scale: float = 1.0,
+    scale: float | Tensor = 1.0,
 ) -> Tensor:
     """Batch normalisation of `joint_relation`: BN(R(M)), equation 4 of RPSTN.
 
@@ -38,7 +38,8 @@ def joint_relation_norm(
         `joint_relation`; under autocast in autocast's.
 
     Raises:
-        ValueError: a shape does not fit, `scale` or `eps` is not finite, or in training there is one value per joint.
+        ValueError: a shape does not fit, the number `scale` or `eps` is not finite, or in training there is one value
+            per joint.
         TypeError: a dtype is not one of the four.
         RuntimeError: an argument is on another device than `heatmaps`.
 
@@ -73,6 +74,7 @@ def joint_relation_norm(
             eps=eps,
             scale=scale,
         )
+    number, scale_tensor = (1.0, scale) if isinstance(scale, Tensor) else (scale, None)
     out, mean, var = torch.ops.rpstn_ext.joint_relation_norm.default(
         heatmaps,
         weight_g,
@@ -85,7 +87,8 @@ def joint_relation_norm(
         running_var,
         training,
         eps,
-        scale,
+        number,
+        scale_tensor,
     )
     if training and heatmaps.numel() > 0:
         reference.move_statistics(running_mean, running_var, mean, var, heatmaps, momentum)

@@ -1,7 +1,7 @@
 """The operations in plain PyTorch: truth of the tests, fallback without a compiled library, exportable.
 
-Same names, signatures, errors and autocast rule as the compiled operations; any order of derivative by automatic
-differentiation. The documentation stands with the public functions.
+Same names, signatures, errors and autocast rule as the compiled operations; half types are computed in float32 and
+rounded once; any order of derivative by automatic differentiation. The documentation stands with the public functions.
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -26,11 +26,11 @@ def joint_relation(
     weight_o: Tensor,
     bias_o: Tensor,
     *,
-    scale: float = 1.0,
+    scale: float | Tensor = 1.0,
 ) -> Tensor:
     check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale)
     tensors = _one_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o)
-    with _without_autocast(heatmaps):
+    with without_autocast(heatmaps):
         return _relate(*tensors, scale).to(tensors[0].dtype)
 
 
@@ -48,14 +48,14 @@ def joint_relation_norm(
     training: bool,
     momentum: float = 0.1,
     eps: float = 1e-5,
-    scale: float = 1.0,
+    scale: float | Tensor = 1.0,
 ) -> Tensor:
     norm = (norm_weight, norm_bias, running_mean, running_var)
     check_joint_relation_norm(
         heatmaps, weight_g, bias_g, weight_o, bias_o, *norm, training=training, eps=eps, scale=scale
     )
     tensors = _one_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o)
-    with _without_autocast(heatmaps):
+    with without_autocast(heatmaps):
         related = _relate(*tensors, scale)
         weight, bias, mean, var = (tensor.to(related.dtype) for tensor in norm)
         if training and related.numel() > 0:
@@ -78,12 +78,23 @@ def move_statistics(
 
 
 def _relate(
-    heatmaps: Tensor, weight_g: Tensor, bias_g: Tensor, weight_o: Tensor, bias_o: Tensor, scale: float
+    heatmaps: Tensor,
+    weight_g: Tensor,
+    bias_g: Tensor,
+    weight_o: Tensor,
+    bias_o: Tensor,
+    scale: float | Tensor,
 ) -> Tensor:
     """`joint_relation` of tensors of one dtype, not yet rounded to it."""
     weight_g, bias_g, weight_o, bias_o = (_accumulated(t) for t in (weight_g, bias_g, weight_o, bias_o))
     values = _accumulated(heatmaps).flatten(2)
-    weights = torch.softmax(scale * values @ values.mT, dim=2)
+    gram = values @ values.mT
+    if isinstance(scale, Tensor):
+        scale = scale.to(values.dtype).reshape(())
+        # What the softmax does not see of a row: without it the gradient of the scale is a sum of small numbers.
+        if gram.shape[2] > 0:
+            gram = gram - gram.detach().amax(dim=2, keepdim=True)
+    weights = torch.softmax(scale * gram, dim=2)
     messages = weights @ (weight_g @ values + bias_g[:, None])
     return (weight_o @ messages + bias_o[:, None] + values).reshape(heatmaps.shape)
 
@@ -94,8 +105,8 @@ def dynamic_conv2d(
     sides = resolve_padding("dynamic_conv2d", padding, kernels.shape[-2:])
     check_dynamic_conv2d(features, kernels, sides)
     features, kernels = _one_dtype(features, kernels)
-    with _without_autocast(features):
-        return _correlate(features, kernels, sides)
+    with without_autocast(features):
+        return _correlate(_accumulated(features), _accumulated(kernels), sides).to(features.dtype)
 
 
 def dynamic_match(
@@ -109,7 +120,7 @@ def dynamic_match(
     sides = resolve_padding("dynamic_match", padding, kernels.shape[-2:])
     check_dynamic_match(features, kernels, weight, bias, sides)
     tensors = _one_dtype(features, kernels, weight, bias)
-    with _without_autocast(features):
+    with without_autocast(features):
         features, kernels, weight, bias = (_accumulated(tensor) for tensor in tensors)
         matched = _correlate(features, kernels, sides)
         maps = weight @ matched.flatten(2) + bias[:, None]  # a 1x1 convolution, also of no channels
@@ -146,7 +157,8 @@ def _accumulated(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def _without_autocast(tensor: Tensor) -> AbstractContextManager:
+def without_autocast(tensor: Tensor) -> AbstractContextManager:
+    """Autocast switched off for the device of `tensor`."""
     device = tensor.device.type
     if device != "meta" and torch.is_autocast_enabled(device):
         return torch.autocast(device, enabled=False)
