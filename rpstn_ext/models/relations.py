@@ -28,12 +28,7 @@ def output_norm(num_joints: int) -> nn.BatchNorm2d:
 
 
 def _jre(num_joints: int, *, start: str, scale: float | str) -> nn.Module:
-    relation = JointRelationExtractor(num_joints, norm=True, scale=scale)
-    if start == "identity":
-        nn.init.zeros_(relation.conv_o.weight)
-        nn.init.zeros_(relation.conv_o.bias)
-    else:
-        relation.conv_o.reset_parameters()
+    relation = JointRelationExtractor(num_joints, norm=True, scale=scale, start=start)
     nn.init.constant_(relation.norm.weight, OUTPUT_NORM_WEIGHT)
     return relation
 

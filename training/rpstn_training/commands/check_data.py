@@ -25,7 +25,9 @@ from ..data.findings import Report, frame_ranges
 from ..data.images import Notes
 from ..data.records import Skeleton, Track
 from ..data.sets import DATASETS, conventions, load_skeleton, load_tracks
+from ..data.subsets import for_training
 from ..errors import UserError
+from ..evaluation import require_scores
 from ..figures.contact_sheet import contact_sheet
 from ..figures.pictures import write_png
 from ..files import write_json, write_text
@@ -77,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
     checked = {
         subset: check(config, subset, skeleton, codec, pictures=not args.labels_only) for subset in used
     }
+    if not any(found.report.errors for found in checked.values()):
+        _require_scores(config, skeleton, checked)
     sheets = [
         path
         for subset, found in checked.items()
@@ -108,6 +112,13 @@ def check(config: Config, subset: str, joints: Skeleton, codec: Codec, *, pictur
     if pictures:
         _read_pictures(found, subset, config.data.workers)
     return found
+
+
+def _require_scores(config: Config, skeleton: Skeleton, checked: dict[str, Checked]) -> None:
+    """A training chooses weights by a score: whether there is one is found here and not after its first epochs."""
+    report = checked["train" if config.eval.select == "train" else "test"].report
+    with report.file():
+        require_scores(for_training(config)[1], skeleton)
 
 
 def _files_with_errors(report: Report) -> set[str]:

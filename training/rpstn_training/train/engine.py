@@ -28,7 +28,7 @@ from ..config import Config, differences, from_dict, to_dict, to_yaml
 from ..data.clips import TrainClips
 from ..data.loader import Batches
 from ..data.records import Skeleton
-from ..data.sets import load_skeleton
+from ..data.sets import conventions, load_skeleton
 from ..data.subsets import Subset, for_training
 from ..device import allow_tf32, choose_device, precision_of
 from ..errors import UserError
@@ -152,6 +152,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             f"{device} in {precision_of(config.train.precision, config.train.tf32, device)}, {len(clips)} clips of "
             f"{config.data.clip_length} frames per epoch; weights are chosen on {selection.words}"
         )
+        print("\n".join(conventions(skeleton, config.augmentation.flip)))
 
         bar = tqdm(
             total=config.train.epochs * len(clips),
