@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_clips import codec_for, tiny_config, write_penn
 
+from rpstn_training.building import build_network
 from rpstn_training.codec import encode, normalise
 from rpstn_training.data.sets import load_skeleton, load_tracks
 from rpstn_training.evaluation import evaluate
@@ -18,7 +19,6 @@ from rpstn_training.figures import build_report, page
 from rpstn_training.figures.inside import errors, look_inside, peak_distance, telling_clip
 from rpstn_training.figures.pictures import MISS, prediction_sheet
 from rpstn_training.figures.plots import before_and_after, relation, score_bars, training_curve
-from rpstn_training.network import build_network
 from rpstn_training.predictions import Prediction
 
 ROWS = (

@@ -16,9 +16,9 @@ from tiny_clips import SMALL_MODEL, codec_for, tiny_config, write_penn
 
 from rpstn_ext import models
 from rpstn_training import cli
-from rpstn_training.codec import decode, normalise
+from rpstn_training.codec import crop_matrix, decode, normalise
 from rpstn_training.config import to_dict
-from rpstn_training.data.crops import apply, crop_matrix, invert, warp
+from rpstn_training.data.crops import apply, invert, warp
 from rpstn_training.data.images import read_image
 from rpstn_training.data.sets import load_tracks, penn_action
 from rpstn_training.errors import UserError

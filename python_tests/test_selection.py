@@ -9,8 +9,10 @@ from label_files import body, dump, picture, write_jhmdb
 from tiny_clips import SMALL_MODEL, tiny_config, with_data, write_penn
 
 from rpstn_training import cli
+from rpstn_training.building import build_network
+from rpstn_training.codec import Codec
 from rpstn_training.commands.evaluate import require_same
-from rpstn_training.config import Config, DataConfig, EvalConfig, ModelConfig, TrainConfig
+from rpstn_training.config import Config, DataConfig, EvalConfig, ModelConfig, TrainConfig, to_dict
 from rpstn_training.data.sets import load_skeleton, load_tracks
 from rpstn_training.data.subsets import for_training, load_subset
 from rpstn_training.errors import UserError
@@ -164,10 +166,6 @@ def test_what_cannot_be_scored_is_refused_before_the_first_step(tmp_path):
 
 
 def checkpoint_of(config: Config) -> checkpoints.Checkpoint:
-    from rpstn_training.codec import Codec
-    from rpstn_training.config import to_dict
-    from rpstn_training.network import build_network
-
     skeleton = load_skeleton(config.data)
     model = build_network(config.model, len(skeleton.joints))
     return checkpoints.Checkpoint(

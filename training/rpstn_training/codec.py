@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from .config import Config
-from .data.crops import crop_matrix
 from .errors import UserError
 
 
@@ -66,7 +65,7 @@ class Codec:
     def crop(
         self, box: np.ndarray, *, rotation: float = 0.0, scale: float = 1.0, flip: bool = False
     ) -> np.ndarray:
-        """The map [2, 3] from the image to the crop of a person's box; arguments as in `data.crops.crop_matrix`."""
+        """The map [2, 3] from the image to the crop of a person's box; arguments as in `crop_matrix`."""
         return crop_matrix(
             box, self.input_size, box_scale=self.box_scale, rotation=rotation, scale=scale, flip=flip
         )
@@ -91,6 +90,50 @@ class Codec:
     def from_dict(cls, plain: Mapping[str, Any]) -> "Codec":
         width, height = plain["input_size"]
         return cls(**{**plain, "input_size": (int(width), int(height))})
+
+
+def crop_matrix(
+    box: np.ndarray,
+    size_wh: tuple[int, int],
+    *,
+    box_scale: float = 1.25,
+    rotation: float = 0.0,
+    scale: float = 1.0,
+    flip: bool = False,
+) -> np.ndarray:
+    """Matrix [2, 3] float64 that takes the image to the crop: centre of the box to centre of the crop.
+
+    The box is widened or heightened to the crop's aspect, enlarged `box_scale` times, and fills the crop;
+    so one factor serves both axes and nothing is stretched.
+
+    Args:
+        box (ndarray[4]): x1, y1, x2, y2 with x2 > x1 and y2 > y1, pixels of the image.
+        size_wh (tuple[int, int]): width and height of the crop.
+        rotation: degrees, clockwise on the screen, about the box's centre.
+        scale: further enlargement of the person, 1.4 makes everything 1.4 times as large.
+        flip: mirror left and right after all else.
+
+    Raises:
+        ValueError: the box is empty or not finite.
+
+    >>> crop_matrix(np.array([0.0, 0.0, 10.0, 10.0]), (21, 21), box_scale=1.0) @ [5.0, 5.0, 1.0]
+    array([10., 10.])
+    """
+    x1, y1, x2, y2 = (float(side) for side in box)
+    if not (np.isfinite([x1, y1, x2, y2]).all() and x2 > x1 and y2 > y1):
+        raise ValueError(f"crop_matrix: expected a box x1 < x2, y1 < y2, got {[x1, y1, x2, y2]}")
+    width, height = size_wh
+    factor = scale * min(width / (x2 - x1), height / (y2 - y1)) / box_scale
+    cosine, sine = factor * np.cos(np.deg2rad(rotation)), factor * np.sin(np.deg2rad(rotation))
+    linear = np.array([[cosine, -sine], [sine, cosine]])
+    centre = np.array([(width - 1) / 2, (height - 1) / 2])
+    matrix = np.empty((2, 3))
+    matrix[:, :2] = linear
+    matrix[:, 2] = centre - linear @ [(x1 + x2) / 2, (y1 + y2) / 2]
+    if flip:
+        matrix[0] = -matrix[0]
+        matrix[0, 2] += width - 1
+    return matrix
 
 
 def encode(joints: Tensor, size: tuple[int, int], *, sigma: float, stride: int) -> Tensor:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..building import outline
 from ..codec import Codec
 from ..config import Config, load_config
 from ..data.clips import EvalClips, TrainClips, read_frame
@@ -31,7 +32,6 @@ from ..evaluation import require_scores
 from ..figures.contact_sheet import contact_sheet
 from ..figures.pictures import write_png
 from ..files import write_json, write_text
-from ..network import outline
 
 _SAMPLES = 12
 _NEARLY_ALL = 0.9  # of joints outside their pictures: no defect of some, but of the whole

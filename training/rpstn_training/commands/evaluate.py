@@ -13,6 +13,7 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
+from ..building import describe_network, same_network
 from ..codec import Codec
 from ..config import Config, ModelConfig, load_config
 from ..data.records import Skeleton
@@ -22,7 +23,6 @@ from ..device import allow_tf32, choose_device
 from ..errors import UserError
 from ..evaluation import evaluate
 from ..files import write_json
-from ..network import describe_network, same_network
 from ..scores.coco_ap import NMS
 from ..scores.submission import submit
 from ..train import checkpoint as checkpoints

@@ -6,8 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..codec import crop_matrix
 from ..data.clips import read_frame
-from ..data.crops import apply, crop_matrix, warp
+from ..data.crops import apply, warp
 from ..data.records import Skeleton, Track
 from ..files import atomic_write
 from ..predictions import Prediction

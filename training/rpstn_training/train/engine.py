@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..building import build_network, load_start
 from ..codec import Codec
 from ..config import Config, differences, from_dict, to_dict, to_yaml
 from ..data.clips import TrainClips
@@ -35,7 +36,6 @@ from ..errors import UserError
 from ..evaluation import Evaluation, evaluate, rehearse, selection_score
 from ..files import LOCK, locked, write_json, write_text
 from ..interrupt import AfterStep
-from ..network import build_network, load_start
 from ..predictions import clip_heatmaps, last_stage
 from . import checkpoint as checkpoints
 from . import optimisers

@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..files import atomic_write
 from ..train import checkpoint as checkpoints
 from . import overlay as drawing
-from .box_files import Boxes, read_boxes
+from .person_boxes import Boxes, read_boxes
 from .sources import Frame, Source, open_source
 from .streams import PersonStreams
 from .writers import FoundPose, FrameInfo, coco, staged, write_coco, write_csv
@@ -72,7 +72,7 @@ def predict(
         source: a video file, a folder of frames (taken in natural order), or pictures of one video in their order.
         weights: a checkpoint of `rpstn train`. Crop, input size and decoding are those of its training.
         out: folder, made if it is missing, for predictions.json (`writers.coco`), predictions.csv and the overlay.
-        boxes: .csv or .json file (`boxes`); None takes the whole picture as the box of person 0.
+        boxes: .csv or .json file (`data.forms.box_files`); None takes the whole picture as the box of person 0.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         overlay: "mp4", "webm", "both" or "none". For one picture the overlay is a picture too, overlay.png. Frames of
             few pixels are enlarged by a whole number in it (`overlay.enlargement`).

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from rpstn_training.data.crops import apply, crop_matrix, invert, warp
+from rpstn_training.codec import crop_matrix
+from rpstn_training.data.crops import apply, invert, warp
 
 BOX = np.array([30.0, 10.0, 70.0, 90.0])  # 40 x 80, centre (50, 50)
 
