@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import rpstn_ext as rx
@@ -36,6 +37,14 @@ class Op:
 
     def call_reference(self, case: dict[str, Any], tensors: Sequence[Tensor]) -> Tensor:
         return self._call(rx.reference, case, tensors)
+
+    def terms(
+        self, case: dict[str, Any], exact: Sequence[Tensor], grad: Tensor, truth: Sequence[Tensor], index: int
+    ) -> Tensor | None:
+        """What cancels in the sum that result `index` is, or something as large; None where nothing does."""
+        if self.with_scale and index == len(exact):
+            return _terms_of_scale(self, case, exact, grad)
+        return truth[self.cancelling[index]] if index in self.cancelling else None
 
     def _call(self, module: Any, case: dict[str, Any], tensors: Sequence[Tensor]) -> Tensor:
         options = case["options"]
@@ -119,7 +128,9 @@ NORM = Op(
     constants=_running_statistics,
     autocast=5,
     cancelling={1: 2, 3: 2, 5: 4},  # a constant added to a map before it is normalised changes nothing
-    exact_to=4000,
+    # Of the largest offset: there both this and plain PyTorch round sums of 25,600 that differ by a few, and the truth
+    # is no truer than what it is compared with.
+    exact_to=8000,
     cases={
         "no samples": _norm(0, 13, 8, 8),
         "no samples, evaluation": _norm(0, 13, 8, 8, training=False),
@@ -140,6 +151,21 @@ NORM = Op(
 )
 
 
+def _terms_of_scale(op: Op, case: dict[str, Any], exact: Sequence[Tensor], grad: Tensor) -> Tensor:
+    """The sum of the magnitudes of what the gradient of the scale is a sum of, one for each entry of the relations."""
+    heatmaps, *_, scale = exact
+    if heatmaps.numel() == 0:
+        return torch.zeros(())
+    joints = heatmaps.shape[1]
+    entries = scale.expand(heatmaps.shape[0], joints, joints).clone().requires_grad_()
+    out = rx.reference._relate(*exact[:5], entries)
+    if op.function == "joint_relation_norm":
+        options = {"training": case["options"]["training"], "eps": case["options"].get("eps", 1e-5)}
+        statistics = [tensor.clone() for tensor in op.constants(exact[:-1])]
+        out = F.batch_norm(out, *statistics, exact[5], exact[6], **options)
+    return torch.autograd.grad(out, entries, grad)[0].abs().sum()
+
+
 def _with_scale(op: Op, *names: str) -> Op:
     """`op` with a tensor as scale: one number, the last input."""
 
@@ -154,7 +180,13 @@ def _with_scale(op: Op, *names: str) -> Op:
         # Scaled down, so that weights are neither one-hot, where the gradient is next to nothing, nor flat.
         cases[name] = {**case, "options": options, "scale": 0.1 if scale == 1 else scale}
     return replace(
-        op, name=f"{op.name}, tensor scale", cases=cases, inputs=inputs, with_scale=True, exact_to=4000
+        op,
+        name=f"{op.name}, tensor scale",
+        cases=cases,
+        inputs=inputs,
+        with_scale=True,
+        autocast=5,
+        exact_to=2 * op.exact_to,  # plain PyTorch scales the sums here, and else what it sums
     )
 
 

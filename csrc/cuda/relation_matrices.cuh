@@ -104,13 +104,15 @@ __device__ inline void fold_backward(
     acc_t* of_rows = dp;
     for_entries(1, joints, [&](int, int i) {
       const acc_t *ds = e + i * joints, *row = gram + i * joints, best = winner(joints, scale, row);
-      of_rows[i] = 0;
-      for (int j = 0; j < joints; ++j) of_rows[i] += ds[j] * (row[j] - best);
+      double total = 0;
+      for (int j = 0; j < joints; ++j) total += double(ds[j]) * (row[j] - best);
+      of_rows[i] = static_cast<acc_t>(total);
     });
     __syncthreads();
     if (threadIdx.x == 0) {
-      *grad_scale = 0;
-      for (int i = 0; i < joints; ++i) *grad_scale += of_rows[i];
+      double total = 0;
+      for (int i = 0; i < joints; ++i) total += of_rows[i];
+      *grad_scale = static_cast<acc_t>(total);
     }
   }
   for_entries(joints, joints, [&](int i, int j) {

@@ -31,7 +31,7 @@ def joint_relation(
     check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale)
     tensors = _one_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o)
     with without_autocast(heatmaps):
-        return _relate(*tensors, scale).to(tensors[0].dtype)
+        return _relate(*tensors, _number(scale)).to(tensors[0].dtype)
 
 
 def joint_relation_norm(
@@ -56,7 +56,7 @@ def joint_relation_norm(
     )
     tensors = _one_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o)
     with without_autocast(heatmaps):
-        related = _relate(*tensors, scale)
+        related = _relate(*tensors, _number(scale))
         weight, bias, mean, var = (tensor.to(related.dtype) for tensor in norm)
         if training and related.numel() > 0:
             var, mean = torch.var_mean(related, dim=(0, 2, 3), correction=0)
@@ -77,6 +77,10 @@ def move_statistics(
     running_var.lerp_((var.detach() * (count / (count - 1))).to(running_var.dtype), momentum)
 
 
+def _number(scale: float | Tensor) -> float | Tensor:
+    return scale.reshape(()) if isinstance(scale, Tensor) else scale
+
+
 def _relate(
     heatmaps: Tensor,
     weight_g: Tensor,
@@ -88,13 +92,15 @@ def _relate(
     """`joint_relation` of tensors of one dtype, not yet rounded to it."""
     weight_g, bias_g, weight_o, bias_o = (_accumulated(t) for t in (weight_g, bias_g, weight_o, bias_o))
     values = _accumulated(heatmaps).flatten(2)
-    gram = values @ values.mT
     if isinstance(scale, Tensor):
-        scale = scale.to(values.dtype).reshape(())
-        # What the softmax does not see of a row: without it the gradient of the scale is a sum of small numbers.
+        gram = values @ values.mT
         if gram.shape[2] > 0:
+            # The softmax does not see it; without it the gradient of the scale is a sum of large numbers that cancel.
             gram = gram - gram.detach().amax(dim=2, keepdim=True)
-    weights = torch.softmax(scale * gram, dim=2)
+        relation = scale.to(values.dtype) * gram
+    else:
+        relation = scale * values @ values.mT
+    weights = torch.softmax(relation, dim=2)
     messages = weights @ (weight_g @ values + bias_g[:, None])
     return (weight_o @ messages + bias_o[:, None] + values).reshape(heatmaps.shape)
 
