@@ -146,6 +146,43 @@ def test_a_stream_of_whole_pictures_equals_the_network_over_the_clip(made, tmp_p
     assert np.ptp(found, axis=0).min() > 1e-3  # the frames do differ
 
 
+@pytest.mark.parametrize(
+    "other", [{"box_scale": 1.7}, {"decoding": "argmax"}, {"decoding": "quarter"}, {"input_size": (96, 64)}]
+)
+def test_crops_and_decoding_are_those_of_the_checkpoint(made, tmp_path, other):
+    checkpoint = checkpoints.load(made.weights)
+    codec = replace(checkpoint.codec, **other)
+    checkpoints.save(tmp_path / "other.pt", replace(checkpoint, codec=codec))
+    box = np.array([9.0, 4.0, 50.0, 60.0])
+    found = PersonStreams(checkpoints.load(tmp_path / "other.pt")).next_frame(picture(0), {0: box})[0]
+    matrix = crop_matrix(box, codec.input_size, box_scale=codec.box_scale)
+    crop = torch.from_numpy(warp(picture(0), matrix, codec.input_size)).permute(2, 0, 1)
+    with torch.no_grad():
+        maps, _ = checkpoint.build_model().start(normalise(crop[None]))
+    points, _ = decode(maps[0], stride=4, method=codec.decoding)
+    np.testing.assert_allclose(found.joints, apply(invert(matrix), points.double().numpy()), atol=1e-3)
+    as_before = PersonStreams(checkpoint).next_frame(picture(0), {0: box})[0]
+    assert np.abs(found.joints - as_before.joints).max() > 0.05
+
+
+def test_keys_of_the_training_that_nobody_knows_stop_no_prediction(made, tmp_path):
+    content = torch.load(made.weights, weights_only=True)
+    content["config"]["train"]["warm_up_of_2030"] = 3
+    content["config"]["data"]["name"] = "a set that is not there"
+    content["config"].pop("heatmap")
+    torch.save(content, tmp_path / "newer.pt")
+    newer = predict(
+        made.frames,
+        tmp_path / "newer.pt",
+        tmp_path / "out",
+        device="cpu",
+        overlay="none",
+        show_progress=False,
+    )
+    as_ever = run(made, made.frames, tmp_path / "ever", overlay="none")
+    np.testing.assert_array_equal(newer.poses[-1].joints, as_ever.poses[-1].joints)
+
+
 def test_boxes_are_cut_out_as_in_training(tmp_path):
     """With the boxes of the labels: the joints of `rpstn eval` with protocol streaming."""
     root = write_penn(tmp_path / "penn", train=1, test=1, frames=7)
