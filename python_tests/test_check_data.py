@@ -132,6 +132,40 @@ def test_everything_that_would_stop_a_training_is_listed_at_once(tmp_path, coco_
     )  # the sheet and the missing one remain
 
 
+def test_many_errors_are_counted_by_kind_and_the_first_are_printed(tmp_path, coco_root, capsys):
+    path = coco_set(coco_root, 30, "train")
+    values = json.loads(path.read_text())
+    for number, annotation in enumerate(values["annotations"][2:]):
+        annotation["bbox" if number < 20 else "keypoints"] = [1, 2]
+    dump(path, values)
+    assert command(tmp_path, coco_data(coco_root)) == 1
+    kinds, errors = (
+        capsys.readouterr().out.split("What would stop a training, train, by kind:\n")[1].split("\n\n")
+    )
+    assert [line.strip() for line in kinds.splitlines()] == [
+        "8  annotations[].keypoints: expected 51 numbers",
+        "20  annotations[].bbox: expected a list of 4 finite numbers",
+    ]
+    assert errors.count(str(path)) == 20 and "... and 8 more, see" in errors
+    with (tmp_path / "out" / "defects.csv").open() as file:
+        assert sum(row["done"] == "stops a training" for row in csv.DictReader(file)) == 28
+
+
+def test_the_conventions_in_use_are_shown(tmp_path, coco_root, capsys):
+    assert command(tmp_path, coco_data(coco_root)) == 0
+    text = capsys.readouterr().out
+    assert (
+        "Flip pairs: left_eye/right_eye, " in text and "by themselves: nose" in text and "Warning" not in text
+    )
+    assert "Torso of PCK: left_shoulder to right_hip" in text and "Tolerances of AP: nose 0.026" in text
+
+
+def test_a_picture_that_is_not_there_is_one_line(tmp_path, coco_root, capsys):
+    (coco_root / "val2017" / "2.png").unlink()
+    assert command(tmp_path, coco_data(coco_root)) == 1
+    assert capsys.readouterr().out.count(str(coco_root / "val2017" / "2.png")) == 1
+
+
 @pytest.mark.parametrize("broken", ["{", "[]", '{"images": [], "annotations": [], "categories": []}'])
 def test_a_broken_label_file_ends_with_one(tmp_path, coco_root, capsys, broken):
     path = coco_root / "annotations" / "person_keypoints_train2017.json"

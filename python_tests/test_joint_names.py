@@ -45,7 +45,7 @@ def test_cocos_tolerances_in_every_spelling():
 
 def lines(joints, pairs=(), flip=0.5, sigmas=()):
     skeleton = Skeleton(
-        name="own",
+        name="custom",
         joints=joints,
         limbs=(),
         flip_pairs=pairs,

@@ -6,7 +6,7 @@ import pytest
 from label_files import body, dump
 
 from rpstn_training.commands.check_data import check
-from rpstn_training.config import AugmentationConfig, Config, DataConfig
+from rpstn_training.config import Config, DataConfig
 from rpstn_training.data import exif, jpeg
 from rpstn_training.data.clips import read_frame
 from rpstn_training.data.findings import Report
@@ -141,7 +141,7 @@ def test_the_stated_size_or_an_option_decides_on_orientation(tmp_path, stated, o
     )
     (track,) = load_tracks(data, "train", Report())
     assert read_frame(track, 0).shape == (*shape, 3)
-    found = check(Config(data=data, augmentation=AugmentationConfig()), "train").report
+    found = check(Config(output=str(tmp_path / "run"), data=data), "train").report
     notes = [defect.done for defect in found.defects if defect.what == "an EXIF orientation"]
     assert len(notes) == (done is not None) and (done is None or notes[0].startswith(done))
     # Labels of a turned picture that is left on its side lie outside it, and are all there is.

@@ -84,7 +84,10 @@ def conventions(skeleton: Skeleton, flip: float) -> list[str]:
     lines.append(f"Flip pairs: {pairs or 'none'}{single}")
     lines.append(f"Torso of PCK: {names[skeleton.torso[0]]} to {names[skeleton.torso[1]]}")
     sigmas = ", ".join(f"{name} {sigma:g}" for name, sigma in zip(names, skeleton.sigmas))
-    lines.append(f"Tolerances of AP: {sigmas or 'none, so there is no AP; data.options.sigmas gives some'}")
+    if sigmas or skeleton.name == "custom":  # other sets without tolerances have no AP anyway
+        lines.append(
+            f"Tolerances of AP: {sigmas or 'none, so there is no AP; data.options.sigmas gives some'}"
+        )
     return lines
 
 
