@@ -1,8 +1,7 @@
 """Score trained weights: PCK with both normalisers, visible and occluded joints apart, the data set's official
 score, and the protocol.
 
-  rpstn eval training/configs/penn_action.yaml --weights runs/penn_action/best.pt --set
-  eval.protocol=streaming
+  rpstn eval training/configs/penn_action.yaml --weights runs/penn_action/best.pt --set eval.subset=validation
 
 Prints the tables and writes them with configuration, versions and commit as JSON, next to the weights or to
 --out. The predictions lie beside it in the form that the data set's owners want handed in, in a folder called
