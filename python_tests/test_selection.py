@@ -17,7 +17,7 @@ from rpstn_training.data.sets import load_skeleton, load_tracks
 from rpstn_training.data.subsets import for_training, load_subset
 from rpstn_training.errors import UserError
 from rpstn_training.train import checkpoint as checkpoints
-from rpstn_training.train.engine import train
+from rpstn_training.train.engine import summarise, train
 
 SBL = {"backbone": "resnet18", "width": 8, "channels": 16}
 
@@ -70,6 +70,7 @@ def test_every_result_says_on_what_its_weights_were_chosen(root, run, capsys):
     assert checkpoints.load(run / "best.pt").selected_on == words
     found = json.loads((run / "eval.json").read_text())
     assert found["weights_chosen_on"] == words and found["chosen_by"] == "PCK@0.2 person"
+    assert summarise(run).endswith(f"Weights chosen on {words}, by PCK@0.2 person {100 * found['score']:.1f}")
     row = json.loads((run / "metrics.jsonl").read_text())
     assert row["score_name"] == "PCK@0.2 person" and row["score"] == found["score"]
     out = run / "on_test.json"

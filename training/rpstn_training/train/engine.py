@@ -140,7 +140,11 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             """These weights are the best."""
             progress.best_score = scored["score"]
             save("best.pt", resumable=False)
-            chosen = {"weights_chosen_on": selection.words, "chosen_by": scored["score_name"]}
+            chosen = {
+                "weights_chosen_on": selection.words,
+                "chosen_by": scored["score_name"],
+                "chosen_score": scored["score"],
+            }
             write_json(run / "eval.json", evaluation.to_dict() | chosen)
 
         if start is None:
@@ -451,4 +455,6 @@ def summarise(run: Path) -> str:
     path = run / "eval.json"
     if not path.is_file():
         return f"{run}: not evaluated yet"
-    return json.loads(path.read_text(encoding="utf-8"))["text"]
+    found = json.loads(path.read_text(encoding="utf-8"))
+    chosen = f"by {found['chosen_by']} {100 * found['chosen_score']:.1f}"
+    return f"{found['text']}\n\nWeights chosen on {found['weights_chosen_on']}, {chosen}"
