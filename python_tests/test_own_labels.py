@@ -141,6 +141,13 @@ def test_a_joint_of_nothing_with_a_flag_is_named(tmp_path):
     )
 
 
+@pytest.mark.parametrize("empty", [None, float("nan")])
+def test_fields_of_nothing_are_not_given(tmp_path, empty):
+    write(tmp_path, labels(person(1, area=empty, num_keypoints=empty, iscrowd=empty)))
+    tracks, report = read(tmp_path)
+    assert len(tracks) == 1 and not report.errors and not report.defects
+
+
 @pytest.mark.parametrize("box", [[], None, ..., [None] * 4, [float("nan")] * 4])
 def test_no_box_is_that_of_the_joints(tmp_path, box):
     write(tmp_path, labels(person(1, bbox=box), person(2)))

@@ -8,7 +8,10 @@ overlay.mp4 into the folder --out; all of them or, if something fails, none.
 
 Without --boxes the whole picture is the box of one person. Boxes come as .csv with the header
 frame,person,x1,y1,x2,y2 or as .json, a list of {"image_id" or "frame", "bbox": [x, y, width, height],
-"track_id"} or a COCO file. Frames count from 0; a picture may also be named by its file name.
+"track_id"} or a COCO file, in pixels. Frames count from 0; a picture may also be named by its file name. Of
+several categories (category_id) the persons' is taken. With --stills nobody needs a number.
+
+Pictures are turned by their EXIF orientation, as viewers show them.
 
 A person is followed from the first box on: every frame is searched with what the frame before told. After
 frames without a box the search goes on from the last one with a box.

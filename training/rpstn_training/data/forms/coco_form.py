@@ -273,8 +273,12 @@ def pose(
     """
     fields = annotation.fields
     position, flags = annotation.keypoints[:, :2], annotation.keypoints[:, 2]
-    if not np.isin(flags, (0, 1, 2)).all():
-        raise fields.wrong("keypoints", "flags 0, 1 or 2 after each x, y")
+    if not (known := np.isin(flags, (0, 1, 2))).all():
+        joint = int(np.flatnonzero(~known)[0])
+        raise UserError(
+            f"{fields.where('keypoints')}: expected flags 0, 1 or 2 after each x, y, got {flags[joint]:g} at key point "
+            f"{joint}"
+        )
     placed, flagged = (position != 0).any(axis=1), flags > 0
     odd = placed & ~flagged
     if odd.any():

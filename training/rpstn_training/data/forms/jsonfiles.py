@@ -149,7 +149,7 @@ class Fields:
 
     def flag(self, key: str, default: bool) -> bool:
         """True or false, also as 1 or 0."""
-        value = self.values.get(key, default)
+        value = self.values[key] if self.has(key) else default
         if value not in (0, 1):
             raise self.wrong(key, "true or false")
         return bool(value)
