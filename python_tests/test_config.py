@@ -171,3 +171,11 @@ def test_differences_name_keys_and_values():
     new = Config(output="run", data=data, train=TrainConfig(epochs=7, gamma=0.5))
     assert differences(old, new) == ["train.epochs: 100 -> 7", "train.gamma: 0.1 -> 0.5"]
     assert differences(old, old) == []
+
+
+@pytest.mark.parametrize(("old", "word"), [("true", "jre"), ("false", "none")])
+def test_a_relation_of_an_older_file_is_taken_by_its_word_and_said(written, caplog, old, word):
+    path = written(SMALL + f"model: {{name: sbl, options: {{relation: {old}}}}}")
+    config = load_config(path)
+    assert config.model.options == {"relation": word}
+    assert f"model.options.relation: {old} is written {word} now" in caplog.text

@@ -7,6 +7,7 @@ them. `--set a.b=c` goes through the same checks, with c read as YAML.
 
 import dataclasses
 import difflib
+import logging
 import re
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ import yaml
 
 from .errors import UserError
 from .options import convert, describe, parse_override, parse_yaml, plain
+
+_log = logging.getLogger(__name__)
 
 DEVICES = r"auto|cpu|cuda(:\d+)?"
 
@@ -233,7 +236,19 @@ def from_dict(tree: Mapping[str, Any], source: str, origins: Mapping[str, str] |
     source (str): what error messages begin with, the file's name for example.
     origins (dict): for a dotted key that came from elsewhere, what its messages begin with instead.
     """
-    return _build(Config, tree, "", source, origins or {})
+    return _build(Config, with_words(tree, source), "", source, origins or {})
+
+
+def with_words(tree: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+    """A relation as versions until 0.1 wrote it, true or false, as the word that stands for it now; said once."""
+    model = tree.get("model")
+    options = model.get("options") if isinstance(model, Mapping) else None
+    relation = options.get("relation") if isinstance(options, Mapping) else None
+    if not isinstance(relation, bool):
+        return tree
+    word = "jre" if relation else "none"
+    _log.warning("%s: model.options.relation: %s is written %s now", source, str(relation).lower(), word)
+    return {**tree, "model": {**model, "options": {**options, "relation": word}}}
 
 
 def to_dict(config: Config) -> dict[str, Any]:

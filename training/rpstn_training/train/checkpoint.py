@@ -136,11 +136,15 @@ def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
     parts nowhere; its best.pt was chosen on the subset that was scored.
     """
     data, scored = content["config"]["data"], content["config"]["eval"]
+    words = {True: "jre", False: "none"}
+    options = dict(content["model"]["options"])
+    if "relation" in options:
+        options["relation"] = words.get(options["relation"], options["relation"])
     config = content["config"] | {"eval": scored | {"select": scored["subset"]}}
-    config["model"] = config["model"] | {"options": _relation_as_word(config["model"]["options"])}
+    config["model"] = config["model"] | {"options": options}
     return {
         **content,
-        "model": content["model"] | {"options": _relation_as_word(content["model"]["options"])},
+        "model": content["model"] | {"options": options},
         "codec": {
             "input_size": content["input_size"],
             "stride": content["stride"],
@@ -152,11 +156,6 @@ def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
         "config": config,
         "selected_on": f"the {scored['subset']} subset",
     }
-
-
-def _relation_as_word(options: Mapping[str, Any]) -> dict[str, Any]:
-    words = {True: "jre", False: "none"}
-    return {key: words.get(value, value) if key == "relation" else value for key, value in options.items()}
 
 
 def read_tensors(path: str | Path) -> dict[str, Any]:
