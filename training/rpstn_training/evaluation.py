@@ -114,7 +114,7 @@ def selection_score(evaluation: Evaluation, subset: Subset, skeleton: Skeleton) 
     """
     found = own_score(evaluation.predictions, subset.tracks, subset.config, skeleton, evaluation.table)
     if np.isnan(found.table.main):
-        why = found.reason or "none of their joints is visible"
+        why = f"{found.reason}; " * bool(found.reason) + "no joint is visible, so there is no PCK"
         raise UserError(
             f"{subset.config.data.root}: expected something to choose weights by in {subset.words}, found nothing "
             f"({why}); choose other clips with eval.select, or give labels"

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..config import Config
 from ..data.records import Skeleton, Track
 from ..errors import UserError
@@ -112,7 +114,13 @@ def own_score(
         return Submission(path=None, table=pck)
     with tempfile.TemporaryDirectory(prefix="rpstn-score-") as folder:
         found = submit(predictions, tracks, config, skeleton, Path(folder) / "submission", main_alone=True)
-    return replace(found, path=None, table=found.table or pck)
+    if found.table is None:
+        return replace(found, path=None, table=pck)
+    if np.isnan(found.table.main):  # nothing there that the owners would count
+        return Submission(
+            path=None, table=pck, reason=f"{found.table.main_name} is not defined for these labels"
+        )
+    return replace(found, path=None)
 
 
 def _given(
