@@ -15,6 +15,7 @@ LIBRARY = HERE.parent / "build" / "cuda_on_cpu" / "_C_cuda_on_cpu.so"
 LEFT_OUT = "not threads and not compiles and not exports and not inductor and not test_bad_inputs"
 
 
+@pytest.mark.timeout(1800)  # hundreds of tests, each of which has its own limit
 @pytest.mark.skipif(not LIBRARY.exists(), reason=f"no {LIBRARY.name}; `make test` compiles it")
 @pytest.mark.parametrize("architecture, order", [(90, "forwards"), (90, "backwards"), (75, "backwards")])
 def test_the_operations_pass_their_tests(architecture, order):
