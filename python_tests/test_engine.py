@@ -467,3 +467,13 @@ def test_occluded_joints_are_trained_on_where_asked(root, tmp_path, monkeypatch,
         [weights[..., 5:7].flatten() for weights in seen]
     )  # one is hidden in every second frame
     assert bool((wrists == 0).any()) == visibility
+
+
+def test_a_batch_that_no_network_can_be_trained_on_is_said(root, tmp_path):
+    """Four halvings of 16 cells leave one; a batch of one clip then has nothing to normalise by."""
+    config = tiny_config(root, tmp_path / "run", batch_size=1)
+    config = replace(config, model=replace(config.model, options={**config.model.options, "num_convs": 4}))
+    with pytest.raises(
+        UserError, match=r"clips that rpstn can be trained on, got 1 of 64x64 pixels \(Expected more"
+    ):
+        engine.train(config)

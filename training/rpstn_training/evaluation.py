@@ -126,7 +126,10 @@ def rehearse(model: nn.Module, subset: Subset, skeleton: Skeleton, codec: Codec)
     """Raise UserError now for what would fail in a training's first evaluation: one track goes through the network,
     and all of them are scored.
     """
-    _predict(model, subset.config, subset.tracks[:1], skeleton, codec, show_progress=False)
+    try:
+        _predict(model, subset.config, subset.tracks[:1], skeleton, codec, show_progress=False)
+    except ValueError as error:
+        raise UserError(f"{subset.config.model.name}: {error}") from error
     require_scores(subset, skeleton)
 
 

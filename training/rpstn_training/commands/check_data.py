@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         if (path := draw(config, subset, found, skeleton, codec, out)) is not None
     ]
     write_findings(out, checked)
-    print(describe(config, checked, out, sheets))
+    print(describe(config, checked, skeleton, out, sheets))
     return 1 if any(found.report.errors for found in checked.values()) else 0
 
 
@@ -230,11 +230,13 @@ def write_findings(out: Path, checked: dict[str, Checked]) -> None:
     )
 
 
-def describe(config: Config, checked: dict[str, Checked], out: Path, sheets: Sequence[Path]) -> str:
+def describe(
+    config: Config, checked: dict[str, Checked], skeleton: Skeleton, out: Path, sheets: Sequence[Path]
+) -> str:
     """Counts, defects and errors in plain text."""
     parts = [f"{config.data.name} in {config.data.root}\n", _table(config.data.name, checked)]
     if any(found.tracks for found in checked.values()):
-        parts += ["", *conventions(load_skeleton(config.data), config.augmentation.flip)]
+        parts += ["", *conventions(skeleton, config.augmentation.flip)]
     for subset, found in checked.items():
         kinds = found.report.kinds()
         if kinds:

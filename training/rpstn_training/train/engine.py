@@ -188,7 +188,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
                     with torch.autocast(
                         device.type, dtype=torch.bfloat16, enabled=config.train.precision == "bfloat16"
                     ):
-                        stages = clip_heatmaps(model, batch["frames"].to(device, non_blocking=True))
+                        stages = _maps(config, run, model, batch["frames"].to(device, non_blocking=True))
                     counting = weights if config.loss.visibility else batch["labelled"].to(device)
                     if config.targets.on_device:
                         loss = joint_loss(stages, joints, counting, codec=codec)
@@ -384,6 +384,17 @@ def _reason_to_stop(config: Config, progress: Progress) -> str | None:
     if config.train.patience is not None and progress.stale >= config.train.patience:
         return f"{progress.stale} evaluations brought no better score (train.patience)"
     return None
+
+
+def _maps(config: Config, run: Path, model: nn.Module, frames: Tensor) -> Tensor | tuple[Tensor, ...]:
+    try:
+        return clip_heatmaps(model, frames)
+    except ValueError as error:  # a network cannot train on so small an input or batch
+        width, height = config.data.input_size
+        raise UserError(
+            f"{run}: expected clips that {config.model.name} can be trained on, got {len(frames)} of {width}x{height} "
+            f"pixels ({error})"
+        ) from error
 
 
 def _is_due(device: torch.device, seconds: float) -> bool:
