@@ -20,7 +20,7 @@ TORCH_LIBRARY(rpstn_ext, m) {
   // running ones. Nothing is changed in place.
   m.def("joint_relation_norm(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, "
         "Tensor norm_weight, Tensor norm_bias, Tensor running_mean, Tensor running_var, bool training, float eps, "
-        "float scale, Tensor? scale_tensor) -> (Tensor, Tensor, Tensor)");
+        "float scale, Tensor? scale_tensor=None) -> (Tensor, Tensor, Tensor)");
   // The same with the samples' moments [B, K, K + 2], in float32 or float64, before the statistics.
   m.def("joint_relation_norm_forward(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, "
         "Tensor bias_o, Tensor norm_weight, Tensor norm_bias, Tensor running_mean, Tensor running_var, "

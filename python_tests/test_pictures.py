@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from label_files import body, dump
+from tiny_clips import codec_for
 
 from rpstn_training.commands.check_data import check
 from rpstn_training.config import Config, DataConfig
@@ -11,7 +12,7 @@ from rpstn_training.data import exif, jpeg
 from rpstn_training.data.clips import read_frame
 from rpstn_training.data.findings import Report
 from rpstn_training.data.images import read_image
-from rpstn_training.data.sets import load_tracks
+from rpstn_training.data.sets import load_skeleton, load_tracks
 from rpstn_training.errors import UserError
 from rpstn_training.video.sources import open_source
 
@@ -141,7 +142,8 @@ def test_the_stated_size_or_an_option_decides_on_orientation(tmp_path, stated, o
     )
     (track,) = load_tracks(data, "train", Report())
     assert read_frame(track, 0).shape == (*shape, 3)
-    found = check(Config(output=str(tmp_path / "run"), data=data), "train").report
+    config = Config(output=str(tmp_path / "run"), data=data)
+    found = check(config, "train", load_skeleton(data), codec_for(config)).report
     notes = [defect.done for defect in found.defects if defect.what == "an EXIF orientation"]
     assert len(notes) == (done is not None) and (done is None or notes[0].startswith(done))
     # Labels of a turned picture that is left on its side lie outside it, and are all there is.

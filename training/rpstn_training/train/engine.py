@@ -467,5 +467,7 @@ def summarise(run: Path) -> str:
     if not path.is_file():
         return f"{run}: not evaluated yet"
     found = json.loads(path.read_text(encoding="utf-8"))
+    if "chosen_by" not in found:  # what a later `rpstn eval` has written there says it in its own words
+        return found["text"]
     chosen = f"by {found['chosen_by']} {100 * found['chosen_score']:.1f}"
     return f"{found['text']}\n\nWeights chosen on {found['weights_chosen_on']}, {chosen}"
