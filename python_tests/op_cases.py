@@ -54,7 +54,7 @@ class Op:
         return getattr(module, self.function)(*tensors, *self.constants(tensors), **options)
 
 
-def _relation(samples: int, joints: int, height: int, width: int, scale: float = 1.0) -> dict[str, Any]:
+def relation_case(samples: int, joints: int, height: int, width: int, scale: float = 1.0) -> dict[str, Any]:
     return {"sizes": (samples, joints, height, width), "options": {"scale": scale}}
 
 
@@ -71,27 +71,27 @@ RELATION = Op(
     name="joint_relation",
     inputs=_relation_inputs,
     cases={
-        "no samples": _relation(0, 13, 8, 8),
-        "one of each": _relation(1, 1, 1, 1),
-        "heat maps of a clip": _relation(5, 13, 64, 64),
-        "more than one tile of joints": _relation(2, 27, 11, 13),
-        "many joints": _relation(1, 70, 9, 7),
-        "a block of columns less one": _relation(2, 7, 1, 63),
-        "a block of columns": _relation(2, 7, 1, 64),
-        "a block of columns and one": _relation(2, 7, 1, 65),
-        "a chunk of columns less one": _relation(1, 14, 1, 1023),
-        "a chunk of columns and one": _relation(3, 13, 25, 41),
-        "portrait": _relation(2, 17, 64, 48),
-        "sixteen joints": _relation(2, 16, 17, 19),
-        "more columns than a cluster holds": _relation(1, 13, 64, 600),
-        "scaled": _relation(2, 15, 12, 9, scale=-0.3),
-        "one-hot weights": _relation(2, 13, 16, 16, scale=500.0),
-        "uniform weights": _relation(2, 13, 16, 16, scale=0.0),
+        "no samples": relation_case(0, 13, 8, 8),
+        "one of each": relation_case(1, 1, 1, 1),
+        "heat maps of a clip": relation_case(5, 13, 64, 64),
+        "more than one tile of joints": relation_case(2, 27, 11, 13),
+        "many joints": relation_case(1, 70, 9, 7),
+        "a block of columns less one": relation_case(2, 7, 1, 63),
+        "a block of columns": relation_case(2, 7, 1, 64),
+        "a block of columns and one": relation_case(2, 7, 1, 65),
+        "a chunk of columns less one": relation_case(1, 14, 1, 1023),
+        "a chunk of columns and one": relation_case(3, 13, 25, 41),
+        "portrait": relation_case(2, 17, 64, 48),
+        "sixteen joints": relation_case(2, 16, 17, 19),
+        "more columns than a cluster holds": relation_case(1, 13, 64, 600),
+        "scaled": relation_case(2, 15, 12, 9, scale=-0.3),
+        "one-hot weights": relation_case(2, 13, 16, 16, scale=500.0),
+        "uniform weights": relation_case(2, 13, 16, 16, scale=0.0),
     },
 )
 
 
-def _norm(
+def norm_case(
     samples: int,
     joints: int,
     height: int,
@@ -132,21 +132,21 @@ NORM = Op(
     # is no truer than what it is compared with.
     exact_to=8000,
     cases={
-        "no samples": _norm(0, 13, 8, 8),
-        "no samples, evaluation": _norm(0, 13, 8, 8, training=False),
-        "few values": _norm(2, 3, 1, 3),
-        "one of each, evaluation": _norm(1, 1, 1, 1, training=False),
-        "heat maps of a clip": _norm(5, 13, 64, 64),
-        "one sample": _norm(1, 13, 64, 64),
-        "one sample, evaluation": _norm(1, 13, 64, 64, training=False),
-        "many samples, evaluation": _norm(9, 14, 25, 41, training=False),
-        "more than one tile of joints": _norm(2, 27, 11, 13),
-        "many joints": _norm(2, 70, 9, 7),
-        "a chunk of columns and one": _norm(3, 13, 25, 41),
-        "portrait": _norm(2, 17, 64, 48),
-        "large offset": _norm(3, 13, 16, 16, offset=10.0, scale=1e-3),
-        "scaled": _norm(2, 15, 12, 9, scale=-0.3, eps=0.1),
-        "uniform weights": _norm(4, 13, 16, 16, scale=0.0),
+        "no samples": norm_case(0, 13, 8, 8),
+        "no samples, evaluation": norm_case(0, 13, 8, 8, training=False),
+        "few values": norm_case(2, 3, 1, 3),
+        "one of each, evaluation": norm_case(1, 1, 1, 1, training=False),
+        "heat maps of a clip": norm_case(5, 13, 64, 64),
+        "one sample": norm_case(1, 13, 64, 64),
+        "one sample, evaluation": norm_case(1, 13, 64, 64, training=False),
+        "many samples, evaluation": norm_case(9, 14, 25, 41, training=False),
+        "more than one tile of joints": norm_case(2, 27, 11, 13),
+        "many joints": norm_case(2, 70, 9, 7),
+        "a chunk of columns and one": norm_case(3, 13, 25, 41),
+        "portrait": norm_case(2, 17, 64, 48),
+        "large offset": norm_case(3, 13, 16, 16, offset=10.0, scale=1e-3),
+        "scaled": norm_case(2, 15, 12, 9, scale=-0.3, eps=0.1),
+        "uniform weights": norm_case(4, 13, 16, 16, scale=0.0),
     },
 )
 
@@ -217,7 +217,7 @@ NORM_WITH_SCALE = _with_scale(
 )
 
 
-def _conv(
+def conv_case(
     samples: int, channels: int, height: int, width: int, kernel: tuple[int, int], padding: Any = "same"
 ) -> dict[str, Any]:
     sizes = (samples, channels, height, width)
@@ -234,35 +234,35 @@ CONV = Op(
     name="dynamic_conv2d",
     inputs=_conv_inputs,
     cases={
-        "no samples": _conv(0, 4, 8, 8, (3, 3)),
-        "no channels": _conv(2, 0, 8, 8, (3, 3)),
-        "one of each": _conv(1, 1, 1, 1, (1, 1)),
-        "the paper's": _conv(2, 6, 64, 64, (7, 7)),
-        "portrait": _conv(2, 3, 64, 48, (7, 7)),
-        "3 x 3": _conv(2, 5, 17, 19, (3, 3)),
-        "5 x 5 valid": _conv(2, 5, 29, 29, (5, 5), "valid"),
-        "9 x 9": _conv(1, 3, 23, 31, (9, 9)),
-        "even": _conv(2, 3, 9, 11, (4, 6)),
-        "tall": _conv(2, 3, 13, 8, (7, 2)),
-        "wide": _conv(2, 3, 8, 40, (1, 15)),
-        "more padding than kernel": _conv(1, 2, 5, 6, (3, 3), 5),
-        "padding of its own": _conv(2, 2, 12, 10, (5, 3), (0, 2)),
-        "kernel larger than features": _conv(1, 3, 4, 5, (7, 7)),
-        "kernel as large as features": _conv(2, 3, 6, 7, (6, 7), "valid"),
-        "a vector of columns less one": _conv(1, 2, 5, 15, (7, 7)),
-        "a vector of columns": _conv(1, 2, 5, 16, (7, 7)),
-        "a vector of columns and one": _conv(1, 2, 5, 17, (7, 7)),
-        "31 x 31": _conv(1, 2, 37, 41, (31, 31)),
-        "several tiles": _conv(1, 2, 70, 130, (7, 7)),
-        "several tiles valid": _conv(1, 1, 140, 37, (5, 5), "valid"),
-        "kernel of several windows": _conv(1, 1, 38, 45, (35, 41)),
-        "many small planes": _conv(3, 23, 7, 7, (7, 7)),
-        "many tiny planes": _conv(2, 67, 2, 3, (3, 3)),
+        "no samples": conv_case(0, 4, 8, 8, (3, 3)),
+        "no channels": conv_case(2, 0, 8, 8, (3, 3)),
+        "one of each": conv_case(1, 1, 1, 1, (1, 1)),
+        "the paper's": conv_case(2, 6, 64, 64, (7, 7)),
+        "portrait": conv_case(2, 3, 64, 48, (7, 7)),
+        "3 x 3": conv_case(2, 5, 17, 19, (3, 3)),
+        "5 x 5 valid": conv_case(2, 5, 29, 29, (5, 5), "valid"),
+        "9 x 9": conv_case(1, 3, 23, 31, (9, 9)),
+        "even": conv_case(2, 3, 9, 11, (4, 6)),
+        "tall": conv_case(2, 3, 13, 8, (7, 2)),
+        "wide": conv_case(2, 3, 8, 40, (1, 15)),
+        "more padding than kernel": conv_case(1, 2, 5, 6, (3, 3), 5),
+        "padding of its own": conv_case(2, 2, 12, 10, (5, 3), (0, 2)),
+        "kernel larger than features": conv_case(1, 3, 4, 5, (7, 7)),
+        "kernel as large as features": conv_case(2, 3, 6, 7, (6, 7), "valid"),
+        "a vector of columns less one": conv_case(1, 2, 5, 15, (7, 7)),
+        "a vector of columns": conv_case(1, 2, 5, 16, (7, 7)),
+        "a vector of columns and one": conv_case(1, 2, 5, 17, (7, 7)),
+        "31 x 31": conv_case(1, 2, 37, 41, (31, 31)),
+        "several tiles": conv_case(1, 2, 70, 130, (7, 7)),
+        "several tiles valid": conv_case(1, 1, 140, 37, (5, 5), "valid"),
+        "kernel of several windows": conv_case(1, 1, 38, 45, (35, 41)),
+        "many small planes": conv_case(3, 23, 7, 7, (7, 7)),
+        "many tiny planes": conv_case(2, 67, 2, 3, (3, 3)),
     },
 )
 
 
-def _match(
+def match_case(
     samples: int,
     channels: int,
     height: int,
@@ -271,7 +271,7 @@ def _match(
     joints: int,
     padding: Any = "same",
 ) -> dict[str, Any]:
-    return {**_conv(samples, channels, height, width, kernel, padding), "joints": joints}
+    return {**conv_case(samples, channels, height, width, kernel, padding), "joints": joints}
 
 
 def _match_inputs(case: dict[str, Any]) -> list[Tensor]:
@@ -284,25 +284,25 @@ MATCH = Op(
     name="dynamic_match",
     inputs=_match_inputs,
     cases={
-        "no samples": _match(0, 4, 8, 8, (3, 3), 5),
-        "no channels": _match(2, 0, 8, 8, (3, 3), 3),
-        "no joints": _match(2, 3, 8, 8, (3, 3), 0),
-        "one of each": _match(1, 1, 1, 1, (1, 1), 1),
-        "the paper's": _match(2, 19, 64, 64, (7, 7), 13),
-        "portrait": _match(2, 9, 64, 48, (7, 5), 17),
-        "3 x 3": _match(2, 8, 17, 19, (3, 3), 4),
-        "5 x 5 valid": _match(2, 5, 29, 29, (5, 5), 2, "valid"),
-        "even": _match(2, 3, 9, 11, (4, 6), 6),
-        "more padding than kernel": _match(1, 2, 5, 6, (3, 3), 3, 5),
-        "padding of its own": _match(2, 2, 12, 10, (5, 3), 1, (0, 2)),
-        "kernel larger than features": _match(1, 3, 4, 5, (7, 7), 7),
-        "bands of many columns": _match(1, 4, 6, 530, (3, 5), 14),
-        "a band and one row": _match(1, 9, 9, 64, (5, 5), 8),
-        "many channels": _match(2, 133, 7, 9, (3, 3), 5),
-        "more joints than registers": _match(1, 6, 17, 33, (5, 5), 35),
-        "more joints than shared memory": _match(1, 3, 8, 8, (3, 3), 70),
-        "several tiles": _match(1, 3, 21, 75, (7, 7), 17),
-        "tall": _match(2, 45, 13, 8, (9, 2), 3),
+        "no samples": match_case(0, 4, 8, 8, (3, 3), 5),
+        "no channels": match_case(2, 0, 8, 8, (3, 3), 3),
+        "no joints": match_case(2, 3, 8, 8, (3, 3), 0),
+        "one of each": match_case(1, 1, 1, 1, (1, 1), 1),
+        "the paper's": match_case(2, 19, 64, 64, (7, 7), 13),
+        "portrait": match_case(2, 9, 64, 48, (7, 5), 17),
+        "3 x 3": match_case(2, 8, 17, 19, (3, 3), 4),
+        "5 x 5 valid": match_case(2, 5, 29, 29, (5, 5), 2, "valid"),
+        "even": match_case(2, 3, 9, 11, (4, 6), 6),
+        "more padding than kernel": match_case(1, 2, 5, 6, (3, 3), 3, 5),
+        "padding of its own": match_case(2, 2, 12, 10, (5, 3), 1, (0, 2)),
+        "kernel larger than features": match_case(1, 3, 4, 5, (7, 7), 7),
+        "bands of many columns": match_case(1, 4, 6, 530, (3, 5), 14),
+        "a band and one row": match_case(1, 9, 9, 64, (5, 5), 8),
+        "many channels": match_case(2, 133, 7, 9, (3, 3), 5),
+        "more joints than registers": match_case(1, 6, 17, 33, (5, 5), 35),
+        "more joints than shared memory": match_case(1, 3, 8, 8, (3, 3), 70),
+        "several tiles": match_case(1, 3, 21, 75, (7, 7), 17),
+        "tall": match_case(2, 45, 13, 8, (9, 2), 3),
     },
 )
 
@@ -370,256 +370,3 @@ def assert_as_exact(
     assert error <= allowed, (
         f"{name}: error {error:.2e}, allowed {allowed:.2e} (plain PyTorch: {plain_error:.2e})"
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BadInput:
-    op: Op
-    error: type[Exception]
-    message: str
-    change: Callable[[list[Tensor]], list[Tensor]]
-    options: dict[str, Any] = field(default_factory=dict)
-
-
-def _with(index: int, change: Callable[[Tensor], Tensor]) -> Callable[[list[Tensor]], list[Tensor]]:
-    return lambda tensors: [change(t) if i == index else t for i, t in enumerate(tensors)]
-
-
-RELATION_SIZES = (2, 3, 4, 5)  # what the bad inputs are made of
-CONV_SIZES, CONV_KERNEL = (2, 3, 6, 5), (3, 3)
-
-BAD_INPUTS = [
-    BadInput(
-        op=RELATION,
-        error=ValueError,
-        message="joint_relation: expected heatmaps to have 4 dimensions [B, K, H, W], got shape [3, 4, 5]",
-        change=_with(0, lambda t: t[0]),
-    ),
-    BadInput(
-        op=RELATION,
-        error=ValueError,
-        message="joint_relation: expected weight_g to have shape [3, 3], got [3, 3, 1, 1]",
-        change=_with(1, lambda t: t[:, :, None, None]),
-    ),
-    BadInput(
-        op=RELATION,
-        error=ValueError,
-        message="joint_relation: expected bias_g to have shape [3], got [2]",
-        change=_with(2, lambda t: t[:2]),
-    ),
-    BadInput(
-        op=RELATION,
-        error=ValueError,
-        message="joint_relation: expected weight_o to have shape [3, 3], got [3, 2]",
-        change=_with(3, lambda t: t[:, :2]),
-    ),
-    BadInput(
-        op=RELATION,
-        error=ValueError,
-        message="joint_relation: expected bias_o to have shape [3], got [1, 3]",
-        change=_with(4, lambda t: t[None]),
-    ),
-    BadInput(
-        op=RELATION,
-        error=TypeError,
-        message="joint_relation: expected heatmaps to be float64, float32, float16 or bfloat16, got int64",
-        change=_with(0, lambda t: t.long()),
-    ),
-    BadInput(
-        op=RELATION,
-        error=TypeError,
-        message="joint_relation: expected bias_o to be float64, float32, float16 or bfloat16, got complex64",
-        change=_with(4, lambda t: t.to(torch.complex64)),
-    ),
-    BadInput(
-        op=RELATION,
-        error=ValueError,
-        message="joint_relation: expected scale to be finite, got inf",
-        change=lambda tensors: tensors,
-        options={"scale": float("inf")},
-    ),
-    BadInput(
-        op=RELATION_WITH_SCALE,
-        error=ValueError,
-        message="joint_relation: expected scale to be one number, got shape [2]",
-        change=_with(5, lambda t: t.repeat(2)),
-    ),
-    BadInput(
-        op=RELATION_WITH_SCALE,
-        error=TypeError,
-        message="joint_relation: expected scale to be float64, float32, float16 or bfloat16, got int64",
-        change=_with(5, lambda t: t.long()),
-    ),
-    BadInput(
-        op=NORM_WITH_SCALE,
-        error=ValueError,
-        message="joint_relation_norm: expected scale to be one number, got shape [0]",
-        change=_with(7, lambda t: t[:0]),
-        options={"training": True},
-    ),
-    BadInput(
-        op=NORM,
-        error=ValueError,
-        message="joint_relation_norm: expected weight_o to have shape [3, 3], got [3, 2]",
-        change=_with(3, lambda t: t[:, :2]),
-        options={"training": True},
-    ),
-    BadInput(
-        op=NORM,
-        error=ValueError,
-        message="joint_relation_norm: expected norm_weight to have shape [3], got [2]",
-        change=_with(5, lambda t: t[:2]),
-        options={"training": True},
-    ),
-    BadInput(
-        op=NORM,
-        error=ValueError,
-        message="joint_relation_norm: expected running_mean to have shape [3], got [4]",
-        change=lambda tensors: [*tensors, torch.zeros(4), torch.ones(3)],
-        options={"training": True},
-    ),
-    BadInput(
-        op=NORM,
-        error=TypeError,
-        message="joint_relation_norm: expected norm_bias to be float64, float32, float16 or bfloat16, got int64",
-        change=_with(6, lambda t: t.long()),
-        options={"training": True},
-    ),
-    BadInput(
-        op=NORM,
-        error=ValueError,
-        message="joint_relation_norm: expected eps to be finite and at least 0, got -1",
-        change=lambda tensors: tensors,
-        options={"training": True, "eps": -1.0},
-    ),
-    BadInput(
-        op=NORM,
-        error=ValueError,
-        message="joint_relation_norm: expected scale to be finite, got nan",
-        change=lambda tensors: tensors,
-        options={"training": False, "scale": float("nan")},
-    ),
-    BadInput(
-        op=NORM,
-        error=ValueError,
-        message="joint_relation_norm: expected more than one value per joint in training, "
-        "got heatmaps of shape [1, 3, 1, 1]",
-        change=_with(0, lambda t: t[:1, :, :1, :1]),
-        options={"training": True},
-    ),
-    BadInput(
-        op=CONV,
-        error=ValueError,
-        message="dynamic_conv2d: expected features to have 4 dimensions [B, C, H, W], got shape [3, 6, 5]",
-        change=_with(0, lambda t: t[0]),
-    ),
-    BadInput(
-        op=CONV,
-        error=ValueError,
-        message="dynamic_conv2d: expected kernels to have 4 dimensions [B, C, kh, kw], got shape [3, 3, 3]",
-        change=_with(1, lambda t: t[0]),
-    ),
-    BadInput(
-        op=CONV,
-        error=ValueError,
-        message="dynamic_conv2d: expected kernels to have the samples and channels [2, 3] of features, "
-        "got shape [1, 3, 3, 3]",
-        change=_with(1, lambda t: t[:1]),
-    ),
-    BadInput(
-        op=CONV,
-        error=TypeError,
-        message="dynamic_conv2d: expected kernels to be float64, float32, float16 or bfloat16, got uint8",
-        change=_with(1, lambda t: t.to(torch.uint8)),
-    ),
-    BadInput(
-        op=CONV,
-        error=ValueError,
-        message="dynamic_conv2d: expected kernels of at least 1 x 1 that fit into the padded features [6, 5], "
-        "got [3, 6]",
-        change=_with(1, lambda t: t.repeat(1, 1, 1, 2)),
-        options={"padding": "valid"},
-    ),
-    BadInput(
-        op=CONV,
-        error=ValueError,
-        message="dynamic_conv2d: expected kernels of at least 1 x 1 that fit into the padded features [6, 5], "
-        "got [0, 3]",
-        change=_with(1, lambda t: t[:, :, :0]),
-        options={"padding": 0},
-    ),
-    BadInput(
-        op=CONV,
-        error=ValueError,
-        message="dynamic_conv2d: expected padding of at least 0, got [1, -1, 1, -1]",
-        change=lambda tensors: tensors,
-        options={"padding": (1, -1)},
-    ),
-    BadInput(
-        op=CONV,
-        error=ValueError,
-        message='dynamic_conv2d: expected padding to be "same", "valid", an int or two ints, got \'full\'',
-        change=lambda tensors: tensors,
-        options={"padding": "full"},
-    ),
-    BadInput(
-        op=CONV,
-        error=ValueError,
-        message='dynamic_conv2d: expected padding to be "same", "valid", an int or two ints, got (1, 2, 3)',
-        change=lambda tensors: tensors,
-        options={"padding": (1, 2, 3)},
-    ),
-    BadInput(
-        op=MATCH,
-        error=ValueError,
-        message="dynamic_match: expected kernels to have the samples and channels [2, 3] of features, "
-        "got shape [1, 3, 3, 3]",
-        change=_with(1, lambda t: t[:1]),
-    ),
-    BadInput(
-        op=MATCH,
-        error=ValueError,
-        message="dynamic_match: expected weight to have shape [K, 3], got [4, 2]",
-        change=_with(2, lambda t: t[:, :2]),
-    ),
-    BadInput(
-        op=MATCH,
-        error=ValueError,
-        message="dynamic_match: expected weight to have shape [K, 3], got [4, 3, 1, 1]",
-        change=_with(2, lambda t: t[:, :, None, None]),
-    ),
-    BadInput(
-        op=MATCH,
-        error=ValueError,
-        message="dynamic_match: expected bias to have shape [4], got [3]",
-        change=_with(3, lambda t: t[:3]),
-    ),
-    BadInput(
-        op=MATCH,
-        error=TypeError,
-        message="dynamic_match: expected weight to be float64, float32, float16 or bfloat16, got int64",
-        change=_with(2, lambda t: t.long()),
-    ),
-    BadInput(
-        op=MATCH,
-        error=ValueError,
-        message='dynamic_match: expected padding to be "same", "valid", an int or two ints, got \'full\'',
-        change=lambda tensors: tensors,
-        options={"padding": "full"},
-    ),
-]
-
-
-GOOD_CASES = {
-    "joint_relation": _relation(*RELATION_SIZES),
-    "joint_relation, tensor scale": {"sizes": RELATION_SIZES, "options": {}, "scale": 0.7},
-    "joint_relation_norm": _norm(*RELATION_SIZES),
-    "joint_relation_norm, tensor scale": {**_norm(*RELATION_SIZES), "scale": 0.7},
-    "dynamic_conv2d": _conv(*CONV_SIZES, CONV_KERNEL),
-    "dynamic_match": _match(*CONV_SIZES, CONV_KERNEL, 4),
-}
-
-
-def good_inputs(op: Op) -> list[Tensor]:
-    """What each bad input is a change of, in float32."""
-    return [tensor.float() for tensor in op.inputs(GOOD_CASES[op.name])]

@@ -2,20 +2,8 @@
 
 import pytest
 import torch
-from op_cases import (
-    BAD_INPUTS,
-    CASES,
-    DTYPES,
-    GOOD_CASES,
-    LAYOUTS,
-    MIDDLE,
-    OPS,
-    BadInput,
-    Op,
-    assert_as_exact,
-    good_inputs,
-    results,
-)
+from op_bad_inputs import BAD_INPUTS, GOOD_CASES, BadInput, good_inputs
+from op_cases import CASES, DTYPES, LAYOUTS, MIDDLE, OPS, Op, assert_as_exact, results
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
 

@@ -1,132 +1,46 @@
-"""`rpstn predict`: every kind of source, boxes, files, and what is left after a failure: nothing."""
+"""`rpstn predict`: what is found, and the files that it leaves."""
 
 import csv
 import json
-import resource
-import shutil
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from tiny_clips import SMALL_MODEL, codec_for, tiny_config, write_penn
+from small_videos import (
+    FRAMES,
+    SIZE,
+    SKELETON,
+    boxes_csv,
+    decoded_frames,
+    files_in,
+    make_all,
+    picture,
+    run,
+    write_picture,
+    write_video,
+    write_weights,
+)
+from tiny_clips import SMALL_MODEL, tiny_config, write_penn
 
-from rpstn_ext import models
 from rpstn_training import cli
 from rpstn_training.codec import crop_matrix, decode, normalise
-from rpstn_training.config import to_dict
 from rpstn_training.data.crops import apply, invert, warp
 from rpstn_training.data.images import read_image
-from rpstn_training.data.sets import load_tracks, penn_action
+from rpstn_training.data.sets import load_tracks
 from rpstn_training.errors import UserError
 from rpstn_training.predictions import predict_tracks
 from rpstn_training.train import checkpoint as checkpoints
-from rpstn_training.video import overlay as drawing
-from rpstn_training.video import pipeline as predicting
 from rpstn_training.video.pipeline import predict
 from rpstn_training.video.sources import natural_key, open_source
 from rpstn_training.video.streams import PersonStreams
 
-FRAMES = 7
-SIZE = (80, 64)  # width, height
-SKELETON = penn_action.SKELETON
-
-
-def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """A smooth picture, uint8 [H, W, 3] RGB, that moves with its number."""
-    coarse = np.random.default_rng(5).integers(0, 255, (9, 12, 3), dtype=np.uint8)
-    return cv2.resize(np.roll(coarse, number, axis=1), size, interpolation=cv2.INTER_CUBIC)
-
-
-def write_picture(path: Path, image: np.ndarray) -> Path:
-    assert cv2.imwrite(str(path), image[..., ::-1])
-    return path
-
-
-def write_video(path: Path, frames: int = FRAMES, fps: float = 12.5, size: tuple[int, int] = SIZE) -> Path:
-    with drawing.OverlayWriter(path, fps, size) as video:
-        for number in range(frames):
-            video.write(picture(number, size))
-    return path
-
-
-def write_weights(path: Path, name: str = "rpstn", **options: object) -> Path:
-    """A network of random weights whose output depends on picture and state: its normalisations fit the pictures."""
-    torch.manual_seed(3)
-    model = models.build(name, num_joints=13, **options).train()
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0
-    clip = torch.stack([torch.from_numpy(picture(number, (64, 64)).copy()) for number in range(12)])
-    clip = normalise(clip.permute(0, 3, 1, 2)).unflatten(0, (4, 3))
-    with torch.no_grad():
-        if name == "rpstn":
-            model.matcher.conv_d.weight.normal_(std=0.3)
-            model.relation.norm.weight.fill_(1.0)
-        model(clip if name == "rpstn" else clip[0])
-    config = tiny_config(path.parent / "none", path.parent / "run")
-    checkpoints.save(
-        path,
-        checkpoints.Checkpoint(
-            config=to_dict(config),
-            skeleton=SKELETON,
-            model_name=name,
-            model_options=options,
-            codec=codec_for(config),
-            selected_on=None,
-            model_state=model.state_dict(),
-            epoch=1,
-            step=1,
-            best_score=None,
-            metrics=[],
-        ),
-    )
-    return path
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> SimpleNamespace:
-    """Weights, a folder of lossless frames whose natural order is not the alphabet's, and a video."""
-    folder = tmp_path_factory.mktemp("predict")
-    frames = folder / "frames"
-    frames.mkdir()
-    for number in range(FRAMES):
-        write_picture(frames / f"f{number + 5}.png", picture(number))
-    (frames / "notes.txt").write_text("no picture")
-    return SimpleNamespace(
-        folder=folder,
-        weights=write_weights(folder / "best.pt", **SMALL_MODEL),
-        frames=frames,
-        video=write_video(folder / "clip.mp4"),
-    )
-
-
-def run(made, source, out, **options):
-    return predict(source, made.weights, out, device="cpu", show_progress=False, **options)
-
-
-def boxes_csv(path: Path, rows: list, header: str = "frame,person,x1,y1,x2,y2") -> Path:
-    path.write_text("\n".join([header, *(",".join(map(str, row)) for row in rows)]) + "\n")
-    return path
-
-
-def decoded_frames(path: Path) -> list[np.ndarray]:
-    video, frames = cv2.VideoCapture(str(path)), []
-    while True:
-        ok, frame = video.read()
-        if not ok:
-            return frames
-        frames.append(frame)
-
-
-def files_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-# ---- what is found -------------------------------------------------------------------------------------------
+    return make_all(tmp_path_factory.mktemp("predict"))
 
 
 def test_a_stream_of_whole_pictures_equals_the_network_over_the_clip(made, tmp_path):
@@ -282,9 +196,6 @@ def test_stills_have_no_past_and_sizes_of_their_own(made, tmp_path):
     assert len(decoded_frames(tmp_path / "out" / "overlay.mp4")) == 3
 
 
-# ---- the files -----------------------------------------------------------------------------------------------
-
-
 def test_the_command_writes_json_table_and_video(made, tmp_path, capsys):
     out = tmp_path / "a" / "b"
     arguments = ["predict", made.video, "--weights", made.weights, "--out", out, "--overlay", "both"]
@@ -355,359 +266,6 @@ def test_real_video(made, shared, tmp_path):
     assert [(frame.width, frame.height) for frame in result.frames] == [(1280, 720)] * 5
     assert result.fps == 30
     assert len(decoded_frames(tmp_path / "overlay.mp4")) == 5
-
-
-# ---- boxes ---------------------------------------------------------------------------------------------------
-
-ROWS = [(number, 3, 5 + number, 4, 50 + number, 60.5) for number in range(FRAMES)]
-
-
-def as_coco(rows: list, name: str) -> dict:
-    notes = [
-        {
-            "image_id": 100 + row[0],
-            "track_id": row[1],
-            "bbox": [row[2], row[3], row[4] - row[2] + 1, row[5] - row[3] + 1],
-        }
-        for row in rows
-    ]
-    values = {"frame": lambda number: number, "file_name": lambda number: f"some/where/f{number + 5}.png"}
-    images = [{"id": 100 + number, name: values[name](number)} for number in range(FRAMES)]
-    return {"images": images, "annotations": notes}
-
-
-def test_every_form_of_the_boxes_means_the_same(made, tmp_path):
-    plain = boxes_csv(tmp_path / "b.csv", ROWS)
-    expected = run(made, made.frames, tmp_path / "out", boxes=plain, overlay="none")
-    forms = {
-        "names.csv": boxes_csv(
-            tmp_path / "names.csv", [(f"f{row[0] + 5}.png", *row[1:]) for row in ROWS[::-1]]
-        ),
-        "columns.csv": boxes_csv(
-            tmp_path / "columns.csv",
-            [(0.9, *row[2:], row[1], row[0]) for row in ROWS],
-            "score, x1, y1, x2, y2, person, frame",
-        ),
-        "own.json": tmp_path / "out" / "predictions.json",
-    }
-    notes = as_coco(ROWS, "frame")["annotations"]
-    contents = {
-        "coco.json": as_coco(ROWS, "file_name"),
-        "list.json": [{**note, "image_id": note["image_id"] - 100, "score": 1.0} for note in notes],
-        "frame.json": [
-            {"frame": n["image_id"] - 100, "person": n["track_id"], "bbox": n["bbox"]} for n in notes
-        ],
-    }
-    for name, content in contents.items():
-        forms[name] = tmp_path / name
-        forms[name].write_text(json.dumps(content))
-    for file in forms.values():
-        result = run(made, made.frames, tmp_path / "again", boxes=file, overlay="none")
-        assert result.persons == (3,)
-        np.testing.assert_allclose(
-            [pose.joints for pose in result.poses], [pose.joints for pose in expected.poses], atol=1e-6
-        )
-
-
-def bad_rows(field: int, value: object) -> list:
-    rows = [list(row) for row in ROWS]
-    rows[2][field] = value
-    return rows
-
-
-@pytest.mark.parametrize(
-    "content, sentence",
-    [
-        (bad_rows(2, "nan"), r"b\.csv, line 4: x1: expected a number of pixels, got 'nan'"),
-        (bad_rows(3, "inf"), r"b\.csv, line 4: y1: expected a number of pixels, got 'inf'"),
-        (bad_rows(5, "1e300"), r"b\.csv, line 4: y2: expected a number of pixels, got '1e300'"),
-        (bad_rows(4, ""), r"b\.csv, line 4: x2: expected a number of pixels, got ''"),
-        (
-            bad_rows(4, 7)[2:3],
-            r"b\.csv, line 2: expected a box with a width and a height above 1 pixel, got x1,y1,x2,y2 = 7,4,7,60\.5",
-        ),
-        (
-            bad_rows(2, -9) and [[2, 3, 90, 4, 99, 60]],
-            r"b\.csv, line 2: expected a box in the 80x64 picture.*outside",
-        ),
-        (bad_rows(0, 7), r"b\.csv, line 4: expected a frame between 0 and 6, got frame 7"),
-        (bad_rows(0, -1), r"b\.csv, line 4: frame: expected a whole number from 0 on, got '-1'"),
-        (bad_rows(0, "9" * 5000), r"b\.csv, line 4: frame: expected a whole number from 0 on, got '999"),
-        (
-            bad_rows(0, "../f5.jpg"),
-            r"b\.csv, line 4: expected one of the pictures as frame, got '\.\./f5\.jpg'",
-        ),
-        (bad_rows(1, 1.5), r"b\.csv, line 4: person: expected a whole number from 0 on, got '1\.5'"),
-        (bad_rows(0, 1), r"b\.csv, line 4: expected one box for person 3 in frame 1, got another.*line 3"),
-        ([*ROWS, (1, 2, 3)], r"b\.csv, line 9: expected 6 values as in the header"),
-        ([], r"b\.csv: expected at least one box, got none"),
-    ],
-)
-def test_a_bad_row_of_a_table_is_named(content, sentence, made, tmp_path):
-    with pytest.raises(UserError, match=sentence):
-        run(made, made.frames, tmp_path / "out", boxes=boxes_csv(tmp_path / "b.csv", content))
-    assert files_in(tmp_path) == ["b.csv"]
-
-
-@pytest.mark.parametrize(
-    "content, sentence",
-    [
-        (
-            '[{"frame": 0, "bbox": [1, 2, NaN, 4]}]',
-            r"b\.json, entry 0: bbox\[2\]: expected a number of pixels, got nan",
-        ),
-        (
-            '[{"frame": 0, "bbox": [1, 2, 0, 4]}]',
-            r"entry 0: expected a box with a width and a height above 1 pixel, got x,y,width,height = 1,2,0,4",
-        ),
-        (
-            '[{"frame": 0, "bbox": [1, 2, 3]}]',
-            r"entry 0: expected bbox \[x, y, width, height\], got \[1, 2, 3\]",
-        ),
-        (
-            '[{"frame": 0, "bbox": [1, 2, 3, true]}]',
-            r"entry 0: bbox\[3\]: expected a number of pixels, got True",
-        ),
-        ('[{"bbox": [1, 2, 3, 4]}]', r"entry 0: frame: expected a whole number from 0 on, got nothing"),
-        (
-            '[{"frame": 0, "bbox": [1, 2, 9, 9]}, 5]',
-            r"entry 1: expected an object with image_id and bbox, got int",
-        ),
-        (
-            '[{"frame": 0, "bbox": [1, 2, 9, 9]}, {"frame": 0, "bbox": [1, 2, 9, 9]}]',
-            r"entry 1: expected a track_id that says who this is, frame 0 has several boxes \(entry 0\)",
-        ),
-        (
-            '{"images": [{"id": 1, "file_name": "f5.png"}], "annotations": [{"image_id": 2, "bbox": [1, 2, 3, 4]}]}',
-            r'entry 0: expected an image_id that is in "images", got 2',
-        ),
-        (
-            '{"images": [{"id": 1, "file_name": "/etc/pwd"}], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]}',
-            r"entry 0: expected one of the pic",
-        ),
-        ('{"annotations": []}', r'b\.json: expected "images" with id and file_name or frame, got nothing'),
-        ("5", r"b\.json: expected a list of boxes, or a COCO file"),
-        ('[{"frame": 0,\n', r"b\.json: expected a whole JSON file, it does not parse .*line 2"),
-        ("[" * 100_000, r"b\.json: expected a whole JSON file, it does not parse"),
-    ],
-)
-def test_a_bad_entry_of_a_json_file_is_named(content, sentence, made, tmp_path):
-    (tmp_path / "b.json").write_text(content)
-    with pytest.raises(UserError, match=sentence):
-        run(made, made.frames, tmp_path / "out", boxes=tmp_path / "b.json")
-    assert files_in(tmp_path) == ["b.json"]
-
-
-@pytest.mark.parametrize(
-    "name, content, sentence",
-    [
-        ("b.csv", None, "expected a file with boxes .* found none"),
-        ("b.csv", b"\xff\xfe\x00", "it is not UTF-8 text"),
-        ("b.csv", b"x,y\n1,2\n", r"expected the header .* got x,y \(without frame, x1, y1, x2, y2\)"),
-        ("b.csv", b"", "expected the header .* got nothing"),
-        ("b.txt", b"0", r"expected boxes in a file that ends in \.csv or \.json"),
-    ],
-)
-def test_a_bad_file_of_boxes_is_named(name, content, sentence, made, tmp_path):
-    if content is not None:
-        (tmp_path / name).write_bytes(content)
-    with pytest.raises(UserError, match=sentence):
-        run(made, made.frames, tmp_path / "out", boxes=tmp_path / name)
-
-
-def test_a_box_beyond_the_end_of_a_video_is_named(made, tmp_path):
-    """The header's length is not trusted, so this is known at the end; nothing stays."""
-    boxes = boxes_csv(tmp_path / "b.csv", [*ROWS, (FRAMES, 3, 5, 4, 50, 60)])
-    with pytest.raises(
-        UserError, match=rf"b\.csv, line 9: expected a frame between 0 and 6, got frame {FRAMES}"
-    ):
-        run(made, made.video, tmp_path / "out", boxes=boxes)
-    assert files_in(tmp_path) == ["b.csv"]
-
-
-# ---- bad sources ---------------------------------------------------------------------------------------------
-
-
-def huge_png(path: Path) -> Path:
-    """A picture whose header says 2 billion times 2 billion pixels."""
-    write_picture(path, picture(0))
-    data = bytearray(path.read_bytes())
-    data[16:24] = (2**31 - 1).to_bytes(4, "big") * 2
-    path.write_bytes(data)
-    return path
-
-
-def cut(path: Path, source: Path, share: float) -> Path:
-    data = source.read_bytes()
-    path.write_bytes(data[: int(len(data) * share)])
-    return path
-
-
-def with_broken_frame(folder: Path, frames: Path) -> Path:
-    shutil.copytree(frames, folder)
-    cut(folder / "f9.png", frames / "f9.png", 0.1)
-    return folder
-
-
-def damaged_webm(path: Path) -> Path:
-    write_video(path, 40)
-    data = bytearray(path.read_bytes())
-    middle = len(data) // 2
-    data[middle : middle + len(data) // 5] = bytes(len(data) // 5)
-    path.write_bytes(data)
-    return path
-
-
-def empty_folder(path: Path) -> Path:
-    path.mkdir()
-    return path
-
-
-def text_file(path: Path, text: str) -> Path:
-    path.write_text(text)
-    return path
-
-
-BAD_SOURCES = {
-    "nothing there": (
-        lambda t, m: t / "no.mp4",
-        r"no\.mp4: expected a video, a folder .* found nothing there",
-    ),
-    "empty file": (lambda t, m: text_file(t / "e.mp4", ""), r"e\.mp4: expected a video, the file is empty"),
-    "text": (
-        lambda t, m: text_file(t / "t.mp4", "hello " * 99),
-        r"t\.mp4: expected a video, .*does not open as one",
-    ),
-    "cut mp4": (lambda t, m: cut(t / "c.mp4", m.video, 0.6), r"c\.mp4: expected a video, .* cut off"),
-    "cut webm": (
-        lambda t, m: cut(t / "c.webm", write_video(t.parent / "whole.webm", 40), 0.6),
-        r"c\.webm: expected 40 frames as its header says, (\d+) decode \(frame \1 does not\)",
-    ),
-    "damaged webm": (
-        lambda t, m: damaged_webm(t / "d.webm"),
-        r"d\.webm: expected 40 frames as its header says, \d+ decode \(frame \d+ does not\)",
-    ),
-    "empty folder": (
-        lambda t, m: empty_folder(t / "f"),
-        r"f: expected a folder of frames .* found no picture",
-    ),
-    "frame midway": (lambda t, m: with_broken_frame(t / "f", m.frames), r"f9\.png: expected a picture"),
-    "huge header": (lambda t, m: huge_png(t / "h.png"), r"h\.png: expected a picture"),
-    "not a picture": (lambda t, m: text_file(t / "n.jpg", "hello"), r"n\.jpg: expected a picture"),
-    "picture and text": (
-        lambda t, m: [m.frames / "f5.png", m.frames / "notes.txt"],
-        r"notes\.txt: expected a picture .*got something else",
-    ),
-}
-
-
-@pytest.mark.parametrize("name", BAD_SOURCES)
-def test_a_bad_source_gets_one_sentence_and_leaves_nothing(name, made, tmp_path, capfd):
-    make, sentence = BAD_SOURCES[name]
-    sources = tmp_path / "in"
-    sources.mkdir()
-    source = make(sources, made)
-    out = tmp_path / "new" / "out"
-    paths = source if isinstance(source, list) else [source]
-    capfd.readouterr()
-    arguments = ["predict", *paths, "--weights", made.weights, "--out", out, "--device", "cpu"]
-    assert cli.main([str(argument) for argument in arguments]) == 1
-    error = capfd.readouterr().err.strip()
-    assert error.startswith("rpstn: error: ") and "\n" not in error  # and nothing from FFmpeg
-    with pytest.raises(UserError, match=sentence):
-        raise UserError(error)
-    assert not (tmp_path / "new").exists()
-
-
-@pytest.mark.parametrize(
-    "options, sentence",
-    [
-        ({"device": "tpu"}, "--device: expected auto, cpu, cuda or cuda:N, got tpu"),
-        ({"device": "cuda:99"}, "--device: expected a GPU for cuda:99, PyTorch finds \\d+ here"),
-        ({"overlay": "gif"}, "--overlay: expected one of mp4, webm, both, none, got gif"),
-        ({"fps": 0.0}, "--fps: expected between 0.1 and 1000"),
-        ({"fps": float("nan")}, "--fps: expected between 0.1 and 1000"),
-        ({"min_score": float("nan")}, "--min-score: expected a finite number"),
-    ],
-)
-def test_bad_options(options, sentence, made, tmp_path):
-    with pytest.raises(UserError, match=sentence):
-        predict(made.video, made.weights, tmp_path / "out", show_progress=False, **options)
-    assert not (tmp_path / "out").exists()
-
-
-def test_bad_weights_leave_nothing(made, tmp_path):
-    with pytest.raises(UserError, match=r"cut\.pt: expected a whole file with weights"):
-        predict(
-            made.video, cut(tmp_path / "cut.pt", made.weights, 0.5), tmp_path / "out", show_progress=False
-        )
-    assert files_in(tmp_path) == ["cut.pt"]
-
-
-# ---- whole or not at all -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "failure", [KeyboardInterrupt(), ValueError("bug"), OSError(28, "No space left on device")]
-)
-@pytest.mark.parametrize("place", ["draw_pose", "write_csv"])
-def test_a_failure_midway_leaves_the_results_of_before(place, failure, made, tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    run(made, made.frames, out, overlay="both")
-    before = {path.name: path.read_bytes() for path in out.iterdir()}
-    calls = []
-
-    def fail(*arguments, **options):
-        calls.append(arguments)
-        if place == "write_csv" or len(calls) == 4:
-            raise failure
-
-    monkeypatch.setattr(drawing if place == "draw_pose" else predicting, place, fail)
-    for target in (out, tmp_path / "fresh" / "out"):
-        calls.clear()
-        with pytest.raises((type(failure), UserError)):
-            run(made, made.video, target, overlay="both")
-    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
-    assert files_in(tmp_path) == ["out"]
-
-
-def test_a_full_disk_while_the_video_is_written(tmp_path):
-    """cv2 does not say that a write failed; the limit on a file's size is our full disk."""
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
-    try:
-        for name in ("a.mp4", "a.webm"):
-            with (
-                pytest.raises(UserError, match=rf"{name}: could not be written whole .*space left"),
-                drawing.OverlayWriter(tmp_path / name, 25, (64, 64)) as video,
-            ):
-                for _ in range(60):
-                    noise = np.roll(noise, 17, axis=(0, 1)) ^ 85
-                    video.write(noise)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert files_in(tmp_path) == []
-
-
-def test_what_is_read_is_not_overwritten(made, tmp_path):
-    out = tmp_path / "out"
-    run(made, made.frames, out)
-    before = (out / "overlay.mp4").read_bytes()
-    with pytest.raises(
-        UserError, match=r"overlay\.mp4: expected another --out, this would overwrite what is read"
-    ):
-        run(made, out / "overlay.mp4", out)
-    assert (out / "overlay.mp4").read_bytes() == before
-    with pytest.raises(UserError, match=r"f5\.png: expected a folder for the results"):
-        run(made, made.video, made.frames / "f5.png")
-    (tmp_path / "taken" / "predictions.csv").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"predictions\.csv: expected a place for a file, it is a folder"):
-        run(made, made.video, tmp_path / "taken")
-    assert files_in(tmp_path / "taken") == ["predictions.csv"]
-
-
-# ---- parts ---------------------------------------------------------------------------------------------------
 
 
 def test_natural_order():

@@ -1,0 +1,197 @@
+"""`rpstn predict` with bad sources and options, and what is left after a failure: nothing."""
+
+import resource
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from small_videos import files_in, make_all, picture, run, write_picture, write_video
+
+from rpstn_training import cli
+from rpstn_training.errors import UserError
+from rpstn_training.video import overlay as drawing
+from rpstn_training.video import pipeline as predicting
+from rpstn_training.video.pipeline import predict
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> SimpleNamespace:
+    return make_all(tmp_path_factory.mktemp("predict"))
+
+
+def huge_png(path: Path) -> Path:
+    """A picture whose header says 2 billion times 2 billion pixels."""
+    write_picture(path, picture(0))
+    data = bytearray(path.read_bytes())
+    data[16:24] = (2**31 - 1).to_bytes(4, "big") * 2
+    path.write_bytes(data)
+    return path
+
+
+def cut(path: Path, source: Path, share: float) -> Path:
+    data = source.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    return path
+
+
+def with_broken_frame(folder: Path, frames: Path) -> Path:
+    shutil.copytree(frames, folder)
+    cut(folder / "f9.png", frames / "f9.png", 0.1)
+    return folder
+
+
+def damaged_webm(path: Path) -> Path:
+    write_video(path, 40)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + len(data) // 5] = bytes(len(data) // 5)
+    path.write_bytes(data)
+    return path
+
+
+def empty_folder(path: Path) -> Path:
+    path.mkdir()
+    return path
+
+
+def text_file(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+BAD_SOURCES = {
+    "nothing there": (
+        lambda t, m: t / "no.mp4",
+        r"no\.mp4: expected a video, a folder .* found nothing there",
+    ),
+    "empty file": (lambda t, m: text_file(t / "e.mp4", ""), r"e\.mp4: expected a video, the file is empty"),
+    "text": (
+        lambda t, m: text_file(t / "t.mp4", "hello " * 99),
+        r"t\.mp4: expected a video, .*does not open as one",
+    ),
+    "cut mp4": (lambda t, m: cut(t / "c.mp4", m.video, 0.6), r"c\.mp4: expected a video, .* cut off"),
+    "cut webm": (
+        lambda t, m: cut(t / "c.webm", write_video(t.parent / "whole.webm", 40), 0.6),
+        r"c\.webm: expected 40 frames as its header says, (\d+) decode \(frame \1 does not\)",
+    ),
+    "damaged webm": (
+        lambda t, m: damaged_webm(t / "d.webm"),
+        r"d\.webm: expected 40 frames as its header says, \d+ decode \(frame \d+ does not\)",
+    ),
+    "empty folder": (
+        lambda t, m: empty_folder(t / "f"),
+        r"f: expected a folder of frames .* found no picture",
+    ),
+    "frame midway": (lambda t, m: with_broken_frame(t / "f", m.frames), r"f9\.png: expected a picture"),
+    "huge header": (lambda t, m: huge_png(t / "h.png"), r"h\.png: expected a picture"),
+    "not a picture": (lambda t, m: text_file(t / "n.jpg", "hello"), r"n\.jpg: expected a picture"),
+    "picture and text": (
+        lambda t, m: [m.frames / "f5.png", m.frames / "notes.txt"],
+        r"notes\.txt: expected a picture .*got something else",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SOURCES)
+def test_a_bad_source_gets_one_sentence_and_leaves_nothing(name, made, tmp_path, capfd):
+    make, sentence = BAD_SOURCES[name]
+    sources = tmp_path / "in"
+    sources.mkdir()
+    source = make(sources, made)
+    out = tmp_path / "new" / "out"
+    paths = source if isinstance(source, list) else [source]
+    capfd.readouterr()
+    arguments = ["predict", *paths, "--weights", made.weights, "--out", out, "--device", "cpu"]
+    assert cli.main([str(argument) for argument in arguments]) == 1
+    error = capfd.readouterr().err.strip()
+    assert error.startswith("rpstn: error: ") and "\n" not in error  # and nothing from FFmpeg
+    with pytest.raises(UserError, match=sentence):
+        raise UserError(error)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    "options, sentence",
+    [
+        ({"device": "tpu"}, "--device: expected auto, cpu, cuda or cuda:N, got tpu"),
+        ({"device": "cuda:99"}, "--device: expected a GPU for cuda:99, PyTorch finds \\d+ here"),
+        ({"overlay": "gif"}, "--overlay: expected one of mp4, webm, both, none, got gif"),
+        ({"fps": 0.0}, "--fps: expected between 0.1 and 1000"),
+        ({"fps": float("nan")}, "--fps: expected between 0.1 and 1000"),
+        ({"min_score": float("nan")}, "--min-score: expected a finite number"),
+    ],
+)
+def test_bad_options(options, sentence, made, tmp_path):
+    with pytest.raises(UserError, match=sentence):
+        predict(made.video, made.weights, tmp_path / "out", show_progress=False, **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_weights_leave_nothing(made, tmp_path):
+    with pytest.raises(UserError, match=r"cut\.pt: expected a whole file with weights"):
+        predict(
+            made.video, cut(tmp_path / "cut.pt", made.weights, 0.5), tmp_path / "out", show_progress=False
+        )
+    assert files_in(tmp_path) == ["cut.pt"]
+
+
+@pytest.mark.parametrize(
+    "failure", [KeyboardInterrupt(), ValueError("bug"), OSError(28, "No space left on device")]
+)
+@pytest.mark.parametrize("place", ["draw_pose", "write_csv"])
+def test_a_failure_midway_leaves_the_results_of_before(place, failure, made, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run(made, made.frames, out, overlay="both")
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    calls = []
+
+    def fail(*arguments, **options):
+        calls.append(arguments)
+        if place == "write_csv" or len(calls) == 4:
+            raise failure
+
+    monkeypatch.setattr(drawing if place == "draw_pose" else predicting, place, fail)
+    for target in (out, tmp_path / "fresh" / "out"):
+        calls.clear()
+        with pytest.raises((type(failure), UserError)):
+            run(made, made.video, target, overlay="both")
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+    assert files_in(tmp_path) == ["out"]
+
+
+def test_a_full_disk_while_the_video_is_written(tmp_path):
+    """cv2 does not say that a write failed; the limit on a file's size is our full disk."""
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    try:
+        for name in ("a.mp4", "a.webm"):
+            with (
+                pytest.raises(UserError, match=rf"{name}: could not be written whole .*space left"),
+                drawing.OverlayWriter(tmp_path / name, 25, (64, 64)) as video,
+            ):
+                for _ in range(60):
+                    noise = np.roll(noise, 17, axis=(0, 1)) ^ 85
+                    video.write(noise)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert files_in(tmp_path) == []
+
+
+def test_what_is_read_is_not_overwritten(made, tmp_path):
+    out = tmp_path / "out"
+    run(made, made.frames, out)
+    before = (out / "overlay.mp4").read_bytes()
+    with pytest.raises(
+        UserError, match=r"overlay\.mp4: expected another --out, this would overwrite what is read"
+    ):
+        run(made, out / "overlay.mp4", out)
+    assert (out / "overlay.mp4").read_bytes() == before
+    with pytest.raises(UserError, match=r"f5\.png: expected a folder for the results"):
+        run(made, made.video, made.frames / "f5.png")
+    (tmp_path / "taken" / "predictions.csv").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"predictions\.csv: expected a place for a file, it is a folder"):
+        run(made, made.video, tmp_path / "taken")
+    assert files_in(tmp_path / "taken") == ["predictions.csv"]
