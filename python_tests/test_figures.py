@@ -85,11 +85,13 @@ def test_the_report_is_complete_and_shows_what_lies_beside_it(scene):
         tracks=scene.tracks,
         evaluation=scene.evaluation,
         metrics=metrics,
+        chosen_on="1 of 4 training videos, held out (seed 3)",
     )
     text = found.read_text()
     links = Links()
     links.feed(text)
     assert links.files == {path.name for path in out.iterdir()} - {"index.html"} and not links.unnamed
+    assert "decided on other clips, 1 of 4 training videos, held out (seed 3)." in text
     assert "run &lt;b&gt; &amp; jump" in text and "<b> &" not in text
     assert f"<b>{scene.evaluation.table.rows['person']['Mean']:.1f} %</b>of the visible" in text
     assert f"<b>{scene.evaluation.table.rows['occluded, person']['Mean']:.1f} %</b>of the hidden" in text

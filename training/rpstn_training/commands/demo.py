@@ -99,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
         tracks=held_out.tracks,
         evaluation=evaluation,
         metrics=folder / "metrics.jsonl",
+        chosen_on=checkpoint.selected_on,
     )
     print(
         f"PCK@{config.eval.gamma:g} (person size) {evaluation.score:.3f} on {len(held_out.tracks)} held-out clips"

@@ -30,6 +30,7 @@ def build_report(
     tracks: list[Track],
     evaluation: Evaluation,
     metrics: Path,
+    chosen_on: str,
 ) -> Path:
     """Write all pictures, the video and index.html to `out`; returns the page's path.
 
@@ -38,6 +39,7 @@ def build_report(
         config: the experiment that trained it.
         tracks: held-out tracks, frames of one size, in the order of `evaluation.predictions`.
         metrics: metrics.jsonl of the training.
+        chosen_on: the clips by which the weights were chosen, in words.
     """
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     predictions = evaluation.predictions
@@ -62,7 +64,7 @@ def build_report(
         fps=_FPS,
         min_score=_UNSURE,
     )
-    facts = Facts.of(evaluation, config, rows, inside, skeleton, tracks)
+    facts = Facts.of(evaluation, config, rows, inside, skeleton, tracks, chosen_on)
     write_text(out / "index.html", page(facts))
     return out / "index.html"
 

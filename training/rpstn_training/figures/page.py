@@ -34,6 +34,7 @@ class Facts:
     joints: int
     epochs: int
     minutes: float
+    chosen_on: str
     action: str
     hidden: Sequence[str]
     leans: str
@@ -48,6 +49,7 @@ class Facts:
         inside: Inside,
         skeleton: Skeleton,
         tracks: Sequence[Track],
+        chosen_on: str,
     ) -> "Facts":
         pck = evaluation.table.rows
         hidden = inside.labelled & ~inside.visible
@@ -61,6 +63,7 @@ class Facts:
             joints=len(names),
             epochs=len(rows),
             minutes=sum(row["seconds"] for row in rows) / 60,
+            chosen_on=chosen_on,
             action=inside.action.replace("_", " "),
             hidden=[name for name, is_hidden in zip(names, hidden) if is_hidden],
             leans=_strongest_lean(inside, names),
@@ -95,7 +98,8 @@ def page(facts: Facts) -> str:
 <h1>Finding a person's joints in a video</h1>
 <p>This model looks at a video frame by frame and says where {f.joints} joints of a person are. It was trained
 here, from nothing, in {f.minutes:.1f} minutes ({f.epochs} rounds through drawn clips of people moving), and
-then tried on {f.clips} clips ({f.frames:,} frames) that it had never seen:</p>
+then tried on {f.clips} clips ({f.frames:,} frames) that it had never seen. Which state of the training was kept was
+decided on other clips, {html.escape(f.chosen_on)}.</p>
 <div class="big">
 <div><b>{f.score:.1f} %</b>of the visible joints found</div>
 {occluded}
@@ -120,20 +124,21 @@ right. A red cross is a joint that does not count as found, its line leads to wh
 </figure>
 
 <h2>How it works</h2>
-<p>For every joint the network draws a <em>heat map</em>: a picture that is bright where the joint may be. Two
-ideas make good heat maps out of poor ones.</p>
+<p>For every joint the network draws a <em>heat map</em>: a picture that is bright where the joint may be. The
+paper has two ideas about what to do with them.</p>
 <div class="flow">
 <div>Heat maps and features of <strong>this frame</strong></div><span>&rarr;</span>
 <div class="new"><strong>1. Carry the pose on.</strong> They become small search patterns for this
 person</div>
 <span>&rarr;</span>
 <div>The patterns are looked for in the <strong>next frame</strong>: rough heat maps</div><span>&rarr;</span>
-<div class="new"><strong>2. Relate the joints.</strong> Each map takes help from the maps it agrees with</div>
+<div class="new"><strong>2. Relate the joints.</strong> A mixture of the maps that it agrees with is added to each
+map</div>
 <span>&rarr;</span>
-<div>Better heat maps; their peaks are the joints. On to the frame after</div>
+<div>The peaks of these maps are the joints. On to the frame after</div>
 </div>
-<p>So a joint that disappears behind an obstacle is still looked for where the pose was a moment ago, and where
-the joints around it say it should be.</p>
+<p>So a joint that disappears behind an obstacle is still looked for where the pose was a moment ago. Whether the second
+idea finds more joints is open: no number here shows it, as this network was not trained without it.</p>
 
 <h2>The joints' relations in one frame</h2>
 <figure>
