@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from label_files import body, dump, picture, write_jhmdb
 from tiny_clips import SMALL_MODEL, tiny_config, with_data, write_penn
 
@@ -217,3 +218,38 @@ def test_networks_are_compared_and_not_their_options(root, tmp_path):
         require_same(config, replace(skeleton, joints=("x", *skeleton.joints[1:])), trained)
     with pytest.raises(UserError, match=r"trained with data\.input_size \[64, 96\], got \[64, 64\]"):
         require_same(with_data(config, input_size=(64, 96)), skeleton, trained)
+
+
+def test_start_weights_go_into_named_parts_whole_or_are_an_error(root, tmp_path, capsys):
+    """A file for each part, as the paper's start has it; what does not fit whole names the key and the file."""
+    donor = build_network(ModelConfig(name="sbl", options=dict(SBL)), 16)
+    torch.save({"state_dict": donor.state_dict()}, tmp_path / "mpii.pth")
+    config = tiny_config(root, tmp_path / "run", epochs=1, max_steps=1)
+
+    def with_part(name: str, **part: str) -> Config:
+        options = {**SMALL_MODEL, name: {"backbone": "resnet18", **part}}
+        return replace(config, model=ModelConfig(options=options))
+
+    train(with_part("pose_initializer", weights=str(tmp_path / "mpii.pth")))
+    printed = capsys.readouterr().out
+    assert f"model.options.pose_initializer.weights: {tmp_path / 'mpii.pth'}: " in printed
+    assert (
+        "the whole backbone of pose_initializer; kept as before: final_layer (for 16 joints, here 13)"
+        in printed
+    )
+    for name, key in (("pose_initializer", "resnet34"), ("feature_extractor", "resnet34")):
+        with pytest.raises(
+            UserError, match=rf"model\.options\.{name}\.weights: .*mpii\.pth: expected .* missing"
+        ):
+            train(
+                replace(
+                    with_part(name, backbone=key, weights=str(tmp_path / "mpii.pth")),
+                    output=str(tmp_path / "x"),
+                )
+            )
+    with pytest.raises(UserError, match=r"weights: expected a file with weights, absent\.pth cannot be read"):
+        train(replace(with_part("pose_initializer", weights="absent.pth"), output=str(tmp_path / "x")))
+    whole = replace(config, model=ModelConfig(options=dict(SMALL_MODEL), weights=str(tmp_path / "mpii.pth")))
+    with pytest.raises(UserError, match=r"model\.weights: .*goes into a part, for example pose_initializer"):
+        train(replace(whole, output=str(tmp_path / "x")))
+    assert not (tmp_path / "x").exists()

@@ -49,7 +49,11 @@ def load_start(network: nn.Module, model: ModelConfig) -> list[str]:
         key = f"model.options.{part}.weights" if part else "model.weights"
         try:
             loaded = models.load(network, part, file)
-        except (ValueError, OSError) as error:
+        except OSError as error:
+            raise UserError(
+                f"{key}: expected a file with weights, {file} cannot be read ({error.strerror})"
+            ) from error
+        except ValueError as error:
             raise UserError(f"{key}: {str(error).removeprefix('models.load: ')}") from error
         sentences.append(f"{key}: {loaded}")
     return sentences
