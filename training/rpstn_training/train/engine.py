@@ -46,18 +46,10 @@ from .optimisers import Guard, learning_rate
 from .progress import DeviceSums, Progress
 
 # What may differ between the configuration of a checkpoint and the one it is resumed with: where and how fast it runs,
-# how long, and (with a final dot: the whole section) what only its evaluations read.
+# and how long; and what only evaluations read, by which scores cease to be comparable with those before.
 _FREE_ON_RESUME = (
-    *("output", "data.root", "data.workers"),
-    *(
-        "train.epochs",
-        "train.max_steps",
-        "train.eval_every",
-        "train.patience",
-        "train.device",
-        "train.tensorboard",
-    ),
-    "eval.batch_size",
+    *("output", "data.root", "data.workers", "eval.batch_size", "train.device", "train.tensorboard"),
+    *("train.epochs", "train.max_steps", "train.eval_every", "train.patience"),
 )
 _FREE_WITH_NEW_SCORE = (
     *("eval.protocol", "eval.subset", "eval.gamma", "eval.normaliser", "heatmap.decode"),
