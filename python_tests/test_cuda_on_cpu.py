@@ -18,25 +18,47 @@ ONCE = (
 )
 
 
+RUNS = ((90, "forwards"), (90, "backwards"), (75, "backwards"))  # architecture, order of the threads
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """All runs at once, each by one thread, and where each writes."""
+    folder, started = tmp_path_factory.mktemp("runs"), {}
+    for architecture, order in RUNS:
+        chosen = LEFT_OUT if (architecture, order) == (90, "backwards") else f"{LEFT_OUT} and {ONCE}"
+        log = folder / f"{architecture}_{order}.txt"
+        with log.open("w") as output:
+            started[architecture, order] = (
+                log,
+                subprocess.Popen(
+                    [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", chosen]
+                    + [str(HERE / f"test_{name}.py") for name in ("ops", "joint_relation", "dynamic_conv2d")],
+                    env={
+                        **os.environ,
+                        "OMP_NUM_THREADS": "1",
+                        "RPSTN_CUDA_ON_CPU": str(LIBRARY),
+                        "RPSTN_CUDA_ON_CPU_ORDER": order,
+                        "RPSTN_CUDA_ON_CPU_ARCHITECTURE": str(architecture),
+                    },
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                ),
+            )
+    yield started
+    for _, process in started.values():
+        process.kill()
+
+
 @pytest.mark.timeout(1800)  # hundreds of tests, each of which has its own limit
 @pytest.mark.skipif(not LIBRARY.exists(), reason=f"no {LIBRARY.name}; `make test` compiles it")
-@pytest.mark.parametrize("architecture, order", [(90, "forwards"), (90, "backwards"), (75, "backwards")])
-def test_the_operations_pass_their_tests(architecture, order):
-    chosen = LEFT_OUT if (architecture, order) == (90, "backwards") else f"{LEFT_OUT} and {ONCE}"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", chosen]
-        + [str(HERE / f"test_{name}.py") for name in ("ops", "joint_relation", "dynamic_conv2d")],
-        env={
-            **os.environ,
-            "RPSTN_CUDA_ON_CPU": str(LIBRARY),
-            "RPSTN_CUDA_ON_CPU_ORDER": order,
-            "RPSTN_CUDA_ON_CPU_ARCHITECTURE": str(architecture),
-        },
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout[-4000:]
-    passed = re.search(r"(\d+) passed", done.stdout)
+@pytest.mark.parametrize("run", RUNS, ids=lambda run: f"sm_{run[0]} {run[1]}")
+def test_the_operations_pass_their_tests(run, runs):
+    log, process = runs[run]
+    status = process.wait()
+    text = log.read_text()
+    assert status == 0, text[-4000:]
+    passed = re.search(r"(\d+) passed", text)
     assert passed and int(passed[1]) > 300
 
 
