@@ -22,6 +22,7 @@ from .options import convert, describe, parse_override, parse_yaml, plain
 
 _log = logging.getLogger(__name__)
 
+RELATION_WORDS = {True: "jre", False: "none"}  # what versions until 0.1 wrote, and the word for it
 DEVICES = r"auto|cpu|cuda(:\d+)?"
 
 
@@ -246,7 +247,7 @@ def with_words(tree: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     relation = options.get("relation") if isinstance(options, Mapping) else None
     if not isinstance(relation, bool):
         return tree
-    word = "jre" if relation else "none"
+    word = RELATION_WORDS[relation]
     _log.warning("%s: model.options.relation: %s is written %s now", source, str(relation).lower(), word)
     return {**tree, "model": {**model, "options": {**options, "relation": word}}}
 

@@ -26,7 +26,7 @@ from ..data.findings import Report, frame_ranges
 from ..data.images import Notes
 from ..data.records import Skeleton, Track
 from ..data.sets import DATASETS, conventions, load_skeleton, load_tracks
-from ..data.subsets import for_training
+from ..data.subsets import load_subset
 from ..errors import UserError
 from ..evaluation import require_scores
 from ..figures.contact_sheet import contact_sheet
@@ -118,7 +118,7 @@ def _require_scores(config: Config, skeleton: Skeleton, checked: dict[str, Check
     """A training chooses weights by a score: whether there is one is found here and not after its first epochs."""
     report = checked["train" if config.eval.select == "train" else "test"].report
     with report.file():
-        require_scores(for_training(config)[1], skeleton)
+        require_scores(load_subset(config, config.eval.select), skeleton)
 
 
 def _files_with_errors(report: Report) -> set[str]:

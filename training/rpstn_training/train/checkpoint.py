@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rpstn_ext import models
 
 from ..codec import Codec
+from ..config import RELATION_WORDS
 from ..data.records import Skeleton
 from ..errors import UserError
 from ..files import atomic_write
@@ -136,10 +137,9 @@ def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
     parts nowhere; its best.pt was chosen on the subset that was scored.
     """
     data, scored = content["config"]["data"], content["config"]["eval"]
-    words = {True: "jre", False: "none"}
     options = dict(content["model"]["options"])
     if "relation" in options:
-        options["relation"] = words.get(options["relation"], options["relation"])
+        options["relation"] = RELATION_WORDS.get(options["relation"], options["relation"])
     config = content["config"] | {"eval": scored | {"select": scored["subset"]}}
     config["model"] = config["model"] | {"options": options}
     return {
