@@ -116,7 +116,7 @@ def test_the_order_of_parameters():
 
 @pytest.mark.parametrize("name", list(backbones.BACKBONES))
 def test_backbones_keep_their_contract(name):
-    backbone = backbones.build(name, width=2, channels=4)
+    backbone = backbones.build(name, num_joints=5, width=2, channels=4)
     assert (backbone.name, backbone.channels, backbone.stride, backbone.multiple) == (name, 4, 4, 32)
     assert backbone(torch.rand(2, 3, 32, 64)).shape == (2, 4, 8, 16)
 
@@ -242,15 +242,15 @@ def test_trace_holds_the_maps_of_forward_and_their_relation():
 
 
 def test_an_extractor_of_other_width_is_bridged():
-    extractor = backbones.build("resnet18", width=8, channels=12)
-    initializer = models.PoseNetwork(backbones.build("resnet18", width=8, channels=12), 5)
+    extractor = backbones.build("resnet18", num_joints=5, width=8, channels=12)
+    initializer = models.PoseNetwork(backbones.build("resnet18", num_joints=5, width=8, channels=12), 5)
     model = models.RPSTN(initializer, extractor, channels=16)
     assert model.bridge.weight.shape == (16, 12, 1, 1)
     assert model(torch.randn(2, 2, 3, 64, 64)).shape == (2, 2, 5, 16, 16)
 
 
 def test_parts_must_agree_in_stride():
-    extractor = backbones.build("resnet18", **SIZE)
+    extractor = backbones.build("resnet18", num_joints=5, **SIZE)
     extractor.stride, extractor.multiple = 4, 48
     assert models.RPSTN(image_network(), extractor, channels=16).multiple == 96
     extractor.stride = 8
@@ -366,3 +366,27 @@ def test_a_relation_is_a_word(value):
 def test_errors(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+class TwoStages(nn.Module):
+    """A backbone that predicts maps on the way, of the image's brightness."""
+
+    name, channels, stride, multiple = "two_stages", 3, 4, 4
+    optional_in_files = ()
+    ignored_in_files = ()
+
+    def stages(self, images):
+        features = nn.functional.avg_pool2d(images, 4)
+        return (features.mean(1, keepdim=True).repeat(1, 5, 1, 1),), features
+
+
+def test_maps_predicted_on_the_way_come_first():
+    network = models.PoseNetwork(TwoStages(), 5, relation="jre").eval()
+    clip = torch.rand(2, 3, 3, 16, 8)
+    early, late = network(clip)
+    assert early.shape == late.shape == (2, 3, 5, 4, 2)
+    assert torch.equal(early[1, 2], network(clip[1, 2:])[0][0])
+    maps, state = network.start(clip[:, 0])
+    torch.testing.assert_close(maps, late[:, 0])
+    torch.testing.assert_close(network.step(clip[:, 1], state)[0], late[:, 1])
+    assert torch.equal(models.last_stage((early, late)), late) and models.last_stage(late) is late

@@ -9,7 +9,7 @@ from rpstn_ext.models import backbones, relations
 from rpstn_ext.models.backbones import ResNet
 from rpstn_ext.models.description import Part
 from rpstn_ext.models.loading import Loaded, load, parts
-from rpstn_ext.models.network import ImageNetwork, Network
+from rpstn_ext.models.network import ImageNetwork, Network, Stages, last_stage
 from rpstn_ext.models.pose_network import PoseNetwork
 from rpstn_ext.models.rpstn import RPSTN, Trace
 
@@ -22,8 +22,10 @@ __all__ = [
     "Part",
     "PoseNetwork",
     "ResNet",
+    "Stages",
     "Trace",
     "build",
+    "last_stage",
     "load",
     "names",
     "parts",
@@ -49,8 +51,11 @@ def _rpstn(
     norm_first: bool = True,
 ) -> RPSTN:
     return RPSTN(
-        PoseNetwork(backbones.build(pose_initializer.backbone, width=width, channels=channels), num_joints),
-        backbones.build(feature_extractor.backbone, width=width, channels=channels),
+        PoseNetwork(
+            backbones.build(pose_initializer.backbone, num_joints=num_joints, width=width, channels=channels),
+            num_joints,
+        ),
+        backbones.build(feature_extractor.backbone, num_joints=num_joints, width=width, channels=channels),
         channels=channels,
         num_convs=num_convs,
         relation=relation,
@@ -71,7 +76,7 @@ def _sbl(
     scale: float | Literal["learnable"] = 1.0,
 ) -> PoseNetwork:
     return PoseNetwork(
-        backbones.build(backbone, width=width, channels=channels),
+        backbones.build(backbone, num_joints=num_joints, width=width, channels=channels),
         num_joints,
         relation=relation,
         relation_start=relation_start,

@@ -2,6 +2,14 @@
 
 from torch import Tensor, nn
 
+# Maps, or those of each stage of a network that is supervised at several depths; the last stage is the result.
+Stages = Tensor | tuple[Tensor, ...]
+
+
+def last_stage(maps: Stages) -> Tensor:
+    """Of maps by stages those that count as the result."""
+    return maps if isinstance(maps, Tensor) else maps[-1]
+
 
 class Network(nn.Module):
     """A network that takes clips, or a video frame by frame, whatever it is inside.
@@ -91,21 +99,26 @@ class ImageNetwork(Network):
 
     temporal = False
 
-    def frames(self, images: Tensor) -> Tensor:
-        """The maps [N, K, H/stride, W/stride] of images (Tensor[N, 3, H, W]) whose shape has been checked."""
+    def frames(self, images: Tensor) -> Stages:
+        """The maps [N, K, H/stride, W/stride], or those of each stage, of images (Tensor[N, 3, H, W]) whose shape has
+        been checked.
+        """
         raise NotImplementedError(f"{type(self).__name__}: expected a method frames(images)")
 
-    def forward(self, clip: Tensor) -> Tensor:
+    def forward(self, clip: Tensor) -> Stages:
         if clip.dim() == 4:
             self.check_frame(clip)
             return self.frames(clip)
         self.check_clip(clip)
-        return self.frames(clip.flatten(0, 1)).unflatten(0, clip.shape[:2])
+        maps, shape = self.frames(clip.flatten(0, 1)), clip.shape[:2]
+        if isinstance(maps, Tensor):
+            return maps.unflatten(0, shape)
+        return tuple(stage.unflatten(0, shape) for stage in maps)
 
     def start(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         self.check_frame(frame)
-        return self.frames(frame), frame.new_empty(frame.shape[0], 0)
+        return last_stage(self.frames(frame)), frame.new_empty(frame.shape[0], 0)
 
     def step(self, frame: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         self.check_frame(frame)
-        return self.frames(frame), state
+        return last_stage(self.frames(frame)), state

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from rpstn_ext.models import relations
-from rpstn_ext.models.network import ImageNetwork
+from rpstn_ext.models.network import ImageNetwork, Stages
 
 
 class PoseNetwork(ImageNetwork):
@@ -26,7 +26,8 @@ class PoseNetwork(ImageNetwork):
         scale: of the relation, a number > 0 or "learnable".
 
     Input: clip (Tensor[B, T, 3, H, W]) or images (Tensor[N, 3, H, W]), RGB normalised by ImageNet's mean and
-    deviation. Output: heat maps (Tensor[B, T, K, H/stride, W/stride] or Tensor[N, K, H/stride, W/stride]).
+    deviation. Output: heat maps (Tensor[B, T, K, H/stride, W/stride] or Tensor[N, K, H/stride, W/stride]); of a
+    backbone that predicts maps on the way a tuple, with theirs before, in which the relation has no part.
 
     Raises:
         ValueError: an option is not known, num_joints is below 1; in a call, another shape, or a height or width that
@@ -35,7 +36,7 @@ class PoseNetwork(ImageNetwork):
     Example:
         >>> import torch
         >>> from rpstn_ext.models import backbones
-        >>> network = PoseNetwork(backbones.build("resnet18"), 13)
+        >>> network = PoseNetwork(backbones.build("resnet18", num_joints=13), 13)
         >>> network(torch.rand(1, 3, 256, 192)).shape
         torch.Size([1, 13, 64, 48])
         >>> network(torch.rand(1, 2, 3, 64, 64)).shape
@@ -64,8 +65,14 @@ class PoseNetwork(ImageNetwork):
         self.relation = relations.build(relation, num_joints, start=relation_start, scale=scale)
         self.register_load_state_dict_pre_hook(_with_backbone)
 
-    def frames(self, images: Tensor) -> Tensor:
-        maps = self.final_layer(self.backbone(images))
+    def frames(self, images: Tensor) -> Stages:
+        if hasattr(self.backbone, "stages"):
+            earlier, features = self.backbone.stages(images)
+            return *earlier, self._maps(features)
+        return self._maps(self.backbone(images))
+
+    def _maps(self, features: Tensor) -> Tensor:
+        maps = self.final_layer(features)
         return maps if self.relation is None else self.relation(maps)
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from rpstn_ext.models import relations
-from rpstn_ext.models.network import Network
+from rpstn_ext.models.network import Network, last_stage
 from rpstn_ext.modules import DynamicMatcher, PoseSemanticsPropagator
 
 
@@ -109,7 +109,7 @@ class RPSTN(Network):
         The state is a Tensor[B, C, kh, kw]: the kernels the next frame is searched with.
         """
         self.check_frame(frame)
-        heatmaps = self._relate(self.pose_initializer(frame), first=True)
+        heatmaps = self._relate(last_stage(self.pose_initializer(frame)), first=True)
         return heatmaps, self._kernels(self._features(frame), heatmaps)
 
     def step(self, frame: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,7 +140,7 @@ class RPSTN(Network):
     def _unroll(self, clip: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Per frame the maps before and after the relation extractor. One call of F serves all frames."""
         features = self._features(clip.flatten(0, 1)).unflatten(0, clip.shape[:2])
-        pseudo = self.pose_initializer(clip[:, 0])
+        pseudo = last_stage(self.pose_initializer(clip[:, 0]))
         heatmaps = self._relate(pseudo, first=True)
         maps = [(pseudo, heatmaps)]
         for t in range(1, clip.shape[1]):

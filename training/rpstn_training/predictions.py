@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from rpstn_ext.models import Stages, last_stage
+
 from .codec import Codec, normalise
 from .config import Config
 from .data.clips import EvalClips
@@ -85,16 +87,11 @@ class Streams:
         return parts[0] if len(parts) == 1 else torch.cat(parts)[order]
 
 
-def clip_heatmaps(model: nn.Module, frames: Tensor) -> Tensor | tuple[Tensor, ...]:
+def clip_heatmaps(model: nn.Module, frames: Tensor) -> Stages:
     """What the network makes of clips of bytes, uint8 Tensor[B, T, 3, H, W] RGB: maps [B, T, K, h, w], or the maps of
     each of its stages.
     """
     return model(normalise(frames))
-
-
-def last_stage(maps: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """Of maps by stages those that count as the result."""
-    return maps if isinstance(maps, Tensor) else maps[-1]
 
 
 @torch.inference_mode()

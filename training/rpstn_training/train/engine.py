@@ -23,6 +23,8 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from rpstn_ext.models import Stages, last_stage
+
 from ..building import build_network, load_start
 from ..codec import Codec
 from ..config import Config, differences, from_dict, to_dict, to_yaml
@@ -36,7 +38,7 @@ from ..errors import UserError
 from ..evaluation import Evaluation, evaluate, rehearse, selection_score
 from ..files import LOCK, locked, write_json, write_text
 from ..interrupt import AfterStep
-from ..predictions import clip_heatmaps, last_stage
+from ..predictions import clip_heatmaps
 from . import checkpoint as checkpoints
 from . import optimisers
 from .board import Board
@@ -378,7 +380,7 @@ def _reason_to_stop(config: Config, progress: Progress) -> str | None:
     return None
 
 
-def _maps(config: Config, run: Path, model: nn.Module, frames: Tensor) -> Tensor | tuple[Tensor, ...]:
+def _maps(config: Config, run: Path, model: nn.Module, frames: Tensor) -> Stages:
     try:
         return clip_heatmaps(model, frames)
     except ValueError as error:  # a network cannot train on so small an input or batch
