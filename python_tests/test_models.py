@@ -280,7 +280,7 @@ def test_a_relation_is_a_word(value):
         (
             lambda: models.build("hrnet_w99", num_joints=5),
             ValueError,
-            "expected one of rpstn, sbl, got 'hrnet_w99'",
+            "expected one of rpstn, sbl, posefix, got 'hrnet_w99'",
         ),
         (
             lambda: image_network("resnet19"),
@@ -390,3 +390,14 @@ def test_maps_predicted_on_the_way_come_first():
     torch.testing.assert_close(maps, late[:, 0])
     torch.testing.assert_close(network.step(clip[:, 1], state)[0], late[:, 1])
     assert torch.equal(models.last_stage((early, late)), late) and models.last_stage(late) is late
+
+
+def test_a_network_that_refines_poses_takes_their_maps_behind_the_image():
+    network = models.build("posefix", num_joints=5, backbone="resnet18", **SIZE).eval()
+    assert network.in_channels == 8
+    assert network(torch.rand(2, 3, 8, 64, 64)).shape == (2, 3, 5, 16, 16)
+    plain = parameters("sbl", num_joints=17, backbone="resnet50")
+    assert parameters("posefix", num_joints=17, backbone="resnet50") == plain + 17 * 64 * 49
+    for wrong in (torch.rand(1, 3, 64, 64), torch.rand(1, 2, 3, 64, 64)):
+        with pytest.raises(ValueError, match=r"got .*; this network refines poses, 5 maps of them follow"):
+            network(wrong)

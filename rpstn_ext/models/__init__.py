@@ -84,8 +84,27 @@ def _sbl(
     )
 
 
+def _posefix(
+    *,
+    num_joints: int,
+    backbone: Literal["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"] = "resnet50",
+    width: int = 64,
+    channels: int = 256,
+    relation: _Relation = "none",
+    relation_start: Literal["identity", "random"] = "identity",
+    scale: float | Literal["learnable"] = 1.0,
+) -> PoseNetwork:
+    return PoseNetwork(
+        ResNet(backbone, width=width, channels=channels, in_channels=3 + num_joints),
+        num_joints,
+        relation=relation,
+        relation_start=relation_start,
+        scale=scale,
+    )
+
+
 # Keyword-only arguments, whose annotations are what configuration files are checked by.
-BUILDERS: dict[str, Callable[..., Network]] = {"rpstn": _rpstn, "sbl": _sbl}
+BUILDERS: dict[str, Callable[..., Network]] = {"rpstn": _rpstn, "sbl": _sbl, "posefix": _posefix}
 
 
 def names() -> tuple[str, ...]:
@@ -100,6 +119,10 @@ def build(name: str, *, num_joints: int, **options: Any) -> Network:
               channels=256, num_convs=4, relation="jre", relation_start="identity", scale=1.0, norm_first=True)
         build("sbl", num_joints=13, backbone="resnet50", width=64, channels=256, relation="none",
               relation_start="identity", scale=1.0)
+        build("posefix", num_joints=13, ...)  # the options of sbl, on a ResNet
+
+    The last refines the poses of another network (Moon et al., "PoseFix: Model-agnostic General Human Pose Refinement
+    Network"): its images have K more channels, Gaussians about the joints to be refined.
 
     All options may be left out; `RPSTN` and `PoseNetwork` describe them. `width` and `channels` at their defaults give
     the published networks, smaller ones networks for small machines. A pose initialiser or feature extractor is a

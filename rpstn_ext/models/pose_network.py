@@ -56,6 +56,7 @@ class PoseNetwork(ImageNetwork):
         if num_joints < 1:
             raise ValueError(f"PoseNetwork: expected num_joints of at least 1, got {num_joints}")
         self.num_joints, self.stride, self.multiple = num_joints, backbone.stride, backbone.multiple
+        self.in_channels = getattr(backbone, "in_channels", 3)
         self.optional_in_files = ("relation", "final_layer", *backbone.optional_in_files)
         self.ignored_in_files = backbone.ignored_in_files
         self.backbone = backbone

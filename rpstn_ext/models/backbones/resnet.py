@@ -74,8 +74,10 @@ class ResNet(nn.Module):
         name (str): "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152".
         width (int): channels of the first convolution, 64 in the published networks; the others follow in proportion.
         channels (int): channels of the transposed convolutions, 256 in the published networks.
+        in_channels (int): of the images; 3 + K for a network that refines poses (`models.build("posefix")`).
 
-    Input: images (Tensor[N, 3, H, W]), H and W multiples of 32. Output: features (Tensor[N, channels, H/4, W/4]).
+    Input: images (Tensor[N, in_channels, H, W]), H and W multiples of 32. Output: features
+    (Tensor[N, channels, H/4, W/4]).
 
     Raises:
         ValueError: the name is not known.
@@ -91,14 +93,14 @@ class ResNet(nn.Module):
     optional_in_files = ("deconv_layers",)
     ignored_in_files = ("fc", "final_layer", "relation", "norm")
 
-    def __init__(self, name: str, *, width: int = 64, channels: int = 256) -> None:
+    def __init__(self, name: str, *, width: int = 64, channels: int = 256, in_channels: int = 3) -> None:
         super().__init__()
         if name not in DEPTHS:
             raise ValueError(f"ResNet: expected one of {', '.join(DEPTHS)}, got {name!r}")
-        self.name, self.channels = name, channels
+        self.name, self.channels, self.in_channels = name, channels, in_channels
         blocks, bottleneck = DEPTHS[name]
         block = Bottleneck if bottleneck else BasicBlock
-        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
