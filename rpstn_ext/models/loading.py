@@ -92,11 +92,13 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
     head = _head(own, state, given)
     lacking = _lacking(module, own, given, head)
     counted = any(name.endswith(_COUNTER) for name in given)
-    wanted = [
-        name for name in own if _group(name) not in lacking and (counted or not name.endswith(_COUNTER))
-    ]
+    wanted = {
+        name: state[full]
+        for name, full in own.items()
+        if _group(name) not in lacking and (counted or not name.endswith(_COUNTER))
+    }
     found = _whole(what, lacking)
-    problems = _problems({name: state[own[name]] for name in wanted}, given, module.ignored_in_files)
+    problems = _problems(wanted, given, module.ignored_in_files)
     if problems:
         raise ValueError(
             f"models.load: {source}: expected {found} ({len(wanted)} tensors), got {len(given)} tensors with "
@@ -104,8 +106,8 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
         )
 
     with torch.no_grad():
-        for name in wanted:
-            state[own[name]].copy_(given[name])
+        for name, value in wanted.items():
+            value.copy_(given[name])
     prefix = f"{part}." if part else ""
     loaded = tuple(prefix + own[name] for name in wanted)
     kept = tuple(prefix + own[name] for name in own if name not in wanted)
