@@ -353,11 +353,27 @@ def test_release_layout_is_the_released_code_line_by_line():
         ((24, 32), 4, (2, 3)),
         ((10, 10), 4, (1, 1)),
     ]
-    + [((64, 64), 3, (15, 15)), ((64, 64), 5, (3, 3))],
+    + [((64, 64), 3, (15, 15)), ((64, 64), 5, (7, 7)), ((10, 12), 5, (1, 1))],
 )
 def test_kernel_sizes_of_the_propagator(size, num_convs, kernel):
     module = PoseSemanticsPropagator(2, num_convs=num_convs)
     assert module(torch.rand(2, 2, *size)).shape == (2, 2, *kernel)
+
+
+@pytest.mark.parametrize(("num_convs", "cells"), [(4, 38), (5, 54)])
+def test_receptive_field_of_the_propagator(num_convs, cells):
+    """As the paper has it: so many cells in a row have a part in the kernels' middle one."""
+    torch.manual_seed(0)
+    module = PoseSemanticsPropagator(1, num_convs=num_convs).double().eval()
+    seen = torch.zeros(64, dtype=torch.bool)
+    for _ in range(30):  # a maximum lets one of its cells through
+        semantics = torch.rand(1, 1, 64, 64, dtype=torch.float64, requires_grad=True)
+        for layer in module.tower:
+            if isinstance(layer, torch.nn.Conv2d):
+                torch.nn.init.uniform_(layer.weight, 0.1, 1.0)
+        module(semantics)[0, 0, 3, 3].backward()
+        seen |= semantics.grad[0, 0].any(dim=0)
+    assert seen.sum() == cells
 
 
 def test_kernels_have_signs():

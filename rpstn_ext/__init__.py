@@ -10,10 +10,13 @@ from rpstn_ext.modules import DynamicMatcher, JointRelationExtractor, PoseSemant
 from rpstn_ext.ops import (
     dynamic_conv2d,
     dynamic_match,
+    flops,
     joint_relation,
     joint_relation_norm,
     reference,
 )
+
+flops.register()  # torch's FlopCounterMode then counts the compiled operations too
 
 __version__ = "0.1.0"
 

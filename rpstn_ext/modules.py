@@ -195,14 +195,16 @@ class PoseSemanticsPropagator(nn.Module):
     """Joint relation guided pose semantics propagator, JRPSP (RPSTN, Fig. 5): one kernel per channel of a frame.
 
     num_convs times [3x3 convolution, batch normalisation, ReLU, 2x2 max pooling], the last one without ReLU and
-    pooling, so that kernels have signs. The first convolution has no padding, the others one cell. A 64x64 map
-    becomes a 7x7 kernel, 64x48 becomes 7x5.
+    pooling, so that kernels have signs; from the fourth on none is pooled. The first convolution has no padding, the
+    others one cell. A 64x64 map becomes a 7x7 kernel, 64x48 becomes 7x5.
 
     Args:
         channels (int): C.
-        num_convs (int): 4 in the paper; 3 is DKD's distillator, 5 the paper's larger variant.
+        num_convs (int): 4 in the paper; 3 is DKD's distillator, 5 the paper's larger variant, whose
+            receptive field is 54 cells.
 
-    Input: semantics (Tensor[B, C, H, W]) with H and W of at least 2 + 2^(num_convs - 1). Output: Tensor[B, C, kh, kw].
+    Input: semantics (Tensor[B, C, H, W]) with H and W of at least 10, less for fewer than 4 convolutions. Output:
+    Tensor[B, C, kh, kw].
 
     Example:
         >>> PoseSemanticsPropagator(16)(torch.rand(2, 16, 64, 48)).shape
@@ -214,12 +216,15 @@ class PoseSemanticsPropagator(nn.Module):
         if num_convs < 1:
             raise ValueError(f"PoseSemanticsPropagator: expected num_convs of at least 1, got {num_convs}")
         self.channels, self.num_convs = channels, num_convs
-        self.smallest = 2 + 2 ** (num_convs - 1)
+        poolings = min(num_convs - 1, 3)
+        self.smallest = 2 + 2**poolings
         layers: list[nn.Module] = []
         for number in range(num_convs):
             layers += [nn.Conv2d(channels, channels, 3, padding=min(number, 1)), nn.BatchNorm2d(channels)]
             if number < num_convs - 1:
-                layers += [nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+                layers.append(nn.ReLU(inplace=True))
+            if number < poolings:
+                layers.append(nn.MaxPool2d(2))
         self.tower = nn.Sequential(*layers)
 
     def forward(self, semantics: Tensor) -> Tensor:
