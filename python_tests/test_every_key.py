@@ -186,6 +186,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "model.weights": ("absent.pth", "error"),
     "heatmap.sigma": (1.0, "losses"),
     "heatmap.decode": ("argmax", "joints"),
+    "heatmap.geometry": ("udp", "losses"),
     "targets.on_device": (False, "batch"),
     "loss.visibility": (False, "losses"),
     "train.epochs": (2, "steps"),

@@ -95,7 +95,8 @@ class HeatmapConfig:
     """Target heat maps and how a joint is read from a predicted one."""
 
     sigma: float = 2.0  # cells
-    decode: Literal["subpixel", "quarter", "argmax"] = "subpixel"
+    decode: Literal["subpixel", "quarter", "argmax", "dark"] = "subpixel"
+    geometry: Literal["plain", "udp"] = "plain"  # what a cell stands for in the crop: `codec`
 
     def __post_init__(self) -> None:
         _require(self.sigma > 0, "sigma", "more than 0", self.sigma)
