@@ -1,10 +1,12 @@
 """The training loss: by hand, and from joints alone what explicit targets give."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from rpstn_training.codec import Codec
-from rpstn_training.train.losses import heatmap_loss, joint_loss
+from rpstn_training.train.losses import heatmap_loss, integral_loss, joint_loss
 
 SIZE = (24, 16)
 
@@ -161,3 +163,36 @@ def test_maps_of_another_size_than_the_codec_has_are_refused():
     heatmaps, joints, weights = case(noise=0.1)
     with pytest.raises(ValueError, match=r"expected heatmaps of \[24, 16\] cells"):
         joint_loss(heatmaps[..., :-1], joints, weights, codec=codec())
+
+
+def test_the_integral_loss_is_its_equation():
+    small = Codec(input_size=(32, 24), stride=4, sigma=1.0)
+    torch.manual_seed(0)
+    maps = torch.randn(2, 1, 3, 6, 8, dtype=torch.float64, requires_grad=True)
+    joints = torch.rand(2, 1, 3, 2, dtype=torch.float64) * torch.tensor([28.0, 20.0])
+    joints[0, 0, 0] = torch.tensor([28.0, 20.0])  # the last cell
+    weights = torch.tensor([[[1.0, 0.0, 1.0]], [[1.0, 1.0, 0.0]]], dtype=torch.float64)
+    total = 0
+    for b in range(2):
+        for k in range(3):
+            p = maps[b, 0, k].flatten().softmax(0).view(6, 8)
+            x, y = (joints[b, 0, k] / 4).tolist()
+            rows, columns = torch.arange(6.0)[:, None], torch.arange(8.0)
+            tents = (1 - (rows - y).abs()).clamp(min=0) * (1 - (columns - x).abs()).clamp(min=0)
+            assert tents.sum() == pytest.approx(1)
+            entropy = -(tents * p.log()).sum()
+            distance = ((p * columns).sum() - x).abs() + ((p * rows).sum() - y).abs()
+            total = total + weights[b, 0, k] * (entropy + distance / 2)
+    loss = integral_loss(maps, joints, weights, codec=small)
+    torch.testing.assert_close(loss, total / 4)
+    torch.testing.assert_close(integral_loss((maps, maps), joints, weights, codec=small), 2 * loss)
+    half = integral_loss(maps, joints, weights, codec=small, normaliser=torch.tensor(8.0))
+    torch.testing.assert_close(half, loss / 2)
+    assert torch.autograd.gradcheck(lambda m: integral_loss(m, joints, weights, codec=small), (maps,))
+    peaked = torch.full((1, 1, 1, 6, 8), -30.0)
+    peaked[0, 0, 0, 2:4, 5] = torch.tensor([0.75, 0.25]).log()
+    points, scores = dataclasses.replace(small, decoding="integral").decode(peaked)
+    torch.testing.assert_close(points[0, 0, 0], torch.tensor([20.0, 9.0]))
+    assert scores.item() == pytest.approx(0.75)
+    with pytest.raises(ValueError, match="integral_loss: expected heatmaps of"):
+        integral_loss(maps[..., 1:], joints, weights, codec=small)

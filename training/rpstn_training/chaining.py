@@ -6,11 +6,14 @@ channels, a Gaussian about each joint of a pose. In training these poses are tru
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rpstn_ext.models import ImageNetwork, Network, last_stage
 
 from .codec import STD, Codec, encode
+from .data.records import Skeleton
+from .errors import UserError
+from .train import checkpoint as checkpoints
 
 _SIGMA = 7 / 256  # of a Gaussian, in heights of the input: 7 pixels at 256x192, as the authors have it
 _PEAK = 3 / sum(STD)  # the whole range of a pixel, as the authors draw 255 beside images of 0 to 255
@@ -61,3 +64,35 @@ class Chain(Network):
     def _posed(self, images: Tensor, maps: Tensor) -> Tensor:
         joints, _ = self.found_by.decode(maps)
         return with_poses(images, joints, torch.ones_like(joints[..., 0]), self.codec)
+
+
+def chained(network: nn.Module, poses: str | None, skeleton: Skeleton, codec: Codec, key: str) -> nn.Module:
+    """The network itself, or, where it refines poses, behind the one in the checkpoint `poses` that finds them.
+
+    key (str): the option or configuration key that named the file. Raises UserError where a network that refines has no
+    file, another one has, or the file's network finds other joints or in another crop.
+    """
+    if network.in_channels == 3:
+        if poses is not None:
+            raise UserError(f"{key}: expected none for a network that finds poses by itself, got {poses}")
+        return network
+    if poses is None:
+        raise UserError(
+            f"{key}: expected a checkpoint of a network that finds the poses which this one refines, got none; name "
+            "one, for example best.pt of a training of sbl"
+        )
+    checkpoint = checkpoints.load(poses)
+    for what, wanted, found in (
+        ("joints", list(skeleton.joints), list(checkpoint.skeleton.joints)),
+        ("an input of", list(codec.input_size), list(checkpoint.codec.input_size)),
+        ("boxes enlarged", codec.box_scale, checkpoint.codec.box_scale),
+        ("geometry", codec.geometry, checkpoint.codec.geometry),
+    ):
+        if wanted != found:
+            raise UserError(
+                f"{key}: expected a network with {what} {wanted} like the one that refines, {poses} has {found}"
+            )
+    finder = checkpoint.build_model()
+    if finder.in_channels != 3:
+        raise UserError(f"{key}: expected a network that finds poses, {poses} is of one that refines them")
+    return Chain(finder, checkpoint.codec, network, codec)

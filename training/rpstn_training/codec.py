@@ -220,7 +220,7 @@ def _pair(stride: float | tuple[float, float]) -> tuple[float, float]:
     return stride if isinstance(stride, tuple) else (stride, stride)
 
 
-METHODS = ("subpixel", "quarter", "argmax", "dark")
+METHODS = ("subpixel", "quarter", "argmax", "dark", "integral")
 _FLOOR = 1e-3  # of the peak: what is taken for the logarithm of smaller values, and of those below zero
 _FLAT = 1e-6  # curvature of logarithms per squared cell that counts as none
 
@@ -241,7 +241,9 @@ def decode(
             neighbours, which is exact for Gaussians, and moves at most half a cell; "quarter" moves a
             quarter cell towards the larger neighbour (SimpleBaseline); "argmax" takes the cell; "dark" smooths the map
             and goes to the top of the parabola of both axes (`_taylor_step`). At the map's edge, and where the peak is
-            not above zero, the cell itself is taken along that axis.
+            not above zero, the cell itself is taken along that axis. "integral" is for maps that are logarithms up to a
+            constant (`losses.integral_loss`): the mean place (`mean_place`) of their softmax over the cells; the score
+            is the softmax's largest value.
         sigma: standard deviation of the targets in cells, for "dark".
 
     Returns:
@@ -254,10 +256,13 @@ def decode(
         raise ValueError(f"decode: expected sigma > 0 with method 'dark', got {sigma}")
     maps = heatmaps.to(torch.promote_types(heatmaps.dtype, torch.float32))
     height, width = maps.shape[-2:]
+    wide, high = _pair(stride)
     flat = maps.flatten(-2)
+    if method == "integral":
+        shares = flat.softmax(dim=-1)
+        return mean_place(shares.view_as(maps)) * maps.new_tensor([wide, high]), shares.amax(dim=-1)
     scores, cell = flat.max(dim=-1)
     column, row = cell % width, cell // width
-    wide, high = _pair(stride)
 
     def offset(position: Tensor, size: int, step: int) -> Tensor:
         inside = (position > 0) & (position < size - 1)
@@ -280,6 +285,16 @@ def decode(
             right, down = _taylor_step(flat, row, column, (height, width), sigma, (right, down))
         x, y = x + right, y + down
     return torch.stack([x * wide, y * high], dim=-1), scores
+
+
+def mean_place(shares: Tensor) -> Tensor:
+    """The mean cell, x and y, Tensor[..., 2], of maps [..., h, w] that each sum to 1.
+
+    >>> mean_place(torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.25, 0.75]]))
+    tensor([1.7500, 1.0000])
+    """
+    rows, columns = (torch.arange(n, dtype=shares.dtype, device=shares.device) for n in shares.shape[-2:])
+    return torch.stack([shares.sum(dim=-2) @ columns, shares.sum(dim=-1) @ rows], dim=-1)
 
 
 def _taylor_step(

@@ -65,6 +65,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures that are no video: each is searched by itself, sizes may differ",
     )
     parser.add_argument(
+        "--poses",
+        type=Path,
+        metavar="FILE",
+        help="for weights of PoseFix: a checkpoint of the network whose poses are refined",
+    )
+    parser.add_argument(
         "--flip",
         action="store_true",
         help="average with what is found in the mirrored picture, which takes twice as long",
@@ -84,6 +90,7 @@ def run(args: argparse.Namespace) -> int:
         min_score=args.min_score,
         fps=args.fps,
         stills=args.stills,
+        poses=args.poses,
         flip=args.flip,
     )
     print(

@@ -62,6 +62,7 @@ def predict(
     min_score: float = drawing.MIN_SCORE,
     fps: float | None = None,
     stills: bool = False,
+    poses: str | Path | None = None,
     flip: bool = False,
     show_progress: bool = True,
 ) -> Result:
@@ -83,6 +84,7 @@ def predict(
         fps: frames per second of pictures (25 unless given), or instead of a video's own.
         stills: the frames are pictures that have nothing to do with each other: no state is carried from one to the
             next, and their sizes may differ (the overlay video has the first one's, others are fitted into it).
+        poses: for weights of a network that refines poses, a checkpoint of one that finds them.
         flip: average with what is found in the mirrored picture, which takes twice as long.
         show_progress: a bar with frames/s on a terminal.
 
@@ -105,7 +107,11 @@ def predict(
     media = open_source(source, fps=fps)
     table = None if boxes is None else read_boxes(boxes, media, stills=stills)
     checkpoint = checkpoints.load(weights)
-    averages = EvalConfig(flip=flip, flip_shift=checkpoint.codec.geometry == "plain")
+    averages = EvalConfig(
+        poses=None if poses is None else str(poses),
+        flip=flip,
+        flip_shift=checkpoint.codec.geometry == "plain",
+    )
     streams = PersonStreams(checkpoint, place, averages)
 
     out = Path(out)
@@ -230,6 +236,7 @@ def _info(source: Source, checkpoint: checkpoints.Checkpoint, averages: EvalConf
         "weights": Path(checkpoint.path).name,
         "model": checkpoint.model_name,
         "skeleton": checkpoint.skeleton.name,
+        "refined_poses_of": None if averages.poses is None else Path(averages.poses).name,
         "inference": f"{in_words(averages)}; {checkpoint.codec.decoding} decoding",
         "trained_with": checkpoint.versions,
         "version": rpstn_ext.__version__,

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ..averaging import averaged
+from ..chaining import chained
 from ..codec import normalise
 from ..config import EvalConfig
 from ..data.crops import apply, invert, warp
@@ -36,7 +37,7 @@ class PersonStreams:
     Args:
         checkpoint: as `checkpoint.load` gives it; crops and decoding are those of its training.
         device: where the network runs.
-        options: what is averaged, as in an evaluation.
+        options: what is averaged and, for a network that refines poses, what finds them, as in an evaluation.
 
         streams = PersonStreams(checkpoint.load("best.pt"))
         poses = streams.next_frame(image, {0: box})
@@ -50,7 +51,9 @@ class PersonStreams:
     ) -> None:
         self.codec = checkpoint.codec
         self.device = torch.device(device)
-        model = averaged(checkpoint.build_model(), options, checkpoint.skeleton, self.codec)
+        skeleton = checkpoint.skeleton
+        model = chained(checkpoint.build_model(), options.poses, skeleton, self.codec, "--poses")
+        model = averaged(model.eval(), options, skeleton, self.codec)
         self._streams = Streams(model.to(self.device))
 
     def forget(self, person: int) -> None:
