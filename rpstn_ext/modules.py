@@ -194,16 +194,16 @@ class JointRelationExtractor(nn.Module):
 class PoseSemanticsPropagator(nn.Module):
     """Joint relation guided pose semantics propagator, JRPSP (RPSTN, Fig. 5): one kernel per channel of a frame.
 
-    num_convs times [3x3 convolution, batch normalisation, ReLU, 2x2 max pooling], the last one without ReLU and
-    pooling, so that kernels have signs; from the fourth on none is pooled. The first convolution has no padding, the
-    others one cell. A 64x64 map becomes a 7x7 kernel, 64x48 becomes 7x5.
+    num_convs times [3x3 convolution, batch normalisation, ReLU, 2x2 max pooling], the last one without ReLU, so that
+    kernels have signs, and from the fourth on without pooling. The first convolution has no padding, the others one
+    cell. A 64x64 map becomes a 7x7 kernel, 64x48 becomes 7x5.
 
     Args:
         channels (int): C.
-        num_convs (int): 4 in the paper; 3 is DKD's distillator, 5 the paper's larger variant, whose
-            receptive field is 54 cells.
+        num_convs (int): 4 in the paper, with a receptive field of 38 cells; 3 is DKD's distillator (22), 5 the paper's
+            larger variant (54).
 
-    Input: semantics (Tensor[B, C, H, W]) with H and W of at least 10, less for fewer than 4 convolutions. Output:
+    Input: semantics (Tensor[B, C, H, W]) with H and W of at least 10, less for fewer than 3 convolutions. Output:
     Tensor[B, C, kh, kw].
 
     Example:
@@ -216,7 +216,7 @@ class PoseSemanticsPropagator(nn.Module):
         if num_convs < 1:
             raise ValueError(f"PoseSemanticsPropagator: expected num_convs of at least 1, got {num_convs}")
         self.channels, self.num_convs = channels, num_convs
-        poolings = min(num_convs - 1, 3)
+        poolings = min(num_convs, 3)
         self.smallest = 2 + 2**poolings
         layers: list[nn.Module] = []
         for number in range(num_convs):
