@@ -8,7 +8,7 @@ import typing
 
 import pytest
 import torch
-from small_models import SIZE, image_network, public, shaken, small
+from small_models import SIZE, check_streaming, image_network, public, shaken, small
 from torch import nn
 
 from rpstn_ext import models
@@ -160,23 +160,6 @@ def test_streaming_a_network_for_images_gives_the_maps_of_the_clip(relation):
         assert torch.equal(model(images), model(images[:, None])[:, 0])
         assert model.start(images)[1].shape == (3, 0)
         assert not model.temporal
-
-
-@torch.no_grad()
-def check_streaming(model: nn.Module) -> None:
-    model, clip = model.double(), torch.randn(2, 4, 3, 64, 96, dtype=torch.float64)
-    whole = model(clip)
-    assert whole.shape == (2, 4, model.num_joints, 64 // model.stride, 96 // model.stride)
-    heatmaps, state = model.start(clip[:, 0])
-    torch.testing.assert_close(heatmaps, model(clip[:, :1])[:, 0])
-    frames = [heatmaps]
-    for t in range(1, 4):
-        singles = [model.step(clip[p : p + 1, t], one) for p, one in enumerate(state.split(1))]
-        heatmaps, state = model.step(clip[:, t], state)
-        frames.append(heatmaps)
-        for together, number in ((heatmaps, 0), (state, 1)):  # callers hold a state per person
-            torch.testing.assert_close(torch.cat([single[number] for single in singles]), together)
-    torch.testing.assert_close(torch.stack(frames, 1), whole)
 
 
 @pytest.mark.parametrize("start", ["identity", "random"])

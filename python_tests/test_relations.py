@@ -133,6 +133,8 @@ def test_every_relation_has_its_equation():
 @pytest.mark.parametrize("word", WORDS)
 def test_a_relation_is_its_equation(word, size):
     relation = built(word, start="random").double().eval()
+    for value in relation.parameters():
+        value.data += 0.02 * torch.randn_like(value)
     maps = 0.1 * maps_of(size)  # small, so that W_r is not all at one joint
     with torch.no_grad():
         expected = EQUATIONS[word](maps, relation)
@@ -141,8 +143,11 @@ def test_a_relation_is_its_equation(word, size):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-11)
         relation.norm.running_mean.uniform_(-1, 1)
         relation.norm.running_var.uniform_(0.5, 2)
-        mean, var = (relation.norm.get_buffer(f"running_{name}")[:, None, None] for name in ("mean", "var"))
-        normalised = relation.norm.weight[0] * (expected - mean) / torch.sqrt(var + 1e-5)
+        norm = relation.norm
+        mean, var, weight, bias = (
+            value[:, None, None] for value in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        )
+        normalised = weight * (expected - mean) / torch.sqrt(var + 1e-5) + bias
         torch.testing.assert_close(relation(maps), normalised, rtol=1e-9, atol=1e-11)
 
 

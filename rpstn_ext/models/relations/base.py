@@ -57,3 +57,12 @@ def start_at_zero(conv: nn.Conv2d, start: str) -> None:
     if start == "identity":
         nn.init.zeros_(conv.weight)
         nn.init.zeros_(conv.bias)
+
+
+def convolution_before_relu(num_inputs: int, num_outputs: int, size: int) -> nn.Conv2d:
+    """A convolution that keeps the size of maps, without a bias at the start: maps begin small, and a bias would hold
+    the ReLU behind it open or shut whatever they are.
+    """
+    conv = nn.Conv2d(num_inputs, num_outputs, size, padding=size // 2)
+    nn.init.zeros_(conv.bias)
+    return conv

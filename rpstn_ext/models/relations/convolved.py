@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rpstn_ext.models.relations.base import Relation, start_at_zero
+from rpstn_ext.models.relations.base import Relation, convolution_before_relu, start_at_zero
 
 
 class RefinementHead(Relation):
@@ -26,7 +26,7 @@ class RefinementHead(Relation):
 
     def __init__(self, num_joints: int, *, norm: bool, start: str = "identity") -> None:
         super().__init__(num_joints, norm=norm)
-        self.conv1 = nn.Conv2d(num_joints, num_joints, 3, padding=1)
+        self.conv1 = convolution_before_relu(num_joints, num_joints, 3)
         self.conv2 = nn.Conv2d(num_joints, num_joints, 3, padding=1)
         start_at_zero(self.conv2, start)
 

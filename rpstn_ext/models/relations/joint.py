@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from rpstn_ext.models.relations.base import OUTPUT_NORM_WEIGHT
+from rpstn_ext.models.relations.base import OUTPUT_NORM_WEIGHT, convolution_before_relu
 from rpstn_ext.modules import JointRelationExtractor
 
 
@@ -27,8 +27,8 @@ class ConvolvedJointRelation(nn.Module):
 
         Z = Conv_o(W_r Conv_g(E)) + E,      W_r = softmax of the rows of scale * E E^T
 
-    The paper gives neither size nor activation: 3x3 from K to K and a ReLU between them are ours. The two begin as
-    `nn.Conv2d` does, because what the row asks is how JRE works on maps that are mixed; `start` is that of JRE.
+    The paper gives neither size nor activation: 3x3 from K to K and a ReLU between them are ours. The two begin at
+    random, because what the row asks is how JRE works on maps that are mixed; `start` is that of JRE.
 
     Args, input and output: as `joint_relation`.
 
@@ -44,7 +44,7 @@ class ConvolvedJointRelation(nn.Module):
         super().__init__()
         self.joints = joint_relation(num_joints, norm=norm, start=start, scale=scale)
         self.convs = nn.Sequential(
-            nn.Conv2d(num_joints, num_joints, 3, padding=1),
+            convolution_before_relu(num_joints, num_joints, 3),
             nn.ReLU(inplace=True),
             nn.Conv2d(num_joints, num_joints, 3, padding=1),
         )

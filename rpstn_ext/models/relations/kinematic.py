@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from rpstn_ext.models.relations.base import Relation, start_at_zero
+from rpstn_ext.models.relations.base import Relation, convolution_before_relu, start_at_zero
 from rpstn_ext.models.relations.coarse import pooled, upsampled
 
 Limbs = Sequence[Sequence[int]]
@@ -92,7 +92,7 @@ class KinematicUpdates(Relation):
             last = nn.Conv2d(inputs, 1, self.SIZE, padding=self.SIZE // 2)
             start_at_zero(last, start)
             self.updates[str(joint)] = nn.Sequential(
-                nn.Conv2d(inputs, inputs, self.SIZE, padding=self.SIZE // 2), nn.ReLU(inplace=True), last
+                convolution_before_relu(inputs, inputs, self.SIZE), nn.ReLU(inplace=True), last
             )
 
     def related(self, maps: Tensor) -> Tensor:
