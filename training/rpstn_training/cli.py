@@ -35,6 +35,11 @@ COMMANDS = {
         "rpstn_training.commands.predict",
         "find joints in a video or in images: JSON, CSV and an overlay",
     ),
+    "summary": (
+        "rpstn_training.commands.summary",
+        "parameters and multiply-adds of a network, part by part",
+    ),
+    "tables": ("rpstn_training.commands.tables", "the paper's tables, with the results of runs beside them"),
     "doctor": ("rpstn_training.commands.doctor", "print versions, backend and GPU, and run each op once"),
 }
 
