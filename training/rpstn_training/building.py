@@ -17,19 +17,28 @@ from .options import convert_options, options_of
 _START_ONLY = ("relation_start",)  # options that say how training begins; weights make them meaningless
 
 
-def build_network(model: ModelConfig, joints: int) -> nn.Module:
-    """The network that the configuration describes, with fresh weights, for so many joints."""
+def build_network(model: ModelConfig, joints: int, maps_per_joint: int = 1) -> nn.Module:
+    """The network that the configuration describes, with fresh weights, for so many joints with so many maps each
+    (`HeatmapConfig.maps_per_joint`). What the network calls its joints are its maps. A relation of joints has no
+    meaning between a disc and an offset, and is refused.
+    """
     options = network_options(model)
+    relation = _spelt_out(model).get("relation", "none")
+    if maps_per_joint > 1 and relation != "none":
+        raise UserError(
+            f"model.options.relation: expected none with heatmap.maps offset, of whose {maps_per_joint} maps a joint "
+            f"two are no heat maps, got {relation}; write relation: none, or heatmap.maps: gaussian"
+        )
     try:
-        return models.build(model.name, num_joints=joints, **options)
+        return models.build(model.name, num_joints=joints * maps_per_joint, **options)
     except (TypeError, ValueError) as error:
         raise UserError(f"model.options: {error}") from error
 
 
-def outline(model: ModelConfig, joints: int) -> nn.Module:
+def outline(model: ModelConfig, joints: int, maps_per_joint: int = 1) -> nn.Module:
     """`build_network` without memory or weights, to be asked for its stride and the like."""
     with torch.device("meta"):
-        return build_network(model, joints)
+        return build_network(model, joints, maps_per_joint)
 
 
 def load_start(network: nn.Module, model: ModelConfig) -> list[str]:

@@ -56,7 +56,8 @@ class Checkpoint:
     def build_model(self) -> nn.Module:
         """The network with its weights, on the CPU and in evaluation mode."""
         try:
-            model = models.build(self.model_name, num_joints=len(self.skeleton.joints), **self.model_options)
+            maps = len(self.skeleton.joints) * self.codec.maps_per_joint
+            model = models.build(self.model_name, num_joints=maps, **self.model_options)
         except (TypeError, ValueError) as error:
             raise UserError(
                 f"{self.path}: expected a model this version can build, got {self.model_name} ({error})"
