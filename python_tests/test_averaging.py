@@ -40,8 +40,10 @@ FIVE = replace(SKELETON, joints=("nose", "left", "right", "neck", "tail"))
 WIDTH, HEIGHT = 96, 128
 
 
-def codec(geometry: str = "plain") -> Codec:
-    return Codec(input_size=(WIDTH, HEIGHT), stride=4, sigma=2.0, geometry=geometry, decoding="dark")
+def codec(geometry: str = "plain", maps: str = "gaussian") -> Codec:
+    return Codec(
+        input_size=(WIDTH, HEIGHT), stride=4, sigma=2.0, geometry=geometry, decoding="dark", maps=maps
+    )
 
 
 class Sees(ImageNetwork):
@@ -81,11 +83,11 @@ def spots(joints: torch.Tensor) -> torch.Tensor:
 PLACES = torch.tensor([[40.3, 60.8], [30.9, 44.2], [62.6, 75.1]])
 
 
-def error(geometry: str = "plain", places: torch.Tensor = PLACES, **options) -> torch.Tensor:
+def error(geometry: str = "plain", maps: str = "gaussian", **options) -> torch.Tensor:
     """How far [3, 2], in pixels of the crop, joints are found from where they are."""
-    chosen = codec(geometry)
-    maps = Averaged(Sees(chosen), SKELETON, chosen, **options)(spots(places))
-    return chosen.decode(maps[0, 0])[0] - places
+    chosen = codec(geometry, maps)
+    found = Averaged(Sees(chosen), SKELETON, chosen, **options)(spots(PLACES))
+    return chosen.decode(found[0, 0])[0] - PLACES
 
 
 @pytest.mark.parametrize("module", [averaging, codec_module])
@@ -122,7 +124,7 @@ def test_those_numbers_notice_faults(fault, monkeypatch):
     chosen = codec()
     network = Averaged(Sees(chosen), SKELETON, chosen, flip=True)
     if fault == "no swap":
-        network.order = torch.arange(3)
+        network.map_order = torch.arange(3)
     elif fault == "wrong way":
         cat = torch.cat
         monkeypatch.setattr(
@@ -154,6 +156,15 @@ def test_maps_of_every_size_come_back_to_their_place(geometry, scales, flip):
     if flip and geometry == "plain":  # the pixel that the shift leaves, in pixels of that look
         wanted[0] = sum(0.5 / scale for scale in scales) / len(scales)
     assert (error(geometry, **options) - wanted).abs().max() < 0.1
+
+
+def test_offsets_turn_with_the_mirror_and_grow_with_the_size():
+    assert error("udp", "offset").abs().max() < 1e-2
+    assert error("udp", "offset", flip=True).abs().max() < 1e-2
+    for scales in ((0.8,), (0.8, 1.0, 1.2)):
+        assert error("udp", "offset", flip=True, scales=scales).abs().max() < 0.3
+    moved = error("plain", "offset", flip=True)
+    torch.testing.assert_close(moved, torch.tensor([0.5, 0.0]).expand(3, 2), rtol=0, atol=0.02)
 
 
 def test_a_look_counts_where_it_shows_the_place():
@@ -326,7 +337,7 @@ def test_results_say_what_was_averaged(root):
     assert words + "crop resampled at 0.9, 1 and averaged; dark decoding" in evaluation.text
     recorded = evaluation.to_dict()["config"]
     assert recorded["eval"]["flip"] is True and recorded["eval"]["scales"] == [0.9, 1.0]
-    assert recorded["heatmap"] == {"sigma": 2.0, "decode": "dark", "geometry": "udp"}
+    assert recorded["heatmap"]["geometry"] == "udp" and recorded["heatmap"]["decode"] == "dark"
     assert in_words(EvalConfig(flip=True)) == "flip test, mirrored maps moved by one cell"
 
 

@@ -93,6 +93,8 @@ def test_wrong_arguments():
         decode(torch.zeros(1, 4, 4), stride=4, method="dark")
     with pytest.raises(ValueError, match="geometry 'plain' or 'udp', got 'upd'"):
         Codec(input_size=(64, 64), stride=4, sigma=2.0, geometry="upd")
+    with pytest.raises(ValueError, match="maps 'gaussian' or 'offset', got 'disc'"):
+        Codec(input_size=(64, 64), stride=4, sigma=2.0, maps="disc")
     with pytest.raises(ValueError, match=r"at least 2x2 cells .* got \[16, 1\]"):
         Codec(input_size=(4, 64), stride=4, sigma=2.0, geometry="udp")
 
@@ -116,11 +118,13 @@ def test_a_codec_comes_back_from_plain_types():
         shared_frames=7,
         decoding="quarter",
         geometry="udp",
+        maps="offset",
+        radius=4.5,
     )
     plain = json.loads(json.dumps(codec.to_dict()))
     assert Codec.from_dict(plain) == codec
-    del plain["geometry"]  # as files were until 0.1
-    assert Codec.from_dict(plain) == replace(codec, geometry="plain")
+    del plain["geometry"], plain["maps"], plain["radius"]  # as files were until 0.1
+    assert Codec.from_dict(plain) == replace(codec, geometry="plain", maps="gaussian", radius=3.5)
 
 
 def test_a_person_comes_back_from_the_maps_of_any_stride():
@@ -136,7 +140,7 @@ def test_a_person_comes_back_from_the_maps_of_any_stride():
         assert scores.min() > 0.8
 
 
-def joints_inside(codec: Codec, *, cells: float, count: int = 2000) -> torch.Tensor:
+def joints_inside(codec: Codec, *, cells: float, count: int = 600) -> torch.Tensor:
     """Uniform in the crop, at least so many cells from the first and the last row and column, float32."""
     (wide, high), (rows, columns) = codec.cell, codec.map_size
     room = torch.tensor([columns - 1 - 2 * cells, rows - 1 - 2 * cells])
@@ -266,3 +270,61 @@ def test_the_configuration_chooses_the_geometry():
     expected = crop_matrix(box, (192, 256), between_centres=True)
     np.testing.assert_array_equal(codec.crop(box), expected)
     assert not np.array_equal(codec.crop(box), crop_matrix(box, (192, 256)))
+
+
+def offset_codec(size=(192, 256), geometry="udp", **options) -> Codec:
+    return Codec(input_size=size, stride=4, sigma=2.0, geometry=geometry, maps="offset", **options)
+
+
+def test_discs_and_offsets_by_hand():
+    codec = Codec(input_size=(20, 16), stride=4, sigma=1.0, maps="offset", radius=1.5)
+    maps = codec.encode(torch.tensor([[9.0, 4.0], [0.0, 12.0]]))
+    assert codec.maps_per_joint == 3 and maps.shape == (6, 4, 5)
+    disc, across, down = maps[:3]  # of a joint in column 2.25, row 1
+    wanted = torch.zeros(4, 5)
+    wanted[1, 1:4] = wanted[0, 2:4] = wanted[2, 2:4] = 1
+    wanted[0, 1] = wanted[2, 1] = 0  # (1.25, 1): 1.6 cells away
+    assert disc.tolist() == wanted.tolist()
+    assert across[1, 1:4].tolist() == pytest.approx([1.25 / 1.5, 0.25 / 1.5, -0.75 / 1.5])
+    assert down[:3, 2].tolist() == pytest.approx([1 / 1.5, 0, -1 / 1.5])
+    assert across[disc == 0].abs().max() == down[disc == 0].abs().max() == 0
+    assert torch.equal(codec.responses(maps)[0], disc)
+    assert maps[3].sum() == 4 and maps[3, 3, 0] == 1  # the second joint, in a corner
+
+
+@pytest.mark.parametrize("size", [(256, 256), (192, 256), (256, 192), (288, 384)])
+@pytest.mark.parametrize("geometry", ["plain", "udp"])
+def test_offsets_bring_every_place_of_the_crop_back(size, geometry):
+    """Up to its border, and beyond the last cell of plain maps, where no Gaussian has a peak."""
+    codec = offset_codec(size, geometry)
+    joints = torch.rand(600, 1, 2, generator=torch.Generator().manual_seed(2)) * torch.tensor(size) - 0.5
+    points, scores = codec.decode(codec.encode(joints))
+    assert points.shape == joints.shape and (points - joints).abs().max() < 0.05 and (scores == 1).all()
+    by_quarters = replace(codec, maps="gaussian", decoding="quarter")
+    found, _ = by_quarters.decode(by_quarters.encode(joints))
+    assert (points - joints).norm(dim=-1).mean() < (found - joints).norm(dim=-1).mean() / 2
+
+
+def test_the_smoothed_disc_says_where_to_read_the_offset():
+    """A single cell that is higher than the disc is no joint, and the score is the disc's."""
+    codec = offset_codec()
+    joints = torch.tensor([[60.0, 80.0]])
+    maps = codec.encode(joints)
+    maps[0] *= 0.7
+    maps[:, 50, 40] = torch.tensor([1.5, 0.3, 0.3])
+    points, scores = codec.decode(maps.bfloat16())
+    assert (points - joints).abs().max() < 0.1 and points.dtype == torch.float32
+    assert scores.item() == pytest.approx(0.7, abs=0.01)
+    raw, _ = replace(codec, sigma=0.1).decode(maps)
+    assert (raw - joints).abs().max() > 50
+
+
+def test_offset_maps_leave_nothing_to_a_decoding_method():
+    with pytest.raises(ValueError, match=r"decode: expected argmax with maps offset, .* got 'subpixel'"):
+        HeatmapConfig(maps="offset")
+    with pytest.raises(ValueError, match="radius: expected at least 1, got 0"):
+        HeatmapConfig(radius=0.0)
+    heatmap = HeatmapConfig(maps="offset", decode="argmax", geometry="udp", radius=2.5)
+    config = Config(output="run", data=DataConfig(name="coco", root="data"), heatmap=heatmap)
+    codec = Codec.of(config, SimpleNamespace(stride=4, multiple=32))
+    assert (codec.maps, codec.radius, codec.maps_per_joint, heatmap.maps_per_joint) == ("offset", 2.5, 3, 3)

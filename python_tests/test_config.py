@@ -61,7 +61,7 @@ BAD_FILES = {
         "unknown key train.weight_decy, did you mean weight_decay?",
     ),
     "key of another section": (SMALL + "sigma: 2", "unknown key sigma, did you mean heatmap.sigma?"),
-    "nothing near": (SMALL + "loss: {zzz: 2}", "unknown key loss.zzz; known here: visibility"),
+    "nothing near": (SMALL + "loss: {zzz: 2}", "unknown key loss.zzz; known here: kind, visibility"),
     "text for a number": (SMALL + "seed: one", "seed: expected a whole number, got the text 'one'"),
     "truth for a number": (SMALL + "seed: true", "seed: expected a whole number, got true"),
     "fraction for a whole": (

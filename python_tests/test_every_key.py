@@ -46,6 +46,7 @@ def observe(plain: dict[str, Any], monkeypatch) -> dict[str, Any]:
     """What can be seen of a training from outside, by name. An error is an observation too."""
     seen: dict[str, Any] = {
         "stage dtype": [],
+        "maps": [],
         "losses": [],
         "rates": [],
         "tf32": [],
@@ -68,6 +69,7 @@ def observe(plain: dict[str, Any], monkeypatch) -> dict[str, Any]:
     def loss(original, maps, *args, **options):
         value = original(maps, *args, **options)
         seen["stage dtype"].append(maps.dtype)
+        seen["maps"].append(maps.shape[2])
         seen["losses"].append(value.item())
         seen["tf32"].append(torch.backends.cudnn.allow_tf32)
         seen["children"].append(len(multiprocessing.active_children()))
@@ -164,6 +166,12 @@ def unchanged(roots) -> dict[str, Any]:
     return first
 
 
+OFFSETS = {
+    "heatmap.maps": "offset",
+    "heatmap.decode": "argmax",
+    "model.options": {**SMALL_MODEL, "relation": "none"},
+}
+
 # Key: its other value (or several keys that change together), and what must look different.
 CHANGES: dict[str, tuple[Any, str]] = {
     "output": ("elsewhere", "folder"),
@@ -188,6 +196,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "heatmap.sigma": (1.0, "losses"),
     "heatmap.decode": ("argmax", "joints"),
     "heatmap.geometry": ({"heatmap.geometry": "udp", "eval.flip_shift": False}, "losses"),
+    "heatmap.maps": (OFFSETS, "maps"),
     "targets.on_device": (False, "batch"),
     "loss.kind": ({"loss.kind": "integral", "heatmap.decode": "integral"}, "losses"),
     "loss.visibility": (False, "losses"),
@@ -220,7 +229,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "eval.flip_shift": (False, "joints"),
     "eval.scales": ([0.8, 1.0], "joints"),
 }
-ELSEWHERE = {"data.split"}  # tested below, on the one set that has splits
+ELSEWHERE = {"data.split", "heatmap.radius"}  # tested below, where they are at work
 
 
 def leaves(kind: type, prefix: str = "") -> list[str]:
@@ -252,6 +261,22 @@ def test_a_key_has_its_effect(key, roots, unchanged, monkeypatch, tmp_path):
     assert not same(found[observation], unchanged[observation])
     if observation != "error":
         assert found["error"] is None
+
+
+def test_offset_maps_follow_their_radius_and_need_a_network_without_a_relation(roots, monkeypatch, tmp_path):
+    found = {}
+    for radius, relation in ((3.5, "none"), (2.0, "none"), (3.5, "jre")):
+        plain = base(roots.penn, tmp_path / f"{radius}{relation}")
+        plain["heatmap"] |= {"maps": "offset", "decode": "argmax", "radius": radius}
+        plain["model"]["options"] = {**SMALL_MODEL, "relation": relation}
+        found[radius, relation] = observe(plain, monkeypatch)
+    assert found[3.5, "none"]["maps"][0] == 3 * 13
+    kept = checkpoints.load(tmp_path / "2.0none" / "best.pt")
+    assert kept.build_model().num_joints == 3 * 13 and kept.codec.radius == 2.0
+    assert found[3.5, "none"]["losses"] != found[2.0, "none"]["losses"]
+    assert "decoding by disc and offsets" in " ".join(found[3.5, "none"]["protocol"])
+    said = "model.options.relation: expected none with heatmap.maps offset"
+    assert found[3.5, "jre"]["error"].startswith(said) and "got jre; write" in found[3.5, "jre"]["error"]
 
 
 def test_scores_follow_gamma_and_normaliser(roots, unchanged, monkeypatch, tmp_path):

@@ -196,3 +196,31 @@ def test_the_integral_loss_is_its_equation():
     assert scores.item() == pytest.approx(0.75)
     with pytest.raises(ValueError, match="integral_loss: expected heatmaps of"):
         integral_loss(maps[..., 1:], joints, weights, codec=small)
+
+
+def test_offsets_count_within_their_disc():
+    """By hand: a disc map all wrong, and offsets wrong by 0.5 everywhere, which counts in the cells of the disc."""
+    chosen = Codec(input_size=(20, 16), stride=4, sigma=1.0, maps="offset", radius=1.5)
+    joints = torch.tensor([[[[9.0, 4.0], [2.0, 3.0]]]])
+    targets = chosen.encode(joints)
+    assert targets.shape == (1, 1, 6, 4, 5)
+    wrong = targets.clone()
+    wrong[..., 0, :, :] = 1 - targets[..., 0, :, :]  # 20 cells
+    wrong[..., 1:3, :, :] += 0.5  # two offsets in the 7 cells of the disc
+    wrong[..., 3:, :, :] += 9.0  # a joint that does not count
+    weights = torch.tensor([[[1.0, 0.0]]])
+    wrong.requires_grad_()
+    loss = heatmap_loss(wrong, targets, weights)
+    assert targets[0, 0, 0].sum() == 7 and loss.item() == pytest.approx((20 + 7 * 2 * 0.25) / 20)
+    (gradient,) = torch.autograd.grad(loss, wrong)
+    assert gradient[..., 3:, :, :].abs().max() == 0
+    assert gradient[0, 0, 1][targets[0, 0, 0] == 0].abs().max() == 0
+    assert torch.allclose(gradient[0, 0, 1][targets[0, 0, 0] == 1], torch.tensor(2 * 0.5 / 20))
+    again, _ = loss_and_gradient(joint_loss(wrong, joints, weights, codec=chosen), wrong)
+    assert again == pytest.approx(loss.item(), rel=1e-6)
+    normaliser = torch.tensor(4.0)
+    assert joint_loss(
+        wrong, joints, weights, codec=chosen, normaliser=normaliser
+    ).item() * 4 == pytest.approx(again)
+    with pytest.raises(ValueError, match="heatmap_loss: expected targets like heatmaps"):
+        heatmap_loss(wrong, targets, torch.ones(1, 1, 3))

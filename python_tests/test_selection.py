@@ -220,6 +220,13 @@ def test_networks_are_compared_and_not_their_options(root, tmp_path):
         require_same(with_data(config, input_size=(64, 96)), skeleton, trained)
     with pytest.raises(UserError, match=r"trained with heatmap\.geometry udp, got plain"):
         require_same(replace(config, heatmap=replace(config.heatmap, geometry="udp")), skeleton, trained)
+    offset = replace(config, heatmap=replace(config.heatmap, maps="offset", decode="argmax"))
+    with pytest.raises(UserError, match=r"trained with heatmap\.maps offset, got gaussian"):
+        require_same(offset, skeleton, trained)
+    as_offset = replace(trained, codec=replace(trained.codec, maps="offset"))
+    require_same(offset, skeleton, as_offset)
+    with pytest.raises(UserError, match=r"trained with heatmap\.radius 2.0, got 3.5"):
+        require_same(replace(offset, heatmap=replace(offset.heatmap, radius=2.0)), skeleton, as_offset)
 
 
 def test_start_weights_go_into_named_parts_whole_or_are_an_error(root, tmp_path, capsys):

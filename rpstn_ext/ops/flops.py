@@ -61,9 +61,7 @@ def _dynamic_conv2d_backward(
     return (need_features + need_kernels) * _correlation(grad_out, kernels)
 
 
-def _dynamic_match(
-    features: Shape, kernels: Shape, weight: Shape, *_: Any, out_shape: Any = None
-) -> int:
+def _dynamic_match(features: Shape, kernels: Shape, weight: Shape, *_: Any, out_shape: Any = None) -> int:
     return _correlation(out_shape, kernels) + _convolution_1x1(out_shape, weight)
 
 

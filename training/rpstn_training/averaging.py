@@ -83,7 +83,12 @@ class Averaged(Network):
         self.network, self.codec = network, codec
         self.shift = flip_shift and codec.geometry == "plain"
         self.looks = [_Look(scale, mirrored) for scale in scales for mirrored in (False, True)[: 1 + flip]]
-        self.register_buffer("order", torch.from_numpy(skeleton.flip_order()), persistent=False)
+        order = torch.from_numpy(skeleton.flip_order())
+        each = codec.maps_per_joint
+        self.register_buffer("order", order, persistent=False)
+        self.register_buffer(
+            "map_order", (each * order[:, None] + torch.arange(each)).flatten(), persistent=False
+        )
 
     def forward(self, clip: Tensor) -> Tensor:
         return self._mean([last_stage(self.network(self._shown(clip, look))) for look in self.looks])
@@ -116,9 +121,13 @@ class Averaged(Network):
         """Of the maps [..., K, h, w] of all looks, each as the network gave it."""
         total, seen = torch.zeros_like(looks[0]), looks[0].new_zeros(looks[0].shape[-2:])
         for maps, look in zip(looks, self.looks, strict=True):
+            if self.codec.maps == "offset":  # which are lengths along x and y, in cells of the look
+                across = -1 if look.mirrored else 1
+                lengths = maps.new_tensor([1, across / look.scale, 1 / look.scale])[:, None, None]
+                maps = (maps.unflatten(-3, (-1, 3)) * lengths).flatten(-4, -3)
             here = torch.ones_like(maps[..., :1, :, :].flatten(0, -4)[:1])
             if look.mirrored:
-                maps = maps.flip(-1).index_select(-3, self.order)
+                maps = maps.flip(-1).index_select(-3, self.map_order)
                 if self.shift:
                     maps = torch.cat([maps[..., :1], maps[..., :-1]], dim=-1)
             if look.scale != 1:

@@ -19,29 +19,42 @@ from .options import convert_options, options_of
 _START_ONLY = ("relation_start",)  # options that say how training begins; weights make them meaningless
 
 
-def build_network(model: ModelConfig, skeleton: Skeleton) -> nn.Module:
-    """The network that the configuration describes, with fresh weights, for the joints of the skeleton."""
-    options = options_for(network_options(model), skeleton)
+def build_network(model: ModelConfig, skeleton: Skeleton, maps_per_joint: int = 1) -> nn.Module:
+    """The network that the configuration describes, with fresh weights, for the joints of the skeleton with so many
+    maps each (`HeatmapConfig.maps_per_joint`). What the network calls its joints are its maps. A relation of joints has
+    no meaning between a disc and an offset, and is refused; so is a network that refines poses.
+    """
+    options = network_options(model)
+    relation = _spelt_out(model).get("relation", "none")
+    if maps_per_joint > 1 and relation != "none":
+        raise UserError(
+            f"model.options.relation: expected none with heatmap.maps offset, of whose {maps_per_joint} maps a joint "
+            f"two are no heat maps, got {relation}; write relation: none, or heatmap.maps: gaussian"
+        )
+    if maps_per_joint > 1 and model.name == "posefix":
+        raise UserError(
+            "model.name: expected a network that finds poses with heatmap.maps offset, got posefix"
+        )
     try:
-        return models.build(model.name, **options)
+        return models.build(model.name, **options_for(options, skeleton, maps_per_joint))
     except (TypeError, ValueError) as error:
         raise UserError(f"model.options: {error}") from error
 
 
-def options_for(options: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Any]:
-    """Options of a network with what they leave to the skeleton: the number of joints, and the limbs where its relation
+def options_for(options: Mapping[str, Any], skeleton: Skeleton, maps_per_joint: int = 1) -> dict[str, Any]:
+    """Options of a network with what they leave to the skeleton: the number of maps, and the limbs where its relation
     goes along limbs and the options name none.
     """
-    found = {"num_joints": len(skeleton.joints), **options}
+    found = {"num_joints": len(skeleton.joints) * maps_per_joint, **options}
     if options.get("relation") == "repose" and not options.get("limbs"):
         found["limbs"] = skeleton.limbs
     return found
 
 
-def outline(model: ModelConfig, skeleton: Skeleton) -> nn.Module:
+def outline(model: ModelConfig, skeleton: Skeleton, maps_per_joint: int = 1) -> nn.Module:
     """`build_network` without memory or weights, to be asked for its stride and the like."""
     with torch.device("meta"):
-        return build_network(model, skeleton)
+        return build_network(model, skeleton, maps_per_joint)
 
 
 def load_start(network: nn.Module, model: ModelConfig) -> list[str]:

@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .config import Config
+from .config import MAPS_PER_JOINT, Config
 from .errors import UserError
 
 
@@ -43,9 +43,12 @@ class Codec:
         shared_frames: frames of a clip that are cropped by one box around all of theirs; 1: each by its own.
         decoding: how a peak becomes a position, see `decode`.
         geometry: "plain" or "udp", what a cell stands for (above).
+        maps: "gaussian", one map for each joint (`encode`), or "offset", three (`encode_offsets`). A network's K is the
+            number of its maps.
+        radius: of the discs of "offset", in cells.
 
     Raises:
-        ValueError: the geometry is not known, or "udp" has maps of less than two cells a side.
+        ValueError: the geometry or the maps are not known, or "udp" has maps of less than two cells a side.
     """
 
     input_size: tuple[int, int]
@@ -55,8 +58,12 @@ class Codec:
     shared_frames: int = 1
     decoding: str = "subpixel"
     geometry: str = "plain"
+    maps: str = "gaussian"
+    radius: float = 3.5
 
     def __post_init__(self) -> None:
+        if self.maps not in MAPS_PER_JOINT:
+            raise ValueError(f"Codec: expected maps 'gaussian' or 'offset', got {self.maps!r}")
         if self.geometry not in ("plain", "udp"):
             raise ValueError(f"Codec: expected geometry 'plain' or 'udp', got {self.geometry!r}")
         if self.geometry == "udp" and min(self.map_size) < 2:
@@ -81,6 +88,8 @@ class Codec:
             shared_frames=data.clip_length if data.box == "clip" else 1,
             decoding=config.heatmap.decode,
             geometry=config.heatmap.geometry,
+            maps=config.heatmap.maps,
+            radius=config.heatmap.radius,
         )
 
     @property
@@ -111,16 +120,28 @@ class Codec:
             between_centres=self.geometry == "udp",
         )
 
+    @property
+    def maps_per_joint(self) -> int:
+        return MAPS_PER_JOINT[self.maps]
+
     def encode(self, joints: Tensor) -> Tensor:
-        """Target maps [..., K, h, w] of joints [..., K, 2]."""
+        """Target maps [..., K, h, w], or three for each joint, [..., 3 K, h, w], of joints [..., K, 2]."""
+        if self.maps == "offset":
+            return encode_offsets(joints, self.map_size, radius=self.radius, stride=self.cell)
         return encode(joints, self.map_size, sigma=self.sigma, stride=self.cell)
 
+    def responses(self, maps: Tensor) -> Tensor:
+        """Of maps as `encode` gives them those [..., K, h, w] that are high where the joints are."""
+        return maps.unflatten(-3, (-1, self.maps_per_joint))[..., 0, :, :]
+
     def profiles(self, joints: Tensor) -> tuple[Tensor, Tensor]:
-        """The factors of `encode`, along rows [..., K, h] and columns [..., K, w]."""
+        """The factors of Gaussian maps, along rows [..., K, h] and columns [..., K, w]."""
         return profiles(joints, self.map_size, sigma=self.sigma, stride=self.cell)
 
     def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-        """Joints [..., K, 2] and scores [..., K] of maps [..., K, h, w]."""
+        """Joints [..., K, 2] and scores [..., K] of maps as `encode` gives them."""
+        if self.maps == "offset":
+            return decode_offsets(heatmaps, radius=self.radius, stride=self.cell, sigma=self.sigma)
         return decode(heatmaps, stride=self.cell, method=self.decoding, sigma=self.sigma)
 
     def to_dict(self) -> dict[str, Any]:
@@ -218,6 +239,11 @@ def profiles(
 
 def _pair(stride: float | tuple[float, float]) -> tuple[float, float]:
     return stride if isinstance(stride, tuple) else (stride, stride)
+
+
+def decoding_in_words(maps: str, method: str) -> str:
+    """How maps of that kind are decoded, for a protocol."""
+    return f"{method} decoding" if maps == "gaussian" else "decoding by disc and offsets"
 
 
 METHODS = ("subpixel", "quarter", "argmax", "dark", "integral")
@@ -348,6 +374,50 @@ def _taylor_step(
     inner = (row > 0) & (row < height - 1) & (column > 0) & (column < width - 1)
     right, down = (torch.where(peaked, step.clamp(-1, 1), torch.zeros_like(step)) for step in (right, down))
     return torch.where(inner, right, at_the_edge[0]), torch.where(inner, down, at_the_edge[1])
+
+
+def encode_offsets(
+    joints: Tensor, size: tuple[int, int], *, radius: float, stride: float | tuple[float, float]
+) -> Tensor:
+    """Three maps for each joint, in this order, as UDP's "classification and offset" form has them: the disc of the
+    cells at most `radius` from the joint, and the joint's offset from every cell of it, along x and y, in radii.
+
+        dx = (x / stride - i) / radius                   dy = (y / stride - j) / radius
+        disc[j, i] = 1 where dx^2 + dy^2 <= 1, else 0    across[j, i] = dx * disc[j, i], down[j, i] = dy * disc[j, i]
+
+    Arguments as in `encode`; radius in heat-map cells. Returns Tensor[..., 3 K, h, w].
+    """
+    rows, columns = (torch.arange(n, dtype=joints.dtype, device=joints.device) for n in size)
+    wide, high = _pair(stride)
+    dx = ((joints[..., 0:1] / wide - columns) / radius)[..., None, :]
+    dy = ((joints[..., 1:2] / high - rows) / radius)[..., :, None]
+    disc = (dx.square() + dy.square() <= 1).to(joints.dtype)
+    return torch.stack([disc, dx * disc, dy * disc], dim=-3).flatten(-4, -3)
+
+
+def decode_offsets(
+    maps: Tensor, *, radius: float, stride: float | tuple[float, float], sigma: float
+) -> tuple[Tensor, Tensor]:
+    """The joints that maps as those of `encode_offsets` show: from the cell in which the disc, smoothed by a Gaussian
+    of `sigma` cells, is highest, the offset in that cell. UDP smooths the offsets too, which draws those of a clean
+    disc towards zero where its edge is near.
+
+    Arguments and results as in `decode`, maps Tensor[..., 3 K, h, w]; scores are the disc's value in that cell.
+    """
+    maps = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    discs, across, down = maps.unflatten(-3, (-1, 3)).unbind(dim=-3)
+    smooth = discs
+    for axis in (-2, -1):
+        cells = torch.arange(discs.shape[axis], dtype=maps.dtype, device=maps.device)
+        kernel = torch.softmax(-(cells - cells[:, None]).square() / (2 * sigma**2), dim=1)
+        smooth = kernel @ smooth if axis == -2 else smooth @ kernel.mT
+    cell = smooth.flatten(-2).argmax(dim=-1)
+    score, right, below = (
+        values.flatten(-2).gather(-1, cell[..., None])[..., 0] for values in (discs, across, down)
+    )
+    columns, (wide, high) = discs.shape[-1], _pair(stride)
+    x, y = cell % columns + radius * right, cell // columns + radius * below
+    return torch.stack([x * wide, y * high], dim=-1), score
 
 
 # Mean and standard deviation of ImageNet's RGB channels on [0, 1]: public backbones were trained with them.

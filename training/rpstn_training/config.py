@@ -23,6 +23,7 @@ from .options import convert, describe, parse_override, parse_yaml, plain
 _log = logging.getLogger(__name__)
 
 RELATION_WORDS = {True: "jre", False: "none"}  # what versions until 0.1 wrote, and the word for it
+MAPS_PER_JOINT = {"gaussian": 1, "offset": 3}
 DEVICES = r"auto|cpu|cuda(:\d+)?"
 
 
@@ -94,12 +95,27 @@ class ModelConfig:
 class HeatmapConfig:
     """Target heat maps and how a joint is read from a predicted one."""
 
-    sigma: float = 2.0  # cells
+    sigma: float = 2.0  # cells; of maps "offset": of the smoothing before a peak is looked for
     decode: Literal["subpixel", "quarter", "argmax", "dark", "integral"] = "subpixel"
     geometry: Literal["plain", "udp"] = "plain"  # what a cell stands for in the crop: `codec`
+    maps: Literal["gaussian", "offset"] = (
+        "gaussian"  # a Gaussian a joint, or UDP's disc and offsets along x and y
+    )
+    radius: float = 3.5  # cells; of the disc of maps "offset"
 
     def __post_init__(self) -> None:
         _require(self.sigma > 0, "sigma", "more than 0", self.sigma)
+        _require(self.radius >= 1, "radius", "at least 1", self.radius)
+        _require(
+            self.maps != "offset" or self.decode == "argmax",
+            "decode",
+            "argmax with maps offset, where the offsets say what is between the cells",
+            self.decode,
+        )
+
+    @property
+    def maps_per_joint(self) -> int:
+        return MAPS_PER_JOINT[self.maps]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -227,6 +243,12 @@ class Config:
             "heatmap.decode",
             "integral with loss.kind integral, and with no other",
             self.heatmap.decode,
+        )
+        _require(
+            self.loss.kind == "squared" or self.heatmap.maps == "gaussian",
+            "heatmap.maps",
+            "gaussian with loss.kind integral, whose maps are logarithms",
+            self.heatmap.maps,
         )
         _require(
             self.loss.kind == "squared" or self.targets.on_device,

@@ -98,12 +98,14 @@ class Counts:
         }
 
 
-def count_model(model: ModelConfig, skeleton: Skeleton, size: tuple[int, int], frames: int) -> Counts:
-    """`count` of the network that a configuration describes, for the joints of the skeleton.
+def count_model(
+    model: ModelConfig, skeleton: Skeleton, size: tuple[int, int], frames: int, maps_per_joint: int = 1
+) -> Counts:
+    """`count` of the network that a configuration describes, for the joints of the skeleton with so many maps each.
 
     Raises UserError where it cannot be built; ValueError where the network does not take that size.
     """
-    return count(outline(model, skeleton), size, frames)
+    return count(outline(model, skeleton, maps_per_joint), size, frames)
 
 
 def count(network: Network, size: tuple[int, int], frames: int) -> Counts:

@@ -11,7 +11,7 @@ from torch import nn
 
 from .averaging import in_words
 from .chaining import chained
-from .codec import Codec
+from .codec import Codec, decoding_in_words
 from .config import Config, to_dict
 from .data.records import Skeleton, Track
 from .data.subsets import Subset
@@ -197,6 +197,7 @@ def _protocol(config: Config, tracks: Sequence[Track], predictions: Sequence[Pre
         way = "every frame by itself"
     group = {"clip": f"one box for {data.clip_length} frames", "frame": "a box per frame"}[data.box]
     width, height = data.input_size
+    decoding = decoding_in_words(config.heatmap.maps, config.heatmap.decode)
     geometry = {"plain": "", "udp": " in UDP's geometry"}[config.heatmap.geometry]
     noun = "videos" if scored_by_pck(data.name) else "tracks"  # those sets have one person a video
     refined = f"; poses of {options.poses} refined" if options.poses is not None else ""
@@ -204,7 +205,7 @@ def _protocol(config: Config, tracks: Sequence[Track], predictions: Sequence[Pre
         f"Data: {data.name}{split}, {options.subset} subset, {len(tracks)} {noun}, "
         f"{scored} of {total} frames scored",
         f"Protocol {options.protocol}: {way}; {_boxes(config)} x {data.box_scale:g}, {group}; "
-        f"input {width}x{height}{geometry}; {in_words(options)}; {config.heatmap.decode} decoding{refined}",
+        f"input {width}x{height}{geometry}; {in_words(options)}; {decoding}{refined}",
         f"Score: PCK@{options.gamma:g} in pixels of the original image, <=; "
         "counts added over all frames of all videos",
     )

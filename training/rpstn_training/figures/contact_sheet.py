@@ -43,7 +43,7 @@ def _strip(sample: dict[str, Any], skeleton: Skeleton, codec: Codec) -> np.ndarr
         cells.append(cell)
     counting = [t for t in chosen if weights[t].any()]
     shown = counting[-1] if counting else chosen[-1]
-    maps = codec.encode(sample["joints"][shown])
+    maps = codec.responses(codec.encode(sample["joints"][shown]))
     together = (maps * sample["weights"][shown][:, None, None]).amax(dim=0).numpy()
     cells.append(heat_over(crops[shown], together, codec.cell))
     strip = np.hstack([np.pad(cell, ((0, 0), (0, _GAP), (0, 0))) for cell in cells])

@@ -41,10 +41,17 @@ class Counter:
     def __init__(self) -> None:
         self._known: dict[tuple, Counts] = {}
 
-    def model(self, model: ModelConfig, skeleton: Skeleton, size: tuple[int, int], frames: int) -> Counts:
-        key = (describe_network(model), skeleton.joints, skeleton.limbs, size, frames)
+    def model(
+        self,
+        model: ModelConfig,
+        skeleton: Skeleton,
+        size: tuple[int, int],
+        frames: int,
+        maps_per_joint: int = 1,
+    ) -> Counts:
+        key = (describe_network(model), skeleton.joints, skeleton.limbs, size, frames, maps_per_joint)
         if key not in self._known:
-            self._known[key] = count_model(model, skeleton, size, frames)
+            self._known[key] = count_model(model, skeleton, size, frames, maps_per_joint)
         return self._known[key]
 
     def config(self, config: Config) -> Counts:
@@ -53,7 +60,8 @@ class Counter:
         """
         skeleton = load_skeleton(config.data)
         try:
-            return self.model(config.model, skeleton, config.data.input_size, config.data.clip_length)
+            data, maps = config.data, config.heatmap.maps_per_joint
+            return self.model(config.model, skeleton, data.input_size, data.clip_length, maps)
         except ValueError as error:
             raise UserError(f"data.input_size: {error}") from error
 

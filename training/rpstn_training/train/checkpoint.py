@@ -57,7 +57,8 @@ class Checkpoint:
     def build_model(self) -> nn.Module:
         """The network with its weights, on the CPU and in evaluation mode."""
         try:
-            model = models.build(self.model_name, **options_for(self.model_options, self.skeleton))
+            options = options_for(self.model_options, self.skeleton, self.codec.maps_per_joint)
+            model = models.build(self.model_name, **options)
         except (TypeError, ValueError) as error:
             raise UserError(
                 f"{self.path}: expected a model this version can build, got {self.model_name} ({error})"

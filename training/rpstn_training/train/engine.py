@@ -89,7 +89,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
         tracks, selection = for_training(config)
 
         torch.manual_seed(config.seed)
-        model = build_network(config.model, skeleton)
+        model = build_network(config.model, skeleton, config.heatmap.maps_per_joint)
         codec = Codec.of(config, model)
         model = model.to(device)
         clips = TrainClips(

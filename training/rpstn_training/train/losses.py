@@ -24,10 +24,14 @@ def heatmap_loss(
     weights, not by the number of joints, keeps the size of a step independent of how many joints are hidden
     in a batch.
 
+    Of UDP's three maps a joint (`codec.encode_offsets`) offsets count in the disc alone, each like the disc map:
+
+        sum_yx (disc error)^2 + disc * ((across error)^2 + (down error)^2)        Huang et al. have half of it
+
     Args:
-        stages (Tensor[B, T, K, h, w], or several of them): the maps, or those of each stage of a network that is
-            supervised at several depths.
-        targets (Tensor[B, T, K, h, w]): wanted maps.
+        stages (Tensor[B, T, K, h, w] or [B, T, 3 K, h, w], or several of them): the maps, or those of each stage of a
+            network that is supervised at several depths.
+        targets: the wanted maps, of the same shape.
         weights (Tensor[B, T, K]): 1 for joints that count (visible ones), 0 for others.
         normaliser (scalar Tensor): `weights.sum()` of all that one step is made of; where a batch comes in parts
             (accumulation, several ranks) the parts' losses and gradients then add up to those of the whole. None: these
@@ -37,13 +41,17 @@ def heatmap_loss(
     """
     total = targets.new_zeros(())
     for maps in _stages(stages):
-        if maps.shape != targets.shape or weights.shape != maps.shape[:-2]:
+        three = maps.shape[:-2] == (*weights.shape[:-1], 3 * weights.shape[-1])
+        if maps.shape != targets.shape or (weights.shape != maps.shape[:-2] and not three):
             raise ValueError(
                 f"heatmap_loss: expected targets like heatmaps {list(maps.shape)} and weights "
                 f"{list(maps.shape[:-2])}, got {list(targets.shape)} and {list(weights.shape)}"
             )
-        errors = (maps.to(targets.dtype) - targets).square().mean(dim=(-2, -1))
-        total = total + (weights * errors).sum()
+        errors = (maps.to(targets.dtype) - targets).square()
+        if three:
+            in_disc, across, down = errors.unflatten(-3, (-1, 3)).unbind(dim=-3)
+            errors = in_disc + targets[..., ::3, :, :] * (across + down)
+        total = total + (weights * errors.mean(dim=(-2, -1))).sum()
     return total / _normaliser(weights, normaliser)
 
 
@@ -69,8 +77,12 @@ def joint_loss(
         codec: what the targets are, and the size of the maps.
         normaliser: as in `heatmap_loss`.
 
+    Maps of UDP's disc and offsets, of which there are three for each joint, are drawn, and given to `heatmap_loss`.
+
     Returns a scalar of the joints' dtype. It can be differentiated once.
     """
+    if codec.maps == "offset":
+        return heatmap_loss(stages, codec.encode(joints), weights.to(joints.dtype), normaliser=normaliser)
     down, across = codec.profiles(joints)
     weights = weights.to(joints.dtype)
     shares = weights / _normaliser(weights, normaliser)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 import rpstn_ext
 
 from ..averaging import in_words
+from ..codec import decoding_in_words
 from ..config import EvalConfig
 from ..data.records import Skeleton
 from ..device import allow_tf32, choose_device
@@ -237,7 +238,7 @@ def _info(source: Source, checkpoint: checkpoints.Checkpoint, averages: EvalConf
         "model": checkpoint.model_name,
         "skeleton": checkpoint.skeleton.name,
         "refined_poses_of": None if averages.poses is None else Path(averages.poses).name,
-        "inference": f"{in_words(averages)}; {checkpoint.codec.decoding} decoding",
+        "inference": f"{in_words(averages)}; {decoding_in_words(checkpoint.codec.maps, checkpoint.codec.decoding)}",
         "trained_with": checkpoint.versions,
         "version": rpstn_ext.__version__,
     }
