@@ -10,6 +10,7 @@ from rpstn_ext.models import ImageNetwork
 from rpstn_training.building import build_network, outline
 from rpstn_training.config import ModelConfig
 from rpstn_training.counting import Counting, Counts, count, count_model
+from rpstn_training.data.sets import coco, hieve, penn_action, sub_jhmdb
 
 B, K, C, H, W = 2, 5, 6, 12, 10
 RELATION = 4 * B * K * K * H * W  # M M^T, Conv_g, W_r times it, Conv_o
@@ -90,14 +91,17 @@ def test_torch_counts_outputs_without_padding() -> None:
     assert products(valid, leaf(B, C, H, W), leaf(B, C, 7, 5)) == B * C * 35 * (H - 6) * (W - 4)
 
 
+SKELETONS = {len(module.SKELETON.joints): module.SKELETON for module in (penn_action, hieve, sub_jhmdb, coco)}
+
+
 def sbl(depth: int, joints: int = 13, size: tuple[int, int] = (256, 256), **options) -> Counts:
     model = ModelConfig(name="sbl", options={"backbone": f"resnet{depth}", **options})
-    return count_model(model, joints, size, 1)
+    return count_model(model, SKELETONS[joints], size, 1)
 
 
 def rpstn(initializer: int, extractor: int, *, joints: int = 13, frames: int = 5, **options) -> Counts:
     parts = {"pose_initializer": f"resnet{initializer}", "feature_extractor": f"resnet{extractor}"}
-    return count_model(ModelConfig(options={**parts, **options}), joints, (256, 256), frames)
+    return count_model(ModelConfig(options={**parts, **options}), SKELETONS[joints], (256, 256), frames)
 
 
 # Parameters and multiply-adds that were worked out for the paper's architecture before this code was there.
@@ -258,7 +262,7 @@ def test_every_kind_of_layer_by_hand() -> None:
 
 
 def test_counting_leaves_the_network_as_it_was() -> None:
-    network = outline(ModelConfig(name="sbl", options={"backbone": "resnet18"}), 3)
+    network = outline(ModelConfig(name="sbl", options={"backbone": "resnet18"}), SKELETONS[13])
     count(network, (64, 64), 1)
     assert network.training
     assert not any(module._forward_hooks for module in network.modules())
@@ -267,9 +271,9 @@ def test_counting_leaves_the_network_as_it_was() -> None:
 def test_what_cannot_be_counted_is_refused() -> None:
     model = ModelConfig(name="sbl", options={"backbone": "resnet18", "width": 8, "channels": 8})
     with pytest.raises(ValueError, match="a network on the meta device, got one with memory"):
-        count(build_network(model, 3), (64, 64), 1)
+        count(build_network(model, SKELETONS[13]), (64, 64), 1)
     with pytest.raises(ValueError, match="divide by 32, got height 64 and width 60"):
-        count_model(model, 3, (60, 64), 1)
+        count_model(model, SKELETONS[13], (60, 64), 1)
 
 
 def test_digits() -> None:

@@ -266,9 +266,18 @@ def test_keys_of_the_evaluation_may_change_and_the_best_is_looked_for_anew(root,
     engine.train(with_train(config, epochs=1))
     first = checkpoints.load(run / "best.pt").best_score
     capsys.readouterr()
-    strict = replace(config, eval=replace(config.eval, gamma=0.01))
+    averages = {"flip": True, "flip_shift": False, "scales": (0.9, 1.0)}
+    strict = replace(config, eval=replace(config.eval, gamma=0.01, **averages))
     engine.train(strict, resume=run)
-    assert "eval.gamma: 0.2 -> 0.01: scores so far went by other rules" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    for change in (
+        "gamma: 0.2 -> 0.01",
+        "flip: False -> True",
+        "flip_shift: True -> False",
+        "scales: [1.0] -> [0.",
+    ):
+        assert f"eval.{change}" in said
+    assert "scores so far went by other rules" in said
     best = checkpoints.load(run / "best.pt")
     assert best.epoch == 2 and best.best_score < first
 
@@ -362,7 +371,7 @@ def test_resume_with_another_configuration_names_the_key(root, whole):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (ModelConfig(name="rpstm"), "model.name: expected one of rpstn, sbl, got rpstm"),
+        (ModelConfig(name="rpstm"), "model.name: expected one of rpstn, dkd, sbl, .*, got rpstm"),
         (
             ModelConfig(options={"bad": 1}),
             r"model\.options\.bad: expected an option of the model rpstn, it has pose",
@@ -370,11 +379,15 @@ def test_resume_with_another_configuration_names_the_key(root, whole):
         (ModelConfig(options={"width": "8"}), r"model\.options\.width: expected a whole number, got '8'"),
         (
             ModelConfig(options={"relation": True}),
-            r"model\.options\.relation: expected one of jre, none, got True",
+            r"model\.options\.relation: expected one of jre, none, .*, got True",
+        ),
+        (
+            ModelConfig(options={"relation": "displacment"}),
+            r"model\.options\.relation: expected one of .*, got 'displacment'; did you mean displacement\?",
         ),
         (
             ModelConfig(options={"pose_initializer": {"backbone": "resnet18", "weight": "a.pth"}}),
-            r"model\.options\.pose_initializer: expected a word, or a section with backbone and weights, got",
+            r"model\.options\.pose_initializer: expected a word, or a section with backbone and weights or null, got",
         ),
     ],
 )

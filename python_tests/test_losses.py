@@ -1,16 +1,18 @@
 """The training loss: by hand, and from joints alone what explicit targets give."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from rpstn_training.codec import Codec
-from rpstn_training.train.losses import heatmap_loss, joint_loss
+from rpstn_training.train.losses import heatmap_loss, integral_loss, joint_loss
 
 SIZE = (24, 16)
 
 
-def codec(sigma: float = 2.0, size: tuple[int, int] = SIZE) -> Codec:
-    return Codec(input_size=(4 * size[1], 4 * size[0]), stride=4, sigma=sigma)
+def codec(sigma: float = 2.0, size: tuple[int, int] = SIZE, geometry: str = "plain") -> Codec:
+    return Codec(input_size=(4 * size[1], 4 * size[0]), stride=4, sigma=sigma, geometry=geometry)
 
 
 def test_loss_by_hand():
@@ -37,13 +39,15 @@ def test_loss_without_any_visible_joint_is_zero():
     assert heatmaps.grad.abs().max() == 0
 
 
-def case(*, noise: float, dtype=torch.float32) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def case(
+    *, noise: float, dtype=torch.float32, geometry: str = "plain"
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Heat maps, joints and weights; some joints outside the crop, some that do not count."""
     generator = torch.Generator().manual_seed(5)
     joints = torch.rand(2, 3, 13, 2, generator=generator, dtype=torch.float64) * 110 - 20
     weights = (torch.rand(2, 3, 13, generator=generator) > 0.2).to(dtype)
     errors = torch.randn(2, 3, 13, *SIZE, generator=generator, dtype=torch.float64)
-    heatmaps = codec(2.0).encode(joints) + noise * errors
+    heatmaps = codec(2.0, geometry=geometry).encode(joints) + noise * errors
     return heatmaps.to(dtype).requires_grad_(), joints.to(dtype), weights
 
 
@@ -52,27 +56,30 @@ def loss_and_gradient(loss: torch.Tensor, heatmaps: torch.Tensor) -> tuple[float
     return loss.item(), gradient
 
 
-def require_equal_losses(joints, weights, heatmaps, *, sigma=2.0, seen=None) -> None:
+def require_equal_losses(joints, weights, heatmaps, *, sigma=2.0, seen=None, geometry="plain") -> None:
     """`joint_loss` about `seen` (as a rule the joints) against explicit targets about the joints in float64."""
+    given = codec(sigma, geometry=geometry)
     exact_maps = heatmaps.detach().double().requires_grad_()
-    targets = codec(sigma).encode(joints.double())
+    targets = given.encode(joints.double())
     exact, exact_gradient = loss_and_gradient(heatmap_loss(exact_maps, targets, weights.double()), exact_maps)
     loss, gradient = loss_and_gradient(
-        joint_loss(heatmaps, joints if seen is None else seen, weights, codec=codec(sigma)), heatmaps
+        joint_loss(heatmaps, joints if seen is None else seen, weights, codec=given), heatmaps
     )
     assert abs(loss - exact) <= 1e-6 * exact + 1e-12
     of_an_error_of_one = 2 / (
         weights.sum() * SIZE[0] * SIZE[1]
-    )  # targets are rounded to 1e-7 of their peak of 1
-    assert (gradient - exact_gradient).abs().max() <= 1e-6 * of_an_error_of_one
+    )  # targets are rounded to 1e-7 of their peak of 1, and places in cells of no whole number of pixels too
+    rounding = {"plain": 1e-6, "udp": 2e-6}[geometry]
+    assert (gradient - exact_gradient).abs().max() <= rounding * of_an_error_of_one
 
 
 @pytest.mark.parametrize("noise", [1.0, 1e-2, 1e-3])
 @pytest.mark.parametrize("sigma", [0.8, 2.0])
-def test_joints_give_what_explicit_targets_give(noise, sigma):
+@pytest.mark.parametrize("geometry", ["plain", "udp"])
+def test_joints_give_what_explicit_targets_give(noise, sigma, geometry):
     """Also near the end of a training, where little is left of the difference."""
-    heatmaps, joints, weights = case(noise=noise)
-    require_equal_losses(joints, weights, heatmaps, sigma=sigma)
+    heatmaps, joints, weights = case(noise=noise, geometry=geometry)
+    require_equal_losses(joints, weights, heatmaps, sigma=sigma, geometry=geometry)
 
 
 def test_that_comparison_notices_one_joint_and_exchanged_axes():
@@ -156,3 +163,36 @@ def test_maps_of_another_size_than_the_codec_has_are_refused():
     heatmaps, joints, weights = case(noise=0.1)
     with pytest.raises(ValueError, match=r"expected heatmaps of \[24, 16\] cells"):
         joint_loss(heatmaps[..., :-1], joints, weights, codec=codec())
+
+
+def test_the_integral_loss_is_its_equation():
+    small = Codec(input_size=(32, 24), stride=4, sigma=1.0)
+    torch.manual_seed(0)
+    maps = torch.randn(2, 1, 3, 6, 8, dtype=torch.float64, requires_grad=True)
+    joints = torch.rand(2, 1, 3, 2, dtype=torch.float64) * torch.tensor([28.0, 20.0])
+    joints[0, 0, 0] = torch.tensor([28.0, 20.0])  # the last cell
+    weights = torch.tensor([[[1.0, 0.0, 1.0]], [[1.0, 1.0, 0.0]]], dtype=torch.float64)
+    total = 0
+    for b in range(2):
+        for k in range(3):
+            p = maps[b, 0, k].flatten().softmax(0).view(6, 8)
+            x, y = (joints[b, 0, k] / 4).tolist()
+            rows, columns = torch.arange(6.0)[:, None], torch.arange(8.0)
+            tents = (1 - (rows - y).abs()).clamp(min=0) * (1 - (columns - x).abs()).clamp(min=0)
+            assert tents.sum() == pytest.approx(1)
+            entropy = -(tents * p.log()).sum()
+            distance = ((p * columns).sum() - x).abs() + ((p * rows).sum() - y).abs()
+            total = total + weights[b, 0, k] * (entropy + distance / 2)
+    loss = integral_loss(maps, joints, weights, codec=small)
+    torch.testing.assert_close(loss, total / 4)
+    torch.testing.assert_close(integral_loss((maps, maps), joints, weights, codec=small), 2 * loss)
+    half = integral_loss(maps, joints, weights, codec=small, normaliser=torch.tensor(8.0))
+    torch.testing.assert_close(half, loss / 2)
+    assert torch.autograd.gradcheck(lambda m: integral_loss(m, joints, weights, codec=small), (maps,))
+    peaked = torch.full((1, 1, 1, 6, 8), -30.0)
+    peaked[0, 0, 0, 2:4, 5] = torch.tensor([0.75, 0.25]).log()
+    points, scores = dataclasses.replace(small, decoding="integral").decode(peaked)
+    torch.testing.assert_close(points[0, 0, 0], torch.tensor([20.0, 9.0]))
+    assert scores.item() == pytest.approx(0.75)
+    with pytest.raises(ValueError, match="integral_loss: expected heatmaps of"):
+        integral_loss(maps[..., 1:], joints, weights, codec=small)

@@ -48,6 +48,26 @@ def _is_plain_norm(norm: nn.Module) -> bool:
     )
 
 
+def relational_weights(
+    heatmaps: Tensor, *, scale: float | Tensor = 1.0, dim: int = 2
+) -> tuple[Tensor, Tensor]:
+    """The correlation scale * M M^T and W_r, its softmax along `dim` (equation 6), of heatmaps (Tensor[B, K, H, W]).
+
+    Two Tensor[B, K, K], in float32 at least, also under autocast: the correlation of maps of unit peak is in the
+    hundreds, where half types leave no fraction.
+
+    Example:
+        >>> correlation, weights = relational_weights(torch.ones(1, 2, 4, 4))
+        >>> correlation.tolist(), weights.tolist()
+        ([[[16.0, 16.0], [16.0, 16.0]]], [[[0.5, 0.5], [0.5, 0.5]]])
+    """
+    values = heatmaps.flatten(2)
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    with reference.without_autocast(values):
+        correlation = scale * (values @ values.mT)
+        return correlation, correlation.softmax(dim=dim)
+
+
 class JointRelationExtractor(nn.Module):
     """Joint relation extractor, JRE (RPSTN, equations 6 to 9; with `norm` equation 4).
 
@@ -149,11 +169,7 @@ class JointRelationExtractor(nn.Module):
         heatmaps (Tensor[B, K, H, W]); returns two Tensor[B, K, K], in float32 at least, also under autocast. The
         release's softmax runs over the columns.
         """
-        values = heatmaps.flatten(2)
-        values = values.to(torch.promote_types(values.dtype, torch.float32))
-        with reference.without_autocast(values):
-            correlation = self._factor() * (values @ values.mT)
-            return correlation, correlation.softmax(dim=1 if self.layout == "release" else 2)
+        return relational_weights(heatmaps, scale=self._factor(), dim=1 if self.layout == "release" else 2)
 
     def _factor(self) -> float | Tensor:
         """The scale; a learnable one in float32 at least, whatever its logarithm is kept in."""
@@ -178,16 +194,16 @@ class JointRelationExtractor(nn.Module):
 class PoseSemanticsPropagator(nn.Module):
     """Joint relation guided pose semantics propagator, JRPSP (RPSTN, Fig. 5): one kernel per channel of a frame.
 
-    num_convs times [3x3 convolution, batch normalisation, ReLU, 2x2 max pooling], the last one without ReLU and
-    pooling, so that kernels have signs; from the fourth on none is pooled. The first convolution has no padding, the
-    others one cell. A 64x64 map becomes a 7x7 kernel, 64x48 becomes 7x5.
+    num_convs times [3x3 convolution, batch normalisation, ReLU, 2x2 max pooling], the last one without ReLU, so that
+    kernels have signs, and from the fourth on without pooling. The first convolution has no padding, the others one
+    cell. A 64x64 map becomes a 7x7 kernel, 64x48 becomes 7x5.
 
     Args:
         channels (int): C.
-        num_convs (int): 4 in the paper; 3 is DKD's distillator, 5 the paper's larger variant, whose
-            receptive field is 54 cells.
+        num_convs (int): 4 in the paper, with a receptive field of 38 cells; 3 is DKD's distillator (22), 5 the paper's
+            larger variant (54).
 
-    Input: semantics (Tensor[B, C, H, W]) with H and W of at least 10, less for fewer than 4 convolutions. Output:
+    Input: semantics (Tensor[B, C, H, W]) with H and W of at least 10, less for fewer than 3 convolutions. Output:
     Tensor[B, C, kh, kw].
 
     Example:
@@ -200,7 +216,7 @@ class PoseSemanticsPropagator(nn.Module):
         if num_convs < 1:
             raise ValueError(f"PoseSemanticsPropagator: expected num_convs of at least 1, got {num_convs}")
         self.channels, self.num_convs = channels, num_convs
-        poolings = min(num_convs - 1, 3)
+        poolings = min(num_convs, 3)
         self.smallest = 2 + 2**poolings
         layers: list[nn.Module] = []
         for number in range(num_convs):

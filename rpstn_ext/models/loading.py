@@ -19,7 +19,7 @@ class Loaded:
     """What `load` did; as text, its sentence.
 
     loaded: names in the network that were set. kept: names of the part that are as before. left_over: names in the file
-    that were not used, without "module." and "backbone.".
+    that were not used, as they are here, without "module." and "backbone.".
     """
 
     part: str
@@ -47,14 +47,18 @@ def parts(network: nn.Module) -> dict[str, nn.Module]:
 def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[str, Any]) -> Loaded:
     """Puts the weights of a file into a network or a part of it: the whole of something, never what happens to fit.
 
-    Understood are state dicts of ours, public SimpleBaseline files and torchvision's ResNets; as they are or inside
-    {"state_dict": ...} or {"model_state": ...}, with or without "module." before each name. What counts as whole, the
-    largest first:
+    Understood are state dicts of ours, torchvision's ResNets, and public files of SimpleBaseline, HRNet, pytorch-pose's
+    hourglasses, mmpose's S-ViPNAS and ViTPose (a backbone's `renamed_in_files`); as they are or inside
+    {"state_dict": ...}, {"model_state": ...} or {"model": ...}, with or without "module." before each name. What counts
+    as whole, the largest first:
 
     1. everything of the part; without the relation of a network for images where the file has none;
     2. of a network for images: the whole backbone, where the file has no `final_layer` or one for another number of
        joints;
     3. of a backbone: all but its transposed convolutions, where the file is a classifier's and has none.
+
+    Of a backbone that predicts maps on the way, what is made for a number of joints (`per_joint`) is part of the whole
+    only where the file is for the same number.
 
     What the part has beyond that keeps its values. Of the file may be left over: a classifier's `fc`, and the
     `final_layer`, `relation` and `norm` of a network for images. The sentence names both. A file in which no batch
@@ -84,18 +88,23 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
         names = ", ".join(name or '"" (the whole network)' for name in known)
         raise ValueError(f"models.load: expected part to be one of {names}, got {part!r}")
     module, what = known[part], part or "the network"
-    source, given = _read(file)
+    source, given = _read(file, getattr(module, "renamed_in_files", ()))
     state = module.state_dict()
     own = {_public(name): name for name in state}
 
     head = _head(own, state, given)
     lacking = _lacking(module, own, given, head)
+    per_joint = getattr(module, "per_joint", ())
+    if per_joint and (other := _other_joints(module.num_joints, given)):
+        head, lacking = other, [*lacking, *per_joint]
     counted = any(name.endswith(_COUNTER) for name in given)
-    wanted = [
-        name for name in own if _group(name) not in lacking and (counted or not name.endswith(_COUNTER))
-    ]
-    found = _whole(what, lacking)
-    problems = _problems({name: state[own[name]] for name in wanted}, given, module.ignored_in_files)
+    wanted = {
+        name: state[full]
+        for name, full in own.items()
+        if _group(name) not in lacking and (counted or not name.endswith(_COUNTER))
+    }
+    found = _whole(what, lacking, per_joint)
+    problems = _problems(wanted, given, (*module.ignored_in_files, *lacking))
     if problems:
         raise ValueError(
             f"models.load: {source}: expected {found} ({len(wanted)} tensors), got {len(given)} tensors with "
@@ -103,8 +112,8 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
         )
 
     with torch.no_grad():
-        for name in wanted:
-            state[own[name]].copy_(given[name])
+        for name, value in wanted.items():
+            value.copy_(given[name])
     prefix = f"{part}." if part else ""
     loaded = tuple(prefix + own[name] for name in wanted)
     kept = tuple(prefix + own[name] for name in own if name not in wanted)
@@ -122,7 +131,9 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
     return Loaded(part, loaded, kept, left_over, sentence)
 
 
-def _read(file: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
+def _read(
+    file: str | os.PathLike[str] | Mapping[str, Any], renamed: Iterable[tuple[str, str]]
+) -> tuple[str, dict[str, Tensor]]:
     """What to call the file in messages, and its tensors by their public names."""
     source, content = "state dict", file
     if not isinstance(file, Mapping):
@@ -138,7 +149,7 @@ def _read(file: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, dict[s
                 f"({reason})"
             ) from error
     if isinstance(content, Mapping):
-        for wrapper in ("state_dict", "model_state"):
+        for wrapper in ("state_dict", "model_state", "model"):
             if isinstance(content.get(wrapper), Mapping):
                 content = content[wrapper]
                 break
@@ -150,11 +161,16 @@ def _read(file: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, dict[s
     if others or not content:
         got = f"{len(others)} other values ({_first(others)})" if others else "an empty file"
         raise ValueError(
-            f"models.load: {source}: expected names to tensors, perhaps within state_dict or model_state, got {got}"
+            f"models.load: {source}: expected names to tensors, perhaps within state_dict, model_state or model, got "
+            f"{got}"
         )
     given: dict[str, Tensor] = {}
     for name, value in content.items():
         public = _public(name.removeprefix("module."))
+        for theirs, ours in renamed:
+            if public.startswith(theirs):
+                public = ours + public.removeprefix(theirs)
+                break
         if public in given:
             raise ValueError(f"models.load: {source}: expected each weight once, got {public} with two names")
         given[public] = value
@@ -191,6 +207,12 @@ def _head(own: Mapping[str, str], state: Mapping[str, Tensor], given: Mapping[st
     return f"for {joints.pop()[0]} joints, here {here}"
 
 
+def _other_joints(here: int, given: Mapping[str, Tensor]) -> str:
+    """For which number of joints the file is; empty where it is ours, or cannot be seen."""
+    shape = given[f"{HEAD}.weight"].shape if f"{HEAD}.weight" in given else ()
+    return f"for {shape[0]} joints, here {here}" if shape[:1] not in ((), (here,)) else ""
+
+
 def _lacking(module: nn.Module, own: Mapping[str, str], given: Mapping[str, Tensor], head: str) -> list[str]:
     """The children of the module that the file does not bring, of those that it may lack."""
     lacking: list[str] = []
@@ -206,12 +228,12 @@ def _lacking(module: nn.Module, own: Mapping[str, str], given: Mapping[str, Tens
     return lacking
 
 
-def _whole(what: str, lacking: list[str]) -> str:
-    if any(group != HEAD and group not in AFTER_HEAD for group in lacking):
+def _whole(what: str, lacking: list[str], per_joint: tuple[str, ...]) -> str:
+    if not {HEAD, *AFTER_HEAD, *per_joint}.issuperset(lacking):
         return f"the trunk of {what}"
     if HEAD in lacking:
         return f"the whole backbone of {what}"
-    return f"{what} but its {lacking[0]}" if lacking else f"all of {what}"
+    return f"{what} but its {' and '.join(lacking)}" if lacking else f"all of {what}"
 
 
 def _problems(

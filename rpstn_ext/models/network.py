@@ -1,5 +1,7 @@
 """What every network here can do, and how a network for single images comes to do it."""
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 # Maps, or those of each stage of a network that is supervised at several depths; the last stage is the result.
@@ -26,20 +28,27 @@ class Network(nn.Module):
     Attributes:
         temporal (bool): whether a frame's maps depend on the frames before it.
         num_joints (int): K.
+        in_channels (int): channels of a frame: 3, or 3 + K where drawn poses follow the image (`models.build`,
+            "posefix"); above and below it is written as 3.
         stride (int): pixels of the input per cell.
         multiple (int): what H and W must divide by.
         parts (tuple[str, ...]): children that take weights of their own (`models.load`).
         optional_in_files, ignored_in_files (tuple[str, ...]): children that a file of weights may lack, in the order
             in which it may, and names of a file's that are no child here and may be left over.
+        renamed_in_files (tuple[tuple[str, str], ...]): how names begin in public files, and here without "backbone.".
+        per_joint (tuple[str, ...]): children within the backbone that a file for another number of joints leaves alone.
     """
 
     temporal: bool
     num_joints: int
+    in_channels: int = 3
     stride: int
     multiple: int
     parts: tuple[str, ...] = ()
     optional_in_files: tuple[str, ...] = ()
     ignored_in_files: tuple[str, ...] = ()
+    renamed_in_files: tuple[tuple[str, str], ...] = ()
+    per_joint: tuple[str, ...] = ()
 
     def start(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """The first frame (Tensor[B, 3, H, W]): its maps [B, K, H/stride, W/stride], and the state for `step`."""
@@ -51,19 +60,26 @@ class Network(nn.Module):
 
     def check_clip(self, clip: Tensor) -> None:
         """Raises ValueError where `clip` is not a Tensor[B, T, 3, H, W] with T >= 1 and H, W that divide."""
-        if clip.dim() != 5 or clip.shape[1] < 1 or clip.shape[2] != 3:
+        if clip.dim() != 5 or clip.shape[1] < 1 or clip.shape[2] != self.in_channels:
             raise ValueError(
-                f"{type(self).__name__}: expected clip to have shape [B, T, 3, H, W], T >= 1, got {list(clip.shape)}"
+                f"{type(self).__name__}: expected clip to have shape [B, T, {self.in_channels}, H, W], T >= 1, got "
+                f"{list(clip.shape)}{self._hint(clip.shape[2:3])}"
             )
         self._check_size(clip)
 
     def check_frame(self, frame: Tensor) -> None:
         """Raises ValueError where `frame` is not a Tensor[B, 3, H, W] with H and W that divide by `multiple`."""
-        if frame.dim() != 4 or frame.shape[1] != 3:
+        if frame.dim() != 4 or frame.shape[1] != self.in_channels:
             raise ValueError(
-                f"{type(self).__name__}: expected frame to have shape [B, 3, H, W], got {list(frame.shape)}"
+                f"{type(self).__name__}: expected frame to have shape [B, {self.in_channels}, H, W], got "
+                f"{list(frame.shape)}{self._hint(frame.shape[1:2])}"
             )
         self._check_size(frame)
+
+    def _hint(self, channels: Sequence[int]) -> str:
+        if self.in_channels > 3 and list(channels) == [3]:
+            return f"; this network refines poses, {self.in_channels - 3} maps of them follow the image's channels"
+        return ""
 
     def _check_size(self, images: Tensor) -> None:
         height, width = images.shape[-2:]

@@ -95,7 +95,8 @@ class HeatmapConfig:
     """Target heat maps and how a joint is read from a predicted one."""
 
     sigma: float = 2.0  # cells
-    decode: Literal["subpixel", "quarter", "argmax"] = "subpixel"
+    decode: Literal["subpixel", "quarter", "argmax", "dark", "integral"] = "subpixel"
+    geometry: Literal["plain", "udp"] = "plain"  # what a cell stands for in the crop: `codec`
 
     def __post_init__(self) -> None:
         _require(self.sigma > 0, "sigma", "more than 0", self.sigma)
@@ -114,12 +115,14 @@ class TargetsConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossConfig:
-    """Equation 5 of the paper.
+    """How far maps are from what they should be: `kind` "squared" is equation 5 of the paper; "integral" is PoseFix's
+    loss, for maps that are logarithms, which `heatmap.decode: integral` reads.
 
     `visibility` true trains on visible joints; false also on occluded ones whose position is known. A placeholder is
     never trained on.
     """
 
+    kind: Literal["squared", "integral"] = "squared"
     visibility: bool = True
 
 
@@ -185,11 +188,21 @@ class EvalConfig:
     gamma: float = 0.2  # PCK threshold as a share of the normaliser
     normaliser: Literal["person", "torso"] = "person"  # of the PCK that chooses best.pt; both are reported
     batch_size: int = 8  # clips (tiled, released) or videos (streaming) that go through the network at once
+    poses: str | None = None  # for a network that refines poses: a checkpoint of one that finds them
+    flip: bool = False  # average with the maps of the mirrored picture
+    flip_shift: bool = True  # of geometry plain: move those maps one cell to the right
+    scales: tuple[float, ...] = (1.0,)  # average over the crop resampled so many times as large
 
     def __post_init__(self) -> None:
         _require(0 < self.held_out < 1, "held_out", "a share between 0 and 1", self.held_out)
         _require(self.gamma > 0, "gamma", "more than 0", self.gamma)
         _require(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        _require(
+            len(self.scales) > 0 and min(self.scales) > 0,
+            "scales",
+            "one or more numbers above 0",
+            list(self.scales),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,6 +222,24 @@ class Config:
 
     def __post_init__(self) -> None:
         _require(self.seed >= 0, "seed", "at least 0", self.seed)
+        _require(
+            (self.loss.kind == "integral") == (self.heatmap.decode == "integral"),
+            "heatmap.decode",
+            "integral with loss.kind integral, and with no other",
+            self.heatmap.decode,
+        )
+        _require(
+            self.loss.kind == "squared" or self.targets.on_device,
+            "targets.on_device",
+            "true with loss.kind integral, which has no target maps",
+            self.targets.on_device,
+        )
+        _require(
+            not (self.eval.flip and self.eval.flip_shift and self.heatmap.geometry == "udp"),
+            "eval.flip_shift",
+            "false with eval.flip and heatmap.geometry udp, where mirrored maps fit as they are",
+            self.eval.flip_shift,
+        )
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:

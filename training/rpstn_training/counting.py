@@ -16,6 +16,7 @@ from rpstn_ext.models import Network
 
 from .building import outline
 from .config import ModelConfig
+from .data.records import Skeleton
 
 MI, GI = 2**20, 2**30
 
@@ -97,12 +98,12 @@ class Counts:
         }
 
 
-def count_model(model: ModelConfig, joints: int, size: tuple[int, int], frames: int) -> Counts:
-    """`count` of the network that a configuration describes.
+def count_model(model: ModelConfig, skeleton: Skeleton, size: tuple[int, int], frames: int) -> Counts:
+    """`count` of the network that a configuration describes, for the joints of the skeleton.
 
     Raises UserError where it cannot be built; ValueError where the network does not take that size.
     """
-    return count(outline(model, joints), size, frames)
+    return count(outline(model, skeleton), size, frames)
 
 
 def count(network: Network, size: tuple[int, int], frames: int) -> Counts:
@@ -119,7 +120,9 @@ def count(network: Network, size: tuple[int, int], frames: int) -> Counts:
     Example:
         >>> from rpstn_training.building import outline
         >>> from rpstn_training.config import ModelConfig
-        >>> counts = count(outline(ModelConfig(name="sbl", options={"backbone": "resnet18"}), 13), (256, 256), 1)
+        >>> from rpstn_training.data.sets.penn_action import SKELETON
+        >>> described = ModelConfig(name="sbl", options={"backbone": "resnet18"})
+        >>> counts = count(outline(described, SKELETON), (256, 256), 1)
         >>> counts.parameters, counts.multiply_adds
         (15375693, 3858759680)
     """
@@ -142,7 +145,7 @@ def count(network: Network, size: tuple[int, int], frames: int) -> Counts:
         stack.callback(network.train, training)
         stack.enter_context(torch.no_grad())
         stack.enter_context(counter)
-        network(torch.empty(1, frames, 3, height, width, device="meta"))
+        network(torch.empty(1, frames, network.in_channels, height, width, device="meta"))
     return Counts(
         joints=network.num_joints,
         stride=network.stride,

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from .averaging import in_words
+from .chaining import chained
 from .codec import Codec
 from .config import Config, to_dict
 from .data.records import Skeleton, Track
@@ -98,12 +100,24 @@ def _evaluation(
     )
 
 
-def _predict(model: nn.Module, *args: Any, **options: Any) -> list[Prediction]:
-    """`predict_tracks` in evaluation mode; the mode before is put back."""
+def _predict(
+    model: nn.Module,
+    config: Config,
+    tracks: Sequence[Track],
+    skeleton: Skeleton,
+    codec: Codec,
+    *,
+    show_progress: bool,
+) -> list[Prediction]:
+    """`predict_tracks` in evaluation mode, behind another network where this one refines poses; the mode before is put
+    back.
+    """
+    device = next(model.parameters()).device
+    whole = chained(model, config.eval.poses, skeleton, codec, "eval.poses").to(device)
     was_training = model.training
-    model.eval()
+    whole.eval()
     try:
-        return predict_tracks(model, *args, **options)
+        return predict_tracks(whole, config, tracks, skeleton, codec, show_progress=show_progress)
     finally:
         model.train(was_training)
 
@@ -183,12 +197,14 @@ def _protocol(config: Config, tracks: Sequence[Track], predictions: Sequence[Pre
         way = "every frame by itself"
     group = {"clip": f"one box for {data.clip_length} frames", "frame": "a box per frame"}[data.box]
     width, height = data.input_size
+    geometry = {"plain": "", "udp": " in UDP's geometry"}[config.heatmap.geometry]
     noun = "videos" if scored_by_pck(data.name) else "tracks"  # those sets have one person a video
+    refined = f"; poses of {options.poses} refined" if options.poses is not None else ""
     return (
         f"Data: {data.name}{split}, {options.subset} subset, {len(tracks)} {noun}, "
         f"{scored} of {total} frames scored",
         f"Protocol {options.protocol}: {way}; {_boxes(config)} x {data.box_scale:g}, {group}; "
-        f"input {width}x{height}; no flip; {config.heatmap.decode} decoding",
+        f"input {width}x{height}{geometry}; {in_words(options)}; {config.heatmap.decode} decoding{refined}",
         f"Score: PCK@{options.gamma:g} in pixels of the original image, <=; "
         "counts added over all frames of all videos",
     )

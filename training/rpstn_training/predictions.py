@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from rpstn_ext.models import Stages, last_stage
 
+from .averaging import averaged
 from .codec import Codec, normalise
 from .config import Config
 from .data.clips import EvalClips
@@ -87,11 +88,12 @@ class Streams:
         return parts[0] if len(parts) == 1 else torch.cat(parts)[order]
 
 
-def clip_heatmaps(model: nn.Module, frames: Tensor) -> Stages:
+def clip_heatmaps(model: nn.Module, frames: Tensor, drawn: Tensor | None = None) -> Stages:
     """What the network makes of clips of bytes, uint8 Tensor[B, T, 3, H, W] RGB: maps [B, T, K, h, w], or the maps of
-    each of its stages.
+    each of its stages. `drawn` are the further channels of a network that refines poses (`chaining.pose_channels`).
     """
-    return model(normalise(frames))
+    images = normalise(frames)
+    return model(images if drawn is None else torch.cat([images, drawn], dim=-3))
 
 
 @torch.inference_mode()
@@ -104,13 +106,14 @@ def predict_tracks(
     *,
     show_progress: bool = True,
 ) -> list[Prediction]:
-    """The joints of every track, by the configured protocol. The model should be in evaluation mode."""
+    """The joints of every track, by the configured protocol and averages. The model should be in evaluation mode."""
     predictions = [Prediction.empty(track) for track in tracks]
     streaming = config.eval.protocol == "streaming"
     clips = EvalClips(
         tracks, skeleton, config.data, codec, protocol="tiled" if streaming else config.eval.protocol
     )
     device = next(model.parameters()).device
+    model = averaged(model, config.eval, skeleton, codec).to(device)
     loader = DataLoader(
         clips,
         batch_sampler=_side_by_side(clips, config.eval.batch_size) if streaming else None,

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from rpstn_ext.models.backbones.deconvolutions import deconvolutions
+
 # name: (blocks per stage, whether they are bottlenecks)
 DEPTHS = {
     "resnet18": ((2, 2, 2, 2), False),
@@ -74,8 +76,10 @@ class ResNet(nn.Module):
         name (str): "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152".
         width (int): channels of the first convolution, 64 in the published networks; the others follow in proportion.
         channels (int): channels of the transposed convolutions, 256 in the published networks.
+        in_channels (int): of the images; 3 + K for a network that refines poses (`models.build("posefix")`).
 
-    Input: images (Tensor[N, 3, H, W]), H and W multiples of 32. Output: features (Tensor[N, channels, H/4, W/4]).
+    Input: images (Tensor[N, in_channels, H, W]), H and W multiples of 32. Output: features
+    (Tensor[N, channels, H/4, W/4]).
 
     Raises:
         ValueError: the name is not known.
@@ -90,15 +94,16 @@ class ResNet(nn.Module):
     multiple = 32
     optional_in_files = ("deconv_layers",)
     ignored_in_files = ("fc", "final_layer", "relation", "norm")
+    renamed_in_files = (("keypoint_head.", ""), ("head.", ""))  # mmpose
 
-    def __init__(self, name: str, *, width: int = 64, channels: int = 256) -> None:
+    def __init__(self, name: str, *, width: int = 64, channels: int = 256, in_channels: int = 3) -> None:
         super().__init__()
         if name not in DEPTHS:
             raise ValueError(f"ResNet: expected one of {', '.join(DEPTHS)}, got {name!r}")
-        self.name, self.channels = name, channels
+        self.name, self.channels, self.in_channels = name, channels, in_channels
         blocks, bottleneck = DEPTHS[name]
         block = Bottleneck if bottleneck else BasicBlock
-        self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
@@ -113,12 +118,7 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        deconvolutions: list[nn.Module] = []
-        for number in range(3):
-            deconvolution = nn.ConvTranspose2d(channels if number else reached, channels, 4, 2, 1, bias=False)
-            nn.init.normal_(deconvolution.weight, std=0.001)
-            deconvolutions += [deconvolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
-        self.deconv_layers = nn.Sequential(*deconvolutions)
+        self.deconv_layers = deconvolutions(reached, channels, 3)
 
     def forward(self, images: Tensor) -> Tensor:
         values = self.maxpool(self.relu(self.bn1(self.conv1(images))))

@@ -64,6 +64,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="pictures that are no video: each is searched by itself, sizes may differ",
     )
+    parser.add_argument(
+        "--poses",
+        type=Path,
+        metavar="FILE",
+        help="for weights of PoseFix: a checkpoint of the network whose poses are refined",
+    )
+    parser.add_argument(
+        "--flip",
+        action="store_true",
+        help="average with what is found in the mirrored picture, which takes twice as long",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -79,6 +90,8 @@ def run(args: argparse.Namespace) -> int:
         min_score=args.min_score,
         fps=args.fps,
         stills=args.stills,
+        poses=args.poses,
+        flip=args.flip,
     )
     print(
         f"{len(result.frames)} frames, {len(result.persons)} person{'s' * (len(result.persons) != 1)}, "

@@ -13,6 +13,8 @@ A sample is a dict:
     last        bool                  the video ends with this clip
     scored      bool    [T]           this frame counts in the evaluation: it is fresh and labelled
     targets     float32 [T, K, rows, columns]  heat maps, where a training asks for them
+    poses       float32 [T, K, 2]     the joints with errors (`pose_errors`), where a training refines poses
+    given       float32 [T, K]        1 for a joint of `poses` that there is
     index       int                   position of the track in the list given
     name        str                   name of the track
 
@@ -21,6 +23,7 @@ raises UserError naming the file, also out of a worker of a `DataLoader`.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -33,7 +36,7 @@ from ..config import AugmentationConfig, DataConfig
 from ..errors import UserError
 from . import augmentation as augment
 from . import boxes as box_rules
-from . import crops
+from . import crops, pose_errors
 from .images import Notes, read_image
 from .records import Skeleton, Track
 
@@ -86,6 +89,10 @@ class _Clips(Dataset):
         self.data = data
         self.codec = codec
 
+    def _inside(self, joints: np.ndarray) -> np.ndarray:
+        """Which joints [..., 2] the crop shows."""
+        return ((joints >= -0.5) & (joints < np.array(self.codec.input_size) - 0.5)).all(axis=-1)
+
     def _sample(self, index: int, start: int, draw: augment.Draw, first_fresh: int = 0) -> dict[str, Any]:
         """The clip of track `index` from frame `start` on; an earlier clip has those before `first_fresh`."""
         if get_worker_info() is not None:
@@ -111,7 +118,7 @@ class _Clips(Dataset):
 
         order = self.skeleton.flip_order() if draw.flip else slice(None)
         joints = crops.apply(matrices, track.joints[ids][:, order])
-        usable = real[:, None] & ((joints >= -0.5) & (joints < np.array(size) - 0.5)).all(axis=-1)
+        usable = real[:, None] & self._inside(joints)
         repeated = np.array([track.frames[i : i + 1] == track.frames[i + 1 : i + 2] for i in ids])
         fresh = real & (wanted >= first_fresh) & ~repeated
         scored = fresh if track.scored is None else fresh & track.scored[ids]
@@ -138,6 +145,7 @@ class TrainClips(_Clips):
     workers and the order of the calls. `set_epoch` reaches workers that live on between epochs.
 
     with_targets: draw target heat maps into each sample.
+    with_poses: draw poses with errors into each sample, those of each frame by themselves.
     """
 
     def __init__(
@@ -150,9 +158,12 @@ class TrainClips(_Clips):
         seed: int,
         *,
         with_targets: bool = False,
+        with_poses: bool = False,
     ) -> None:
         super().__init__(tracks, skeleton, data, codec)
         self.with_targets = with_targets
+        self.with_poses = with_poses
+        self._people = _people_by_picture(tracks) if with_poses else {}
         self.augmentation = augmentation
         self.seed = seed
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -172,10 +183,35 @@ class TrainClips(_Clips):
         rng = self._rng(_CLIP, index)
         legal_starts = max(len(self.tracks[chosen]) - self.data.clip_length, 0) + 1
         start = int(rng.integers(legal_starts))
-        sample = self._sample(chosen, start, augment.draw(rng, self.augmentation))
+        draw = augment.draw(rng, self.augmentation)
+        sample = self._sample(chosen, start, draw)
         if self.with_targets:
             sample["targets"] = self.codec.encode(sample["joints"])
+        if self.with_poses:
+            poses, given = zip(
+                *(self._pose(sample, time, draw, rng) for time in range(self.data.clip_length))
+            )
+            sample["poses"] = torch.from_numpy(np.stack(poses).astype(np.float32))
+            sample["given"] = torch.from_numpy(np.stack(given).astype(np.float32))
         return sample
+
+    def _pose(
+        self, sample: dict[str, Any], time: int, draw: augment.Draw, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """A pose with errors for one frame of a sample, in pixels of the crop, and which joints of it there are."""
+        track, frame = self.tracks[sample["index"]], int(sample["frame_ids"][time])
+        to_crop = crops.invert(sample["to_image"][time].numpy())
+        order = self.skeleton.flip_order() if draw.flip else slice(None)
+        others = []
+        for index, at in self._people[track.frames[frame]]:
+            there = crops.apply(to_crop, self.tracks[index].joints[at][order])
+            known = self.tracks[index].labelled[at][order] & self._inside(there)
+            if index != sample["index"] and known.any():
+                others.append((there, known))
+        left, top, right, bottom = track.boxes[frame]
+        area = (right - left) * (bottom - top) * abs(np.linalg.det(to_crop[:, :2]))
+        joints, labelled = sample["joints"][time].double().numpy(), sample["labelled"][time].numpy() > 0
+        return pose_errors.with_errors(joints, labelled, others, area, self.skeleton, rng)
 
     def _order(self, turn: int) -> np.ndarray:
         """The order of the tracks in round `turn` of the epoch. All rounds of an epoch are kept: samples are asked for
@@ -192,6 +228,15 @@ class TrainClips(_Clips):
     def _rng(self, stream: int, number: int) -> np.random.Generator:
         entropy = (self.seed, int(self._epoch))
         return np.random.default_rng(np.random.SeedSequence(entropy, spawn_key=(stream, number)))
+
+
+def _people_by_picture(tracks: Sequence[Track]) -> dict[Path, list[tuple[int, int]]]:
+    """Who is in each picture: numbers of tracks, and of the frames in them."""
+    found: dict[Path, list[tuple[int, int]]] = {}
+    for index, track in enumerate(tracks):
+        for at, picture in enumerate(track.frames):
+            found.setdefault(picture, []).append((index, at))
+    return found
 
 
 class EvalClips(_Clips):

@@ -41,7 +41,7 @@ def reduced(config: Config, root: Path, output: Path) -> Config:
     taken = inspect.signature(models.BUILDERS[config.model.name]).parameters
     small = {name: value for name, value in _SMALL.items() if name in taken}
     model = replace(config.model, options={**config.model.options, **small}, weights=None)
-    multiple = outline(model, len(load_skeleton(config.data).joints)).multiple
+    multiple = outline(model, load_skeleton(config.data)).multiple
     shorter = min(config.data.input_size)
     size = tuple(
         multiple * max(1, round(side * SHORT_SIDE / shorter / multiple)) for side in config.data.input_size

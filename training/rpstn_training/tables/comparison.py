@@ -7,6 +7,7 @@ from pathlib import Path
 from ..building import describe_network
 from ..config import Config, ModelConfig, load_config
 from ..counting import Counts, count_model
+from ..data.records import Skeleton
 from ..data.sets import load_skeleton
 from ..errors import UserError
 from . import TABLES
@@ -40,19 +41,19 @@ class Counter:
     def __init__(self) -> None:
         self._known: dict[tuple, Counts] = {}
 
-    def model(self, model: ModelConfig, joints: int, size: tuple[int, int], frames: int) -> Counts:
-        key = (describe_network(model), joints, size, frames)
+    def model(self, model: ModelConfig, skeleton: Skeleton, size: tuple[int, int], frames: int) -> Counts:
+        key = (describe_network(model), skeleton.joints, skeleton.limbs, size, frames)
         if key not in self._known:
-            self._known[key] = count_model(model, joints, size, frames)
+            self._known[key] = count_model(model, skeleton, size, frames)
         return self._known[key]
 
     def config(self, config: Config) -> Counts:
         """Counts of a clip as the configuration has it; raises UserError where the joints follow from data that are
         not there, or the network does not take its size.
         """
-        joints = len(load_skeleton(config.data).joints)
+        skeleton = load_skeleton(config.data)
         try:
-            return self.model(config.model, joints, config.data.input_size, config.data.clip_length)
+            return self.model(config.model, skeleton, config.data.input_size, config.data.clip_length)
         except ValueError as error:
             raise UserError(f"data.input_size: {error}") from error
 

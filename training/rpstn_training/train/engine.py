@@ -26,6 +26,7 @@ from tqdm import tqdm
 from rpstn_ext.models import Stages, last_stage
 
 from ..building import build_network, load_start
+from ..chaining import pose_channels
 from ..codec import Codec
 from ..config import Config, differences, from_dict, to_dict, to_yaml
 from ..data.clips import TrainClips
@@ -43,7 +44,7 @@ from . import checkpoint as checkpoints
 from . import optimisers
 from .board import Board
 from .checkpoint import Checkpoint
-from .losses import heatmap_loss, joint_loss
+from .losses import heatmap_loss, integral_loss, joint_loss
 from .optimisers import Guard, learning_rate
 from .progress import DeviceSums, Progress
 
@@ -55,6 +56,7 @@ _FREE_ON_RESUME = (
 )
 _FREE_WITH_NEW_SCORE = (
     *("eval.protocol", "eval.subset", "eval.gamma", "eval.normaliser", "heatmap.decode"),
+    *("eval.flip", "eval.flip_shift", "eval.scales", "eval.poses"),
     *("data.options.detections", "data.options.detection_threshold"),
 )
 _REFRESH = 0.5  # seconds between looks at the sums that a GPU keeps: a look waits for it
@@ -87,7 +89,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
         tracks, selection = for_training(config)
 
         torch.manual_seed(config.seed)
-        model = build_network(config.model, len(skeleton.joints))
+        model = build_network(config.model, skeleton)
         codec = Codec.of(config, model)
         model = model.to(device)
         clips = TrainClips(
@@ -98,6 +100,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             config.augmentation,
             config.seed,
             with_targets=not config.targets.on_device,
+            with_poses=model.in_channels > 3,
         )
         batches = Batches(clips, config, device)
         optimizer = optimisers.adam(model, config.train)
@@ -182,9 +185,11 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
                     with torch.autocast(
                         device.type, dtype=torch.bfloat16, enabled=config.train.precision == "bfloat16"
                     ):
-                        stages = _maps(config, run, model, batch["frames"].to(device, non_blocking=True))
+                        stages = _maps(config, run, model, codec, batch)
                     counting = weights if config.loss.visibility else batch["labelled"].to(device)
-                    if config.targets.on_device:
+                    if config.loss.kind == "integral":
+                        loss = integral_loss(stages, joints, counting, codec=codec)
+                    elif config.targets.on_device:
                         loss = joint_loss(stages, joints, counting, codec=codec)
                     else:
                         targets = batch["targets"].to(device, non_blocking=True)
@@ -380,9 +385,15 @@ def _reason_to_stop(config: Config, progress: Progress) -> str | None:
     return None
 
 
-def _maps(config: Config, run: Path, model: nn.Module, frames: Tensor) -> Stages:
+def _maps(config: Config, run: Path, model: nn.Module, codec: Codec, batch: Mapping[str, Any]) -> Stages:
+    device = next(model.parameters()).device
+    frames = batch["frames"].to(device, non_blocking=True)
+    drawn = None
+    if "poses" in batch:
+        poses, given = (batch[key].to(device, non_blocking=True) for key in ("poses", "given"))
+        drawn = pose_channels(poses, given, codec)
     try:
-        return clip_heatmaps(model, frames)
+        return clip_heatmaps(model, frames, drawn)
     except ValueError as error:  # a network cannot train on so small an input or batch
         width, height = config.data.input_size
         raise UserError(

@@ -1,19 +1,20 @@
 """The training loss, against target heat maps or against the joints themselves."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..codec import Codec
+from rpstn_ext.models import Stages
+
+from ..codec import Codec, mean_place
 
 _FEWEST = 1e-6  # of the summed weights: without a joint that counts the loss is 0, not 0 / 0
 
 
 def heatmap_loss(
-    stages: Tensor | Sequence[Tensor], targets: Tensor, weights: Tensor, *, normaliser: Tensor | None = None
+    stages: Stages, targets: Tensor, weights: Tensor, *, normaliser: Tensor | None = None
 ) -> Tensor:
     """Mean squared error of heat maps over the joints that count (equation 5 of the paper), summed over the stages.
 
@@ -47,7 +48,7 @@ def heatmap_loss(
 
 
 def joint_loss(
-    stages: Tensor | Sequence[Tensor],
+    stages: Stages,
     joints: Tensor,
     weights: Tensor,
     *,
@@ -89,7 +90,53 @@ def joint_loss(
     return total
 
 
-def _stages(stages: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+def integral_loss(
+    stages: Stages, joints: Tensor, weights: Tensor, *, codec: Codec, normaliser: Tensor | None = None
+) -> Tensor:
+    """The loss of PoseFix (Moon et al., "PoseFix: Model-agnostic General Human Pose Refinement Network"), whose maps
+    are logarithms of where a joint is, up to a constant; `codec.decode` with "integral" takes the mean place.
+
+        p = softmax over the cells of a map
+        loss = sum_s sum_btk weights[b,t,k] * (-sum_cells target log p + |mean_x - x| + |mean_y - y|) / normaliser
+
+    The target is the joint's place, shared out to the four cells about it; the means and distances are in cells, as
+    theirs. They halve the sum of the two distances; here the halves are written out.
+
+    Arguments and result as in `joint_loss`; it can be differentiated any number of times.
+    """
+    places = joints / joints.new_tensor(codec.cell)
+    rows, columns = codec.map_size
+    highest = places.new_tensor([columns - 1, rows - 1])
+    inside = places.clamp(places.new_zeros(2), highest)
+    corner = inside.floor().clamp(max=(highest - 1).clamp(min=0))
+    share = inside - corner
+    first = corner.long()
+    second = torch.minimum(first + 1, highest.long())
+    cells = torch.stack(
+        [first[..., 1] * columns + first[..., 0], first[..., 1] * columns + second[..., 0]]
+        + [second[..., 1] * columns + first[..., 0], second[..., 1] * columns + second[..., 0]],
+        dim=-1,
+    )
+    right, down = share.unbind(-1)
+    target = torch.stack(
+        [(1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right], dim=-1
+    )
+    shares = weights.to(joints.dtype) / _normaliser(weights, normaliser)
+    total = joints.new_zeros(())
+    for maps in _stages(stages):
+        if joints.shape != (*maps.shape[:-2], 2) or maps.shape[-2:] != codec.map_size:
+            raise ValueError(
+                f"integral_loss: expected heatmaps of {list(codec.map_size)} cells for joints {list(joints.shape)}, "
+                f"got {list(maps.shape)}"
+            )
+        logs = maps.to(joints.dtype).flatten(-2).log_softmax(dim=-1)
+        entropy = -(target * logs.gather(-1, cells)).sum(dim=-1)
+        distance = (mean_place(logs.exp().unflatten(-1, codec.map_size)) - places).abs().mean(dim=-1)
+        total = total + (shares * (entropy + distance)).sum()
+    return total
+
+
+def _stages(stages: Stages) -> tuple[Tensor, ...]:
     return (stages,) if isinstance(stages, Tensor) else stages
 
 

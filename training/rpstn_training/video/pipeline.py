@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 import rpstn_ext
 
+from ..averaging import in_words
+from ..config import EvalConfig
 from ..data.records import Skeleton
 from ..device import allow_tf32, choose_device
 from ..errors import UserError
@@ -60,6 +62,8 @@ def predict(
     min_score: float = drawing.MIN_SCORE,
     fps: float | None = None,
     stills: bool = False,
+    poses: str | Path | None = None,
+    flip: bool = False,
     show_progress: bool = True,
 ) -> Result:
     """Find the joints of every person in every frame and write them to a folder.
@@ -80,6 +84,8 @@ def predict(
         fps: frames per second of pictures (25 unless given), or instead of a video's own.
         stills: the frames are pictures that have nothing to do with each other: no state is carried from one to the
             next, and their sizes may differ (the overlay video has the first one's, others are fitted into it).
+        poses: for weights of a network that refines poses, a checkpoint of one that finds them.
+        flip: average with what is found in the mirrored picture, which takes twice as long.
         show_progress: a bar with frames/s on a terminal.
 
     Returns:
@@ -101,7 +107,12 @@ def predict(
     media = open_source(source, fps=fps)
     table = None if boxes is None else read_boxes(boxes, media, stills=stills)
     checkpoint = checkpoints.load(weights)
-    streams = PersonStreams(checkpoint, place)
+    averages = EvalConfig(
+        poses=None if poses is None else str(poses),
+        flip=flip,
+        flip_shift=checkpoint.codec.geometry == "plain",
+    )
+    streams = PersonStreams(checkpoint, place, averages)
 
     out = Path(out)
     picture = media.names is not None and len(media.names) == 1
@@ -126,7 +137,7 @@ def predict(
             if table is not None:
                 table.require_frames(len(infos))
         with atomic_write(folder / "predictions.json", "w") as file:
-            write_coco(file, coco(infos, poses, checkpoint.skeleton, _info(media, checkpoint)))
+            write_coco(file, coco(infos, poses, checkpoint.skeleton, _info(media, checkpoint, averages)))
         with atomic_write(folder / "predictions.csv", "w") as file:
             write_csv(file, infos, poses, checkpoint.skeleton)
     return Result(
@@ -216,7 +227,7 @@ def _frame_info(frame: Frame) -> FrameInfo:
     )
 
 
-def _info(source: Source, checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
+def _info(source: Source, checkpoint: checkpoints.Checkpoint, averages: EvalConfig) -> dict[str, Any]:
     """Where the predictions come from, for the JSON file."""
     return {
         "description": "joints found by rpstn predict; coordinates in pixels, x right, y down, first pixel centre at 0",
@@ -225,6 +236,8 @@ def _info(source: Source, checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
         "weights": Path(checkpoint.path).name,
         "model": checkpoint.model_name,
         "skeleton": checkpoint.skeleton.name,
+        "refined_poses_of": None if averages.poses is None else Path(averages.poses).name,
+        "inference": f"{in_words(averages)}; {checkpoint.codec.decoding} decoding",
         "trained_with": checkpoint.versions,
         "version": rpstn_ext.__version__,
     }
