@@ -14,7 +14,7 @@ import pytest
 
 from rpstn_ext import models
 from rpstn_training.cli import COMMANDS, main
-from rpstn_training.config import load_config
+from rpstn_training.config import differences, load_config
 from rpstn_training.data.sets import DATASETS
 from rpstn_training.options import convert_options, options_of, parse_options
 from rpstn_training.scores.sets import SCORERS
@@ -24,6 +24,7 @@ README = ROOT / "README.md"
 CHANGELOG = ROOT / "CHANGELOG.md"
 PAGES = sorted((ROOT / "docs").glob("*.md"))
 CONFIGS = sorted((ROOT / "training" / "configs").glob("*.yaml"))
+TABLES = sorted((ROOT / "training" / "configs" / "tables").glob("*.yaml"))
 # Pages that go on where another ends are read after it.
 WAYS = [["add_a_model.md"], ["add_a_data_set.md", "add_a_score.md"]]
 
@@ -182,7 +183,7 @@ def test_options_in_the_readme_stand_in_their_command() -> None:
     assert not loose
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [*CONFIGS, *TABLES], ids=lambda path: path.stem)
 def test_commands_of_headers(path: Path) -> None:
     found = commands_of_header(path)
     assert any(command.startswith("rpstn train") for command in found)
@@ -196,6 +197,17 @@ def test_headers_say_what_one_has_to_know(path: Path) -> None:
     text = header(path)
     for word in ("Paper", "Command", "Hardware", "Duration", "Expected", "Epoch", "Weights", "best.pt"):
         assert re.search(rf"^{re.escape(word)}: +\S", text, re.MULTILINE), word
+
+
+@pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
+def test_heads_of_the_tables_configurations(path: Path) -> None:
+    text = header(path)
+    for word in ("Paper", "Command", "Data", "Hardware", "Expected", "Settings"):
+        assert re.search(rf"^{word}: +\S", text, re.MULTILINE), word
+    (same,) = re.findall(r"those of (training/configs/\w+\.yaml)", text)
+    given, settings = load_config(path), load_config(ROOT / same)
+    for difference in differences(settings, given):
+        assert difference.startswith(("output:", "data.clip_length:", "model.options.")), difference
 
 
 def test_a_wrong_command_is_found() -> None:
