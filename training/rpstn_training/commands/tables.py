@@ -15,7 +15,7 @@ import time
 import traceback
 from pathlib import Path
 
-from ..config import Config, load_config
+from ..config import Config, differences, load_config
 from ..errors import UserError
 from ..tables import TABLES, Block, PaperTable, Row
 from ..tables.check import SyntheticData, step
@@ -80,8 +80,6 @@ def _block(block: Block, configs: Path, runs: Path) -> list[str]:
 def _ours(row: Row, block: Block, width: int, configs: Path, runs: Path) -> str:
     label = f"{'  here':<{width}}"
     dashes = f"{'-':>8}" * len(block.columns)
-    if row.awaits:
-        return f"{label}{dashes}  not here yet: {row.awaits}"
     path = config_path(configs, row)
     found = result(load_config(path), path, runs, block.columns)
     if found.scores is None:
@@ -93,10 +91,11 @@ def _ours(row: Row, block: Block, width: int, configs: Path, runs: Path) -> str:
 
 def _check(tables: list[PaperTable], configs: Path) -> int:
     rows = {
-        row.config: (table, row) for table in tables for row in table.rows if row.is_there
+        row.config: (table, row) for table in tables for row in table.rows if row.config is not None
     }  # a row of Table V stands in both of its blocks
     loaded = {name: load_config(config_path(configs, row)) for name, (_, row) in rows.items()}
     counter, failed = Counter(), []
+    tried: dict[str, str] = {}  # the output of an experiment, and which row's configuration was tried first
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rpstn-tables-") as folder:
         frames = max((config.data.clip_length for config in loaded.values()), default=1)
@@ -105,16 +104,19 @@ def _check(tables: list[PaperTable], configs: Path) -> int:
             started = time.monotonic()
             table, row = rows[name]
             try:
-                step(config, data, Path(folder) / "runs" / name)
+                first = tried.setdefault(config.output, name)
+                if first == name or differences(loaded[first], config):
+                    step(config, data, Path(folder))
                 counts = _counts(table, row, config, counter)
             except Exception as error:  # whatever it is, the other rows are tried too
                 failed.append(name)
                 print(f"{name}: FAILED, {_reason(error)}", flush=True)
                 continue
-            print("\n  ".join([f"{name}: trains, {time.monotonic() - started:.1f} s", *counts]), flush=True)
-    awaited = {row.config: row.awaits for table in tables for row in table.rows if row.config and row.awaits}
-    for name, awaits in awaited.items():
-        print(f"{name}: not here yet: {awaits}")
+            if first == name:
+                verdict = f"trains, {time.monotonic() - started:.1f} s"
+            else:
+                verdict = f"the same experiment as {first}"
+            print("\n  ".join([f"{name}: {verdict}", *counts]), flush=True)
     print(
         f"{len(loaded) - len(failed)} of {len(loaded)} configurations work, {time.monotonic() - began:.0f} s"
     )

@@ -1,7 +1,7 @@
 """The paper's tables: what it prints, which configuration makes each row, and what runs here have scored.
 
-How to add a configuration to a row: write configs/tables/<config>.yaml, complete and with the row's numbers at its
-head, and take the row's `awaits` away.
+How to add a row: its numbers, and the name of its configuration, go into `ablations` or `comparisons`; the
+configuration is configs/tables/<name>.yaml, complete and with the row's numbers at its head.
 """
 
 from .ablations import ABLATIONS

@@ -36,8 +36,10 @@ class SyntheticData:
         return root
 
 
-def reduced(config: Config, root: Path, output: Path) -> Config:
-    """The same experiment in small: all its layers with fewer channels and pixels, one step of two clips on the CPU."""
+def reduced(config: Config, root: Path, folder: Path) -> Config:
+    """The same experiment in small: all its layers with fewer channels and pixels, one step of two clips on the CPU.
+    What it writes, and what it reads of other runs, is in `folder` instead of the working directory.
+    """
     taken = inspect.signature(models.BUILDERS[config.model.name]).parameters
     small = {name: value for name, value in _SMALL.items() if name in taken}
     model = replace(config.model, options={**config.model.options, **small}, weights=None)
@@ -48,7 +50,7 @@ def reduced(config: Config, root: Path, output: Path) -> Config:
     )
     return replace(
         config,
-        output=str(output),
+        output=str(folder / config.output),
         data=replace(config.data, root=str(root), input_size=size, workers=0, clips_per_epoch=2),
         model=model,
         train=replace(
@@ -60,7 +62,11 @@ def reduced(config: Config, root: Path, output: Path) -> Config:
             device="cpu",
             tensorboard=False,
         ),
-        eval=replace(config.eval, batch_size=2),
+        eval=replace(
+            config.eval,
+            batch_size=2,
+            poses=None if config.eval.poses is None else str(folder / config.eval.poses),
+        ),
     )
 
 
@@ -71,12 +77,12 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-def step(config: Config, data: SyntheticData, output: Path) -> None:
+def step(config: Config, data: SyntheticData, folder: Path) -> None:
     """Forward, backward, the optimiser's step and the scoring after it, as `rpstn train` does them.
 
     Raises what the training raises.
     """
     root = data.root(config.data.name)
-    small = reduced(replace(config, data=replace(config.data, root=str(root))), root, output)
+    small = reduced(replace(config, data=replace(config.data, root=str(root))), root, folder)
     with _quiet():
         train(small, show_progress=False)

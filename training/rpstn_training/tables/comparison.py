@@ -78,7 +78,7 @@ def compare(table: PaperTable, row: Row, counts: Counts | None) -> Iterator[Comp
             column=column,
             printed=count.printed,
             counted=counted,
-            reason=count.differs if counted is not None else _not_counted(row, count),
+            reason=count.differs if row.config is not None else "another's network, which is not here",
         )
 
 
@@ -90,18 +90,14 @@ def by_rule(count: Count, counts: Counts, column: str) -> str | None:
     return rule.printed(value, count.printed)
 
 
-def _not_counted(row: Row, count: Count) -> str:
-    if row.config is None:
-        return "another's network, which is not here"
-    return f"not here yet: {row.awaits}" if row.awaits else count.differs
-
-
 def compare_all(folder: Path, counter: Counter) -> list[Comparison]:
     """Every printed count of every table, by the configurations in `folder`."""
     found = []
     for table in TABLES.values():
         for row in table.rows:
             if row.parameters or row.flops:
-                counts = counter.config(load_config(config_path(folder, row))) if row.is_there else None
+                counts = (
+                    counter.config(load_config(config_path(folder, row))) if row.config is not None else None
+                )
                 found += compare(table, row, counts)
     return list(dict.fromkeys(found))  # a row of Table V stands in both of its blocks

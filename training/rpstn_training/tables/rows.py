@@ -39,21 +39,16 @@ class Row:
 
     method (str): as printed. scores (tuple[str, ...]): as printed, by the columns of its block. config (str | None):
     the name of the configuration that makes it, a file of configs/tables; None for what others have published and
-    nobody can train here. awaits (str): what of this configuration is not there yet, which then has no file.
+    nobody can train here. frames (int | None): of a clip, where the table has them.
     """
 
     method: str
     scores: tuple[str, ...]
     config: str | None = None
-    awaits: str = ""
     frames: int | None = None
     parameters: Count | None = None
     flops: Count | None = None
     milliseconds: str | None = None
-
-    @property
-    def is_there(self) -> bool:
-        return self.config is not None and not self.awaits
 
 
 @dataclass(frozen=True, kw_only=True)
