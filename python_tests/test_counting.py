@@ -221,6 +221,29 @@ def test_table_viii() -> None:
     assert calls.printed(calls.flops(counts), "8.9912") == "8.9912"
 
 
+def image_network(backbone: str) -> Counts:
+    model = ModelConfig(name="sbl", options={"backbone": backbone})
+    return count_model(model, SKELETONS[17], (192, 256), 1)
+
+
+def test_hrnet() -> None:
+    counts = image_network("hrnet_w32")
+    assert (counts.parameters, counts.multiply_adds) == (28_536_113, 7_645_003_776)
+    unique, calls = Counting(rule="unique", truncated=True), Counting(rule="calls")
+    assert unique.printed(unique.parameters(counts), "27.214") == "27.214"
+    assert calls.printed(calls.flops(counts), "7.1200") == "7.1200"
+
+
+def test_s_vipnas() -> None:
+    """Its convolutions, and the context that its blocks gather: a product of C x HW and HW x 1 in each of 14."""
+    counts = image_network("vipnas_res50")
+    context = 4 * 80 * 64 * 48 + 7 * 304 * 16 * 12 + 3 * 608 * 8 * 6
+    assert (counts.parameters, counts.multiply_adds) == (7_286_772, 1_462_930_272 + context)
+    unique, mmcv = Counting(rule="unique", truncated=True), Counting(rule="mmcv")
+    assert unique.printed(unique.parameters(counts), "6.9492") == "6.9492"
+    assert mmcv.printed(mmcv.flops(counts), "1.3875") == "1.3875"
+
+
 class Small(ImageNetwork):
     num_joints, stride, multiple = 3, 1, 2
 
