@@ -35,6 +35,14 @@ COMMANDS = {
         "rpstn_training.commands.predict",
         "find joints in a video or in images: JSON, CSV and an overlay",
     ),
+    "detect": (
+        "rpstn_training.commands.detect",
+        "find persons in a set's pictures, with torchvision: boxes for data.options.detections",
+    ),
+    "train-detector": (
+        "rpstn_training.commands.train_detector",
+        "fine-tune the detector of rpstn detect on HiEve's boxes",
+    ),
     "doctor": ("rpstn_training.commands.doctor", "print versions, backend and GPU, and run each op once"),
 }
 
