@@ -497,7 +497,7 @@ def test_torchvisions_network_learns_a_few_steps(root, tmp_path, real_weights, c
     assert tracks and plain(content[0]) == content[0]
 
 
-def test_the_cuts_of_torchvisions_own_training_load(real_weights):
+def test_a_file_of_torchvisions_classes_loads_as_it_is(real_weights):
     """A file of 91 classes as it is: the same network, in evaluation mode, whose boxes lie in the picture."""
     model = detector.load(detector.read_weights(real_weights))
     assert not model.training

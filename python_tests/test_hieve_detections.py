@@ -8,11 +8,12 @@ import pytest
 from label_files import HEIGHT, WIDTH, dump, expect_error, kinds, picture
 from test_hieve import JOINTS, label, person, read, write
 
-from rpstn_training.config import DataConfig
+from rpstn_training.config import Config, DataConfig
 from rpstn_training.data.clips import tiled_starts
 from rpstn_training.data.records import Picture
 from rpstn_training.data.sets import hieve, load_pictures, load_tracks
 from rpstn_training.errors import UserError
+from rpstn_training.evaluation import _boxes
 from rpstn_training.predictions import Prediction
 from rpstn_training.scores.sets import hieve as scorer
 
@@ -205,6 +206,19 @@ def test_the_pictures_that_boxes_are_looked_for_in(root):
         UserError, match="expected a set that takes detected boxes, coco, hieve, posetrack2018, got penn"
     ):
         load_pictures(DataConfig(name="penn_action", root=str(root)), "test")
+
+
+def test_the_protocol_says_how_boxes_were_linked():
+    def words(**options):
+        return _boxes(Config(output="run", data=DataConfig(name="hieve", root="x", options=options)))
+
+    assert words(link="iou") == "ground-truth boxes"
+    assert words(detections="b.json") == words(detections="b.json", link="none") == "detected boxes of b.json"
+    assert words(detections="b", link="iou") == "detected boxes of b linked into tracks by overlap"
+    assert words(detections="b", link="oks") == (
+        "detected boxes of b linked into tracks by overlap and the OKS of their points"
+    )
+    assert words(detections="b", link="file") == "detected boxes of b in tracks by the file's track_ids"
 
 
 def test_the_pictures_of_other_sets(tmp_path):
