@@ -7,6 +7,7 @@ import doctest
 import importlib
 import json
 import math
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import ClassVar
@@ -337,24 +338,26 @@ def test_it_learns_and_keeps_the_best(root, tmp_path, small):
 
 
 def test_resuming_equals_never_having_stopped(root, tmp_path, small, monkeypatch):
-    finetune.train(config(root, tmp_path / "whole"))
+    options = {"momentum": 0.5}
+    finetune.train(config(root, tmp_path / "whole", **options))
     real, calls = finetune._step, []
 
-    def stop(*args):
+    def step(*args):
         calls.append(real(*args))
         if len(calls) == 5:
-            raise KeyboardInterrupt
+            signal.raise_signal(signal.SIGINT)  # Ctrl-C within the second epoch
         return calls[-1]
 
-    monkeypatch.setattr(finetune, "_step", stop)  # within the second epoch: what last.pt has is the first one
-    with pytest.raises(KeyboardInterrupt):
-        finetune.train(config(root, tmp_path / "parts"))
+    monkeypatch.setattr(finetune, "_step", step)
+    with pytest.raises(KeyboardInterrupt, match="stopped after step 5; continue with --resume"):
+        finetune.train(config(root, tmp_path / "parts", **options))
+    assert len(rows(tmp_path / "parts")) == 1
     monkeypatch.setattr(finetune, "_step", real)
     with pytest.raises(
         UserError, match=r"expected the configuration the run was begun with, got flip: 0\.5 -> 0\.0"
     ):
-        finetune.train(config(root, tmp_path / "parts", flip=0.0), resume=True)
-    finetune.train(config(root, tmp_path / "parts"), resume=True)
+        finetune.train(config(root, tmp_path / "parts", **options, flip=0.0), resume=True)
+    finetune.train(config(root, tmp_path / "parts", **options), resume=True)
     assert rows(tmp_path / "parts") == rows(tmp_path / "whole")
     one, two = (torch.load(tmp_path / name / "last.pt", weights_only=True) for name in ("parts", "whole"))
     assert torch.equal(one["model_state"]["middle"], two["model_state"]["middle"])
