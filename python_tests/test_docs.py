@@ -14,8 +14,10 @@ import pytest
 
 from rpstn_ext import models
 from rpstn_training.cli import COMMANDS, main
-from rpstn_training.config import differences, load_config
+from rpstn_training.config import differences, load_as, load_config
 from rpstn_training.data.sets import DATASETS
+from rpstn_training.detection.finetune import DetectorConfig
+from rpstn_training.errors import UserError
 from rpstn_training.options import convert_options, options_of, parse_options
 from rpstn_training.scores.sets import SCORERS
 
@@ -153,6 +155,8 @@ def check(command: str) -> argparse.Namespace:
     if name == "score":
         known = options_of(SCORERS[args.dataset].score)
         convert_options(parse_options(given), known, prefix="--set ", owner=args.dataset)
+    elif name == "train-detector":
+        load_as(DetectorConfig, ROOT / args.config, given)
     elif getattr(args, "config", None) is not None and args.config.name != "CONFIG.yaml":
         config = load_config(ROOT / args.config, given)
         for prefix, known in {
@@ -189,7 +193,16 @@ def test_commands_of_headers(path: Path) -> None:
     assert any(command.startswith("rpstn train") for command in found)
     for command in found:
         args = check(command)
-        assert command.startswith("rpstn score ") or args.config == path.relative_to(ROOT), command
+        other = command.split()[1] in ("score", "train-detector")
+        assert other or args.config == path.relative_to(ROOT), command
+
+
+def test_commands_of_the_detectors_header() -> None:
+    path = ROOT / "training" / "configs" / "detectors" / "hieve.yaml"
+    (command,) = commands_of_header(path)
+    assert check(command).config == path.relative_to(ROOT)
+    with pytest.raises(UserError, match="unknown key epoch"):
+        check(f"{command} --set epoch=3")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -149,7 +149,7 @@ def test_the_other_layout_and_boxes_of_a_detector(tmp_path):
         track.box_score == 0.5 and track.scored.tolist() == [False, False, True] and not track.labelled.any()
     )
     assert report.counts["detected boxes"] == 2
-    with pytest.raises(UserError, match=r"data\.options\.detections: expected a folder with boxes"):
+    with pytest.raises(UserError, match=r"data\.options\.detections: expected a folder or a file with boxes"):
         read(tmp_path, "test", images="test")
     write(tmp_path, 20, label({1: [person(0)]}), part="test", folder="hidden")
     (track,), _ = read(tmp_path, "test", images="test", detections="hidden", clip_length=1)

@@ -40,6 +40,14 @@ COMMANDS = {
         "parameters and multiply-adds of a network, part by part",
     ),
     "tables": ("rpstn_training.commands.tables", "the paper's tables, with the results of runs beside them"),
+    "detect": (
+        "rpstn_training.commands.detect",
+        "find persons in a set's pictures, with torchvision: boxes for data.options.detections",
+    ),
+    "train-detector": (
+        "rpstn_training.commands.train_detector",
+        "fine-tune the detector of rpstn detect on HiEve's boxes",
+    ),
     "doctor": ("rpstn_training.commands.doctor", "print versions, backend and GPU, and run each op once"),
 }
 

@@ -269,7 +269,18 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 
     Raises `UserError` with one sentence that names the file (or the override), the key and what is wrong.
     """
-    path = Path(path)
+    tree, origins = _read_tree(Path(path), overrides)
+    return from_dict(tree, str(path), origins)
+
+
+def load_as(kind: type, path: str | Path, overrides: Sequence[str] = ()) -> Any:
+    """The same for another frozen dataclass `kind`, of a command that has a small configuration of its own."""
+    tree, origins = _read_tree(Path(path), overrides)
+    return _build(kind, tree, "", str(path), origins)
+
+
+def _read_tree(path: Path, overrides: Sequence[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Plain types, and for each dotted key that an override gave, that override."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -281,7 +292,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     origins: dict[str, str] = {}
     for override in overrides:
         _apply_override(tree, override, origins)
-    return from_dict(tree, str(path), origins)
+    return tree, origins
 
 
 def from_dict(tree: Mapping[str, Any], source: str, origins: Mapping[str, str] | None = None) -> Config:

@@ -211,6 +211,14 @@ def _protocol(config: Config, tracks: Sequence[Track], predictions: Sequence[Pre
     )
 
 
+_LINKS = {
+    "none": "",
+    "file": " in tracks by the file's track_ids",
+    "iou": " linked into tracks by overlap",
+    "oks": " linked into tracks by overlap and the OKS of their points",
+}
+
+
 def _boxes(config: Config) -> str:
     """Where the boxes of the evaluation come from."""
     options = config.data.options
@@ -218,4 +226,5 @@ def _boxes(config: Config) -> str:
         return "ground-truth boxes"
     threshold = options.get("detection_threshold")
     above = "" if threshold is None else f" scored {threshold:g} or more"
-    return f"detected boxes of {options['detections']}{above}"
+    link = _LINKS.get(options.get("link", "none"), "")
+    return f"detected boxes of {options['detections']}{above}{link}"

@@ -69,3 +69,16 @@ def for_scoring(annotated: np.ndarray, mended: np.ndarray) -> np.ndarray:
     """
     sized = person_size(annotated) > 0  # False for NaN
     return np.where(sized[:, None], annotated, mended)
+
+
+def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Intersection over union [N, M] of boxes [N, 4] with others [M, 4]; sides are the first and the last pixel.
+
+    >>> iou(np.array([[0, 0, 9, 9]]), np.array([[0, 0, 9, 9], [5, 0, 14, 9], [20, 0, 29, 9]])).round(2).tolist()
+    [[1.0, 0.33, 0.0]]
+    """
+    low = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    shared = np.maximum(high - low + 1, 0).prod(axis=-1)
+    own, its = (np.maximum(some[:, 2:] - some[:, :2] + 1, 0).prod(axis=-1) for some in (boxes, others))
+    return shared / np.maximum(own[:, None] + its[None] - shared, np.finfo(float).tiny)

@@ -85,7 +85,8 @@ class Track:
     mended only where that has no size.
 
     What writers of official files need: `video` and `person` are the set's own name and number of them,
-    `image_ids` [F] its numbers of the frames, `box_score` how sure a detector is of the box. `scored` bool
+    `image_ids` [F] its numbers of the frames, `box_score` how sure a detector is of the box, one number for all
+    frames or float64 [F]. `scored` bool
     [F] marks the frames with labels, None stands for all. `size` (width, height) is what the label file
     states; a picture of another size is refused, because the labels would not fit it. `orientation` says whether EXIF
     turns the pictures (`images.read_image`).
@@ -103,7 +104,7 @@ class Track:
     video: str = ""
     person: int = 0
     image_ids: tuple[int, ...] = ()
-    box_score: float = 1.0
+    box_score: float | np.ndarray = 1.0
     scored: np.ndarray | None = None
     size: tuple[int, int] | None = None
     orientation: Literal["auto", "turned", "stored"] = "auto"
@@ -119,6 +120,8 @@ class Track:
         }
         if self.scored is not None:
             expected["scored"] = (frames,)
+        if np.ndim(self.box_score):
+            expected["box_score"] = (frames,)
         if self.image_ids and len(self.image_ids) != frames:
             raise ValueError(f"Track {self.name}: expected {frames} image_ids, got {len(self.image_ids)}")
         for name, shape in expected.items():
@@ -130,3 +133,19 @@ class Track:
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def box_score_at(self, frame: int) -> float:
+        """How sure a detector is of the box of frame `frame`, counted from the track's first."""
+        return float(np.broadcast_to(self.box_score, len(self))[frame])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One picture of a set: `id` is what files of detected boxes call it. `size` (width, height) and `orientation` as
+    for `Track`.
+    """
+
+    id: int | str
+    path: Path
+    size: tuple[int, int] | None = None
+    orientation: Literal["auto", "turned", "stored"] = "auto"

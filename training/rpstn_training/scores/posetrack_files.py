@@ -237,7 +237,7 @@ def _people(predictions: Sequence[Prediction], tracks: Sequence[Track]) -> dict[
         for frame in frames:
             used.add((track.image_ids[frame], number))
             points = np.where(scored[:, None], prediction.joints[frame], 0.0).round(3)
-            scores = np.where(scored, prediction.scores[frame] * track.box_score, 0.0)
+            scores = np.where(scored, prediction.scores[frame] * track.box_score_at(frame), 0.0)
             x1, y1, x2, y2 = track.boxes[frame].round(3).tolist()
             annotation = {
                 "image_id": track.image_ids[frame],

@@ -18,7 +18,7 @@ from ..images import Orientation, Pictures
 from ..records import Track
 from . import box_files, jsonfiles, sense
 from .jsonfiles import Fields
-from .people import Pose, Video, track_box, track_people
+from .people import Pose, Video, box_pose, track_box, track_people
 
 Id = int | str
 
@@ -414,17 +414,8 @@ def box_tracks(
 
 def detected(box: box_files.Box, frame: int, person: int, joints: int) -> Pose:
     """A detected box as a pose in which nothing is labelled."""
-    nothing = np.zeros(joints, dtype=bool)
-    return Pose(
-        person=person,
-        frame=frame,
-        joints=np.zeros((joints, 2)),
-        visible=nothing,
-        labelled=nothing,
-        box=box.sides,
-        place=box_files.short_place(box.where),
-        score=box.score,
-    )
+    place = box_files.short_place(box.where)
+    return box_pose(box.sides, frame, person, joints, place=place, score=box.score)
 
 
 def require_stills(name: str, clip_length: int) -> None:

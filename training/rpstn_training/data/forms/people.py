@@ -2,11 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from ...detection.tracking import fill_gaps
+from ...errors import UserError
 from .. import boxes as box_rules
 from ..findings import Report
 from ..images import Orientation, image_size
@@ -49,6 +52,21 @@ class Pose:
     box: np.ndarray
     place: str
     score: float = 1.0
+
+
+def box_pose(box: np.ndarray, frame: int, person: int, joints: int, *, place: str, score: float) -> Pose:
+    """A detected box [4] as a pose of `joints` joints, none of which is labelled."""
+    nothing = np.zeros(joints, dtype=bool)
+    return Pose(
+        person=person,
+        frame=frame,
+        joints=np.zeros((joints, 2)),
+        visible=nothing,
+        labelled=nothing,
+        box=box,
+        place=place,
+        score=score,
+    )
 
 
 def track_people(video: Video, poses: Sequence[Pose], file: Path, report: Report) -> list[Track]:
@@ -118,6 +136,39 @@ def track_box(video: Video, pose: Pose, clip_length: int, name: str, file: Path,
         size=video.stated_size,
         orientation=video.orientation,
     )
+
+
+def track_boxes(
+    video: Video, poses: Sequence[Pose], max_missed: int, file: Path, report: Report
+) -> list[Track]:
+    """The tracks of detected boxes whose `person` says who is who, in order of person and time.
+
+    A person who is missed in more than `max_missed` frames in a row has another track afterwards. Where fewer are
+    missed, box and score lie between those of the frames around, and these frames count like the others.
+
+    Raises UserError where a person is in one frame twice.
+    """
+    by_person: dict[int, list[Pose]] = defaultdict(list)
+    for pose in poses:
+        by_person[pose.person].append(pose)
+    tracks = []
+    for person, found in sorted(by_person.items()):
+        found.sort(key=lambda pose: pose.frame)
+        for pose, after in pairwise(found):
+            if pose.frame == after.frame:
+                raise UserError(
+                    f"{file}: {after.place}: expected each track_id once in a frame, got {person} a second time in "
+                    f"frame {pose.frame} (first: {pose.place}); let the boxes be linked with data.options.link=iou"
+                )
+        frames, sure = np.array([pose.frame for pose in found]), np.array([pose.score for pose in found])
+        stretches = fill_gaps(frames, sure, max_missed=max_missed)
+        for number, (every, scores, given) in enumerate(stretches):
+            run = [pose for pose in found if every[0] <= pose.frame <= every[-1]]
+            name = f"{video.name}/{person}" + (f".{number + 1}" if len(stretches) > 1 else "")
+            track = _track(video, name, person, run, file, report)
+            tracks.append(replace(track, scored=None, box_score=scores))
+            report.count("boxes between detected ones", int((~given).sum()))
+    return tracks
 
 
 def _track(video: Video, name: str, person: int, run: list[Pose], file: Path, report: Report) -> Track:

@@ -4,7 +4,8 @@ A data set is a module of this package with `SKELETON` and `read(root, subset, *
 `DATASETS`: one file and one line (and the same in `scores.sets`, where its owners score it). Its options are `report`
 (what was found, `findings.Report`), the fields of `DataConfig` that it names among its arguments, and those that the
 configuration gives under `data.options`. Where the joints depend on the options, `skeleton(root, **options)` stands in
-place of `SKELETON`. `OFFICIAL` may hold the counts that its owners publish, by subset.
+place of `SKELETON`. Where persons can be looked for in its pictures, `pictures(root, subset, **options)` lists them
+(`records.Picture`) by some of the options of `read`. `OFFICIAL` may hold the counts that its owners publish, by subset.
 """
 
 from pathlib import Path
@@ -16,7 +17,7 @@ from ...errors import UserError
 from ...options import convert_options, options_of
 from ..findings import Report
 from ..forms import joint_names
-from ..records import Skeleton, Track
+from ..records import Picture, Skeleton, Track
 from . import coco, custom, hieve, mpii, penn_action, posetrack2018, sub_jhmdb
 
 DATASETS: dict[str, ModuleType] = {
@@ -57,6 +58,26 @@ def load_tracks(data: DataConfig, subset: str, report: Report | None = None) -> 
         which = f"split {data.split}, " if "split" in options else ""
         raise UserError(f"{root}: expected clips of {data.name} ({which}subset {subset}), found none")
     return tracks
+
+
+def load_pictures(data: DataConfig, subset: str) -> list[Picture]:
+    """The pictures of `subset` in which a detector looks for persons, those without labels too.
+
+    Raises UserError as `load_tracks`, and for a set whose persons are known by their clips.
+    """
+    module = _module(data.name)
+    if not hasattr(module, "pictures"):
+        those = [name for name, other in DATASETS.items() if hasattr(other, "pictures")]
+        raise UserError(
+            f"data.name: expected a set that takes detected boxes, {', '.join(those)}, got {data.name}"
+        )
+    options, wanted = _options(data, module), options_of(module.pictures)
+    found = module.pictures(
+        _root(data), subset, **{name: value for name, value in options.items() if name in wanted}
+    )
+    if not found:
+        raise UserError(f"{data.root}: expected pictures of {data.name} (subset {subset}), found none")
+    return found
 
 
 def conventions(skeleton: Skeleton, flip: float) -> list[str]:
@@ -112,4 +133,13 @@ def _options(data: DataConfig, module: ModuleType) -> dict[str, Any]:
     return shared | convert_options(data.options, own, prefix="data.options.", owner=data.name)
 
 
-__all__ = ["DATASETS", "Report", "Skeleton", "Track", "conventions", "load_skeleton", "load_tracks"]
+__all__ = [
+    "DATASETS",
+    "Report",
+    "Skeleton",
+    "Track",
+    "conventions",
+    "load_pictures",
+    "load_skeleton",
+    "load_tracks",
+]

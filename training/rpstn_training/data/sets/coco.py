@@ -18,7 +18,7 @@ from ..findings import Report, reporting
 from ..forms import box_files, coco_form, joint_names, jsonfiles
 from ..forms.jsonfiles import Fields
 from ..images import Pictures
-from ..records import Skeleton, Track
+from ..records import Picture, Skeleton, Track
 
 SKELETON = Skeleton(
     name="coco",
@@ -108,21 +108,15 @@ def read(
     Raises UserError naming the file and the field that is missing or not what it should be.
     """
     root = Path(root)
-    if subset not in ("train", "test"):
-        raise UserError(f"{root}: expected subset train or test, got {subset}")
+    part = _part(root, subset, images)
     coco_form.require_stills(SKELETON.name, clip_length)
-    part = "train" if subset == "train" else images
     if part == "test-dev" and detections is None:
         raise UserError(
             "data.options.detections: expected a file with boxes, because the labels of COCO's test-dev are "
             "hidden; got none"
         )
-    label_file, folder_name = LABELS[part]
-    folder = next((f for f in (root / folder_name, root / "images" / folder_name) if f.is_dir()), None)
-    if folder is None:
-        raise UserError(f"{root / folder_name}: expected the folder of the pictures, found none")
+    path, folder = _files(root, part)
     with reporting(report) as report:
-        path = root / "annotations" / label_file
         tracks: list[Track] = []
         with report.file():
             file = Fields(path, "", jsonfiles.load(path))
@@ -147,3 +141,37 @@ def read(
                     orientation,
                 )
         return tracks
+
+
+def pictures(
+    root: Path,
+    subset: str,
+    *,
+    images: Literal["val", "test-dev"] = "val",
+    orientation: Literal["auto", "turned", "stored"] = "auto",
+    report: Report | None = None,
+) -> list[Picture]:
+    """Every picture of `subset`. Arguments as of `read`."""
+    path, folder = _files(Path(root), _part(Path(root), subset, images))
+    with reporting(report) as report:
+        found = coco_form.read_images(Fields(path, "", jsonfiles.load(path)), folder, Pictures(), report)
+    return [
+        Picture(id=image.written, path=image.path, size=image.size, orientation=orientation)
+        for image in found.by_id.values()
+    ]
+
+
+def _part(root: Path, subset: str, images: str) -> str:
+    """What the subset stands for, a key of `LABELS`."""
+    if subset not in ("train", "test"):
+        raise UserError(f"{root}: expected subset train or test, got {subset}")
+    return "train" if subset == "train" else images
+
+
+def _files(root: Path, part: str) -> tuple[Path, Path]:
+    """The label file and the folder of the pictures."""
+    label_file, name = LABELS[part]
+    folder = next((f for f in (root / name, root / "images" / name) if f.is_dir()), None)
+    if folder is None:
+        raise UserError(f"{root / name}: expected the folder of the pictures, found none")
+    return root / "annotations" / label_file, folder

@@ -23,7 +23,7 @@ from ..forms import box_files, coco_form, jsonfiles, sense
 from ..forms.jsonfiles import Fields
 from ..forms.people import Pose, Video, track_box, track_people
 from ..images import Pictures, image_size
-from ..records import Skeleton, Track
+from ..records import Picture, Skeleton, Track
 from . import coco
 
 SKELETON = Skeleton(
@@ -138,6 +138,31 @@ def read(
             for sequence in sequences
             for track in track_people(sequence.video, sequence.poses, sequence.file, report)
         ]
+
+
+def pictures(
+    root: Path,
+    subset: str,
+    *,
+    images: Literal["val", "test"] = "val",
+    train_labels: str | None = None,
+    test_labels: str | None = None,
+    report: Report | None = None,
+) -> list[Picture]:
+    """Every frame of `subset` that has a number. Arguments as of `read`."""
+    root = Path(root)
+    part = "train" if subset == "train" else images
+    labels = train_labels if subset == "train" else test_labels
+    with reporting(report) as report:
+        if part == "test" and labels is None:
+            sequences = _unlabelled(root / "images" / "test", subset)
+        else:
+            sequences = read_sequences(root, part, subset, labels, report)
+    return [
+        Picture(id=number, path=path, size=sequence.video.size)
+        for sequence in sequences
+        for number, path in zip(sequence.video.image_ids, sequence.video.frames)
+    ]
 
 
 def read_sequences(root: Path, part: str, subset: str, labels: str | None, report: Report) -> list[Sequence]:

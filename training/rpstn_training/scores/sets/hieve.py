@@ -31,7 +31,6 @@ from ..table import Table, noted
 _JOINTS = len(hieve.SKELETON.joints)
 _ANOMALOUS = (11, 12, 14)  # fighting, fall-over, crouching-bowing among HiEve's actions 1..14
 _LARGEST = 1 << 30  # bytes of one unpacked file, read and not believed
-_FIRST_HIDDEN = 20  # videos from here on have hidden labels
 
 
 def score(
@@ -330,10 +329,10 @@ def write(
     if out.suffix != ".zip":
         out = out / "hieve.zip"
     folders = {int(track.video): track.frames[0].parent for track in tracks}
-    if min(folders) >= _FIRST_HIDDEN:
+    if min(folders) >= hieve.FIRST_HIDDEN:
         store = folders[min(folders)].parent
         decoded = {int(path.name): path for path in store.iterdir() if path.name.isdecimal()}
-        folders |= {number: path for number, path in decoded.items() if number >= _FIRST_HIDDEN}
+        folders |= {number: path for number, path in decoded.items() if number >= hieve.FIRST_HIDDEN}
     people: dict[int, dict[int, list[dict[str, Any]]]] = {number: {} for number in folders}
     for prediction, track in zip(predictions, tracks):
         for frame in np.flatnonzero(prediction.predicted):
@@ -355,7 +354,7 @@ def labels(root: Path, *, subset: str, images: Literal["val", "test"] = "val") -
 
 
 def _rect(prediction: Prediction, track: Track, frame: int) -> dict[str, Any]:
-    scores = prediction.scores[frame] * track.box_score
+    scores = prediction.scores[frame] * track.box_score_at(frame)
     corners = track.boxes[frame].round(3).tolist()
     points = [
         {"id": [joint], "x": [x], "y": [y], "score": [score]}
