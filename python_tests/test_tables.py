@@ -143,7 +143,8 @@ KNOWN_DIFFERENCES = {
     ("VIII", "HRNet-W32-JRE", "FLOPs (G)"): "7.122",
     ("VIII", "S-ViPNAS-JRE", "Params (M)"): "6.949",
     ("VIII", "PoseFix [51]", "FLOPs (G)"): "9.601",
-    ("VIII", "PoseFix-JRE", "FLOPs (G)"): "9.603",
+    ("VIII", "PoseFix-JRE", "Params (M)"): "32.475",
+    ("VIII", "PoseFix-JRE", "FLOPs (G)"): "9.601",
     ("VIII", "UDP-JRE", "FLOPs (G)"): "8.993",
     ("VIII", "DarkPose-JRE", "FLOPs (G)"): "8.993",
 }

@@ -99,7 +99,8 @@ ABLATIONS: dict[str, PaperTable] = {
     "III": PaperTable(
         number="III",
         title="Ablation studies for different backbones on Penn Action",
-        remark="The paper does not say which backbones are the pose initialisers' here; a ResNet-101 is Table V's.",
+        remark="The paper does not say which networks the pose initialisers are; here a ResNet-101, as Table V counts, "
+        "and for Hourglass and HRNet themselves.",
         blocks=(
             Block(
                 metric=TORSO,
