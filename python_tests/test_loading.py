@@ -199,7 +199,11 @@ def without(state: dict, *names: str) -> dict:
             r"conv_a.bias \[16\] torch.int64, here \[16\]",
         ),
         ("", lambda: {"encoder.weight": torch.rand(3)}, "1 unknown"),
-        ("", lambda: {"epoch": 3}, r"perhaps within state_dict or model_state, got 1 other values \(epoch\)"),
+        (
+            "",
+            lambda: {"epoch": 3},
+            r"perhaps within state_dict, model_state or model, got 1 other values \(epoch\)",
+        ),
         ("", dict, "got an empty file"),
         (
             "pose_initializer",

@@ -19,7 +19,7 @@ class Loaded:
     """What `load` did; as text, its sentence.
 
     loaded: names in the network that were set. kept: names of the part that are as before. left_over: names in the file
-    that were not used, without "module." and "backbone.".
+    that were not used, as they are here, without "module." and "backbone.".
     """
 
     part: str
@@ -47,9 +47,10 @@ def parts(network: nn.Module) -> dict[str, nn.Module]:
 def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[str, Any]) -> Loaded:
     """Puts the weights of a file into a network or a part of it: the whole of something, never what happens to fit.
 
-    Understood are state dicts of ours, public SimpleBaseline files and torchvision's ResNets; as they are or inside
-    {"state_dict": ...} or {"model_state": ...}, with or without "module." before each name. What counts as whole, the
-    largest first:
+    Understood are state dicts of ours, torchvision's ResNets, and public files of SimpleBaseline, HRNet, pytorch-pose's
+    hourglasses, mmpose's S-ViPNAS and ViTPose (a backbone's `renamed_in_files`); as they are or inside
+    {"state_dict": ...}, {"model_state": ...} or {"model": ...}, with or without "module." before each name. What counts
+    as whole, the largest first:
 
     1. everything of the part; without the relation of a network for images where the file has none;
     2. of a network for images: the whole backbone, where the file has no `final_layer` or one for another number of
@@ -84,7 +85,7 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
         names = ", ".join(name or '"" (the whole network)' for name in known)
         raise ValueError(f"models.load: expected part to be one of {names}, got {part!r}")
     module, what = known[part], part or "the network"
-    source, given = _read(file)
+    source, given = _read(file, getattr(module, "renamed_in_files", ()))
     state = module.state_dict()
     own = {_public(name): name for name in state}
 
@@ -122,7 +123,9 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
     return Loaded(part, loaded, kept, left_over, sentence)
 
 
-def _read(file: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, dict[str, Tensor]]:
+def _read(
+    file: str | os.PathLike[str] | Mapping[str, Any], renamed: Iterable[tuple[str, str]]
+) -> tuple[str, dict[str, Tensor]]:
     """What to call the file in messages, and its tensors by their public names."""
     source, content = "state dict", file
     if not isinstance(file, Mapping):
@@ -138,7 +141,7 @@ def _read(file: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, dict[s
                 f"({reason})"
             ) from error
     if isinstance(content, Mapping):
-        for wrapper in ("state_dict", "model_state"):
+        for wrapper in ("state_dict", "model_state", "model"):
             if isinstance(content.get(wrapper), Mapping):
                 content = content[wrapper]
                 break
@@ -150,11 +153,16 @@ def _read(file: str | os.PathLike[str] | Mapping[str, Any]) -> tuple[str, dict[s
     if others or not content:
         got = f"{len(others)} other values ({_first(others)})" if others else "an empty file"
         raise ValueError(
-            f"models.load: {source}: expected names to tensors, perhaps within state_dict or model_state, got {got}"
+            f"models.load: {source}: expected names to tensors, perhaps within state_dict, model_state or model, got "
+            f"{got}"
         )
     given: dict[str, Tensor] = {}
     for name, value in content.items():
         public = _public(name.removeprefix("module."))
+        for theirs, ours in renamed:
+            if public.startswith(theirs):
+                public = ours + public.removeprefix(theirs)
+                break
         if public in given:
             raise ValueError(f"models.load: {source}: expected each weight once, got {public} with two names")
         given[public] = value

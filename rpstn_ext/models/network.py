@@ -35,6 +35,7 @@ class Network(nn.Module):
         parts (tuple[str, ...]): children that take weights of their own (`models.load`).
         optional_in_files, ignored_in_files (tuple[str, ...]): children that a file of weights may lack, in the order
             in which it may, and names of a file's that are no child here and may be left over.
+        renamed_in_files (tuple[tuple[str, str], ...]): how names begin in public files, and here without "backbone.".
     """
 
     temporal: bool
@@ -45,6 +46,7 @@ class Network(nn.Module):
     parts: tuple[str, ...] = ()
     optional_in_files: tuple[str, ...] = ()
     ignored_in_files: tuple[str, ...] = ()
+    renamed_in_files: tuple[tuple[str, str], ...] = ()
 
     def start(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """The first frame (Tensor[B, 3, H, W]): its maps [B, K, H/stride, W/stride], and the state for `step`."""

@@ -59,6 +59,7 @@ class PoseNetwork(ImageNetwork):
         self.in_channels = getattr(backbone, "in_channels", 3)
         self.optional_in_files = ("relation", "final_layer", *backbone.optional_in_files)
         self.ignored_in_files = backbone.ignored_in_files
+        self.renamed_in_files = getattr(backbone, "renamed_in_files", ())
         self.backbone = backbone
         self.final_layer = nn.Conv2d(backbone.channels, num_joints, 1)
         nn.init.normal_(self.final_layer.weight, std=0.001)
@@ -79,7 +80,7 @@ class PoseNetwork(ImageNetwork):
 
 def _with_backbone(network: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
     """Gives the backbone's names in a state dict their `backbone.`, where they stand without it."""
-    children = {name for name, _ in network.backbone.named_children()}
+    children = {name.partition(".")[0] for name in network.backbone.state_dict()}
     for name in list(state):
         inner = name.removeprefix(prefix)
         if name.startswith(prefix) and inner.partition(".")[0] in children:

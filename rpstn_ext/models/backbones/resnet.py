@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from rpstn_ext.models.backbones.deconvolutions import deconvolutions
+
 # name: (blocks per stage, whether they are bottlenecks)
 DEPTHS = {
     "resnet18": ((2, 2, 2, 2), False),
@@ -92,6 +94,7 @@ class ResNet(nn.Module):
     multiple = 32
     optional_in_files = ("deconv_layers",)
     ignored_in_files = ("fc", "final_layer", "relation", "norm")
+    renamed_in_files = (("keypoint_head.", ""), ("head.", ""))  # mmpose
 
     def __init__(self, name: str, *, width: int = 64, channels: int = 256, in_channels: int = 3) -> None:
         super().__init__()
@@ -115,12 +118,7 @@ class ResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        deconvolutions: list[nn.Module] = []
-        for number in range(3):
-            deconvolution = nn.ConvTranspose2d(channels if number else reached, channels, 4, 2, 1, bias=False)
-            nn.init.normal_(deconvolution.weight, std=0.001)
-            deconvolutions += [deconvolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
-        self.deconv_layers = nn.Sequential(*deconvolutions)
+        self.deconv_layers = deconvolutions(reached, channels, 3)
 
     def forward(self, images: Tensor) -> Tensor:
         values = self.maxpool(self.relu(self.bn1(self.conv1(images))))
