@@ -8,7 +8,7 @@ from typing import Any, Literal
 from rpstn_ext.models import backbones, relations
 from rpstn_ext.models.backbones import ResNet
 from rpstn_ext.models.description import Part
-from rpstn_ext.models.loading import Loaded, load, parts
+from rpstn_ext.models.loading import Loaded, load, parts, read, unwrapped
 from rpstn_ext.models.network import ImageNetwork, Network, Stages, last_stage
 from rpstn_ext.models.pose_network import PoseNetwork
 from rpstn_ext.models.rpstn import RPSTN, Trace
@@ -29,6 +29,8 @@ __all__ = [
     "load",
     "names",
     "parts",
+    "read",
+    "unwrapped",
     "weights_of",
 ]
 

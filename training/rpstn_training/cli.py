@@ -35,6 +35,7 @@ COMMANDS = {
         "rpstn_training.commands.predict",
         "find joints in a video or in images: JSON, CSV and an overlay",
     ),
+    "convert": ("rpstn_training.commands.convert", "make a checkpoint of public weights"),
     "doctor": ("rpstn_training.commands.doctor", "print versions, backend and GPU, and run each op once"),
 }
 
