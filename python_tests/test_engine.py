@@ -266,9 +266,18 @@ def test_keys_of_the_evaluation_may_change_and_the_best_is_looked_for_anew(root,
     engine.train(with_train(config, epochs=1))
     first = checkpoints.load(run / "best.pt").best_score
     capsys.readouterr()
-    strict = replace(config, eval=replace(config.eval, gamma=0.01))
+    averages = {"flip": True, "flip_shift": False, "scales": (0.9, 1.0)}
+    strict = replace(config, eval=replace(config.eval, gamma=0.01, **averages))
     engine.train(strict, resume=run)
-    assert "eval.gamma: 0.2 -> 0.01: scores so far went by other rules" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    for change in (
+        "gamma: 0.2 -> 0.01",
+        "flip: False -> True",
+        "flip_shift: True -> False",
+        "scales: [1.0] -> [0.",
+    ):
+        assert f"eval.{change}" in said
+    assert "scores so far went by other rules" in said
     best = checkpoints.load(run / "best.pt")
     assert best.epoch == 2 and best.best_score < first
 

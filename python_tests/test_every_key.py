@@ -38,7 +38,7 @@ def base(root: Path, output: Path) -> dict[str, Any]:
         "occlusion": 0.5,
     }
     plain["train"] |= {"epochs": 3, "milestones": [1], "gamma": 0.5}
-    plain["eval"] |= {"select": "validation", "held_out": 0.3, "batch_size": 2}
+    plain["eval"] |= {"select": "validation", "held_out": 0.3, "batch_size": 2, "flip": True}
     return plain
 
 
@@ -186,6 +186,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "model.weights": ("absent.pth", "error"),
     "heatmap.sigma": (1.0, "losses"),
     "heatmap.decode": ("argmax", "joints"),
+    "heatmap.geometry": ({"heatmap.geometry": "udp", "eval.flip_shift": False}, "losses"),
     "targets.on_device": (False, "batch"),
     "loss.visibility": (False, "losses"),
     "train.epochs": (2, "steps"),
@@ -209,6 +210,9 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "eval.gamma": (0.05, "score name"),
     "eval.normaliser": ("torso", "score name"),
     "eval.batch_size": (1, "shown"),
+    "eval.flip": (False, "joints"),
+    "eval.flip_shift": (False, "joints"),
+    "eval.scales": ([0.8, 1.0], "joints"),
 }
 ELSEWHERE = {"data.split"}  # tested below, on the one set that has splits
 

@@ -218,6 +218,8 @@ def test_networks_are_compared_and_not_their_options(root, tmp_path):
         require_same(config, replace(skeleton, joints=("x", *skeleton.joints[1:])), trained)
     with pytest.raises(UserError, match=r"trained with data\.input_size \[64, 96\], got \[64, 64\]"):
         require_same(with_data(config, input_size=(64, 96)), skeleton, trained)
+    with pytest.raises(UserError, match=r"trained with heatmap\.geometry udp, got plain"):
+        require_same(replace(config, heatmap=replace(config.heatmap, geometry="udp")), skeleton, trained)
 
 
 def test_start_weights_go_into_named_parts_whole_or_are_an_error(root, tmp_path, capsys):

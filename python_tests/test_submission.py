@@ -197,7 +197,9 @@ def test_detected_boxes_have_no_pck_but_an_official_score(tmp_path, capsys):
     assert found["score"] is None and found["official"]["main"] is not None
     assert "OKS 0.9" in text
     kept = len(json.loads(path.read_text()))
-    _, _, path = run_eval(config, capsys, "--nms", "none")
+    text, found, path = run_eval(config, capsys, "--nms", "none")
+    said = "Poses: score of the box times mean of the joint scores above 0.2; none is left out"
+    assert said in text and said in found["official_protocol"]
     assert len(json.loads(path.read_text())) == 6 >= kept
 
 

@@ -95,7 +95,8 @@ class HeatmapConfig:
     """Target heat maps and how a joint is read from a predicted one."""
 
     sigma: float = 2.0  # cells
-    decode: Literal["subpixel", "quarter", "argmax"] = "subpixel"
+    decode: Literal["subpixel", "quarter", "argmax", "dark"] = "subpixel"
+    geometry: Literal["plain", "udp"] = "plain"  # what a cell stands for in the crop: `codec`
 
     def __post_init__(self) -> None:
         _require(self.sigma > 0, "sigma", "more than 0", self.sigma)
@@ -185,11 +186,20 @@ class EvalConfig:
     gamma: float = 0.2  # PCK threshold as a share of the normaliser
     normaliser: Literal["person", "torso"] = "person"  # of the PCK that chooses best.pt; both are reported
     batch_size: int = 8  # clips (tiled, released) or videos (streaming) that go through the network at once
+    flip: bool = False  # average with the maps of the mirrored picture
+    flip_shift: bool = True  # of geometry plain: move those maps one cell to the right
+    scales: tuple[float, ...] = (1.0,)  # average over the crop resampled so many times as large
 
     def __post_init__(self) -> None:
         _require(0 < self.held_out < 1, "held_out", "a share between 0 and 1", self.held_out)
         _require(self.gamma > 0, "gamma", "more than 0", self.gamma)
         _require(self.batch_size >= 1, "batch_size", "at least 1", self.batch_size)
+        _require(
+            len(self.scales) > 0 and min(self.scales) > 0,
+            "scales",
+            "one or more numbers above 0",
+            list(self.scales),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -209,6 +219,12 @@ class Config:
 
     def __post_init__(self) -> None:
         _require(self.seed >= 0, "seed", "at least 0", self.seed)
+        _require(
+            not (self.eval.flip and self.eval.flip_shift and self.heatmap.geometry == "udp"),
+            "eval.flip_shift",
+            "false with eval.flip and heatmap.geometry udp, where mirrored maps fit as they are",
+            self.eval.flip_shift,
+        )
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:

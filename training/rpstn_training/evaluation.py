@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from .averaging import in_words
 from .codec import Codec
 from .config import Config, to_dict
 from .data.records import Skeleton, Track
@@ -183,12 +184,13 @@ def _protocol(config: Config, tracks: Sequence[Track], predictions: Sequence[Pre
         way = "every frame by itself"
     group = {"clip": f"one box for {data.clip_length} frames", "frame": "a box per frame"}[data.box]
     width, height = data.input_size
+    geometry = {"plain": "", "udp": " in UDP's geometry"}[config.heatmap.geometry]
     noun = "videos" if scored_by_pck(data.name) else "tracks"  # those sets have one person a video
     return (
         f"Data: {data.name}{split}, {options.subset} subset, {len(tracks)} {noun}, "
         f"{scored} of {total} frames scored",
         f"Protocol {options.protocol}: {way}; {_boxes(config)} x {data.box_scale:g}, {group}; "
-        f"input {width}x{height}; no flip; {config.heatmap.decode} decoding",
+        f"input {width}x{height}{geometry}; {in_words(options)}; {config.heatmap.decode} decoding",
         f"Score: PCK@{options.gamma:g} in pixels of the original image, <=; "
         "counts added over all frames of all videos",
     )

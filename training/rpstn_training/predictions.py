@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from rpstn_ext.models import Stages, last_stage
 
+from .averaging import averaged
 from .codec import Codec, normalise
 from .config import Config
 from .data.clips import EvalClips
@@ -104,13 +105,14 @@ def predict_tracks(
     *,
     show_progress: bool = True,
 ) -> list[Prediction]:
-    """The joints of every track, by the configured protocol. The model should be in evaluation mode."""
+    """The joints of every track, by the configured protocol and averages. The model should be in evaluation mode."""
     predictions = [Prediction.empty(track) for track in tracks]
     streaming = config.eval.protocol == "streaming"
     clips = EvalClips(
         tracks, skeleton, config.data, codec, protocol="tiled" if streaming else config.eval.protocol
     )
     device = next(model.parameters()).device
+    model = averaged(model, config.eval, skeleton, codec).to(device)
     loader = DataLoader(
         clips,
         batch_sampler=_side_by_side(clips, config.eval.batch_size) if streaming else None,

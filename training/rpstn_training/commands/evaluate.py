@@ -109,6 +109,8 @@ def require_same(config: Config, skeleton: Skeleton, checkpoint: checkpoints.Che
     if config.data.input_size != checkpoint.codec.input_size:
         size = list(checkpoint.codec.input_size)
         _refuse(checkpoint, "data.input_size", list(config.data.input_size), size)
+    if config.heatmap.geometry != checkpoint.codec.geometry:
+        _refuse(checkpoint, "heatmap.geometry", config.heatmap.geometry, checkpoint.codec.geometry)
     if skeleton.joints != checkpoint.skeleton.joints:
         _refuse(checkpoint, "joints", list(skeleton.joints), list(checkpoint.skeleton.joints))
     if checkpoint.config is None:  # on which pictures public weights were trained is not known

@@ -76,6 +76,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="pictures that are no video: each is searched by itself, sizes may differ",
     )
+    parser.add_argument(
+        "--flip",
+        action="store_true",
+        help="average with what is found in the mirrored picture, which takes twice as long",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -92,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
         min_score=args.min_score,
         fps=args.fps,
         stills=args.stills,
+        flip=args.flip,
     )
     print(
         f"{len(result.frames)} frames, {len(result.persons)} person{'s' * (len(result.persons) != 1)}, "

@@ -45,7 +45,7 @@ def _strip(sample: dict[str, Any], skeleton: Skeleton, codec: Codec) -> np.ndarr
     shown = counting[-1] if counting else chosen[-1]
     maps = codec.encode(sample["joints"][shown])
     together = (maps * sample["weights"][shown][:, None, None]).amax(dim=0).numpy()
-    cells.append(heat_over(crops[shown], together))
+    cells.append(heat_over(crops[shown], together, codec.cell))
     strip = np.hstack([np.pad(cell, ((0, 0), (0, _GAP), (0, 0))) for cell in cells])
     caption = np.zeros((_CAPTION, strip.shape[1], 3), np.uint8)
     text = f"frame {int(sample['frame_ids'][shown])}, {int(weights[shown].sum())} joints: {sample['name']}"

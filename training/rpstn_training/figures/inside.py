@@ -19,7 +19,7 @@ from ..predictions import Prediction
 
 @dataclass(frozen=True, kw_only=True)
 class Inside:
-    """The last frame of a clip, in pixels of the crop, `stride` of them a heat-map cell, and what RPSTN made of it.
+    """The last frame of a clip, in pixels of the crop, `cell` of them a heat-map cell, and what RPSTN made of it.
 
     crop uint8 [H, W, 3] RGB; truth, found float64 [K, 2]; visible, labelled bool [K]; pseudo and heatmaps
     [K, h, w], the maps before the joint relation extractor and after it with its normalisation; correlation and
@@ -27,7 +27,7 @@ class Inside:
     """
 
     name: str
-    stride: int
+    cell: tuple[float, float]
     action: str
     frame: int
     crop: np.ndarray
@@ -80,7 +80,7 @@ def look_inside(
     found, _ = codec.decode(trace.heatmaps[0, -1])
     return Inside(
         name=track.name,
-        stride=codec.stride,
+        cell=codec.cell,
         action=track.action,
         frame=frame,
         crop=np.ascontiguousarray(sample["frames"][-1].permute(1, 2, 0).numpy()),
@@ -95,7 +95,7 @@ def look_inside(
     )
 
 
-def peak_distance(maps: Tensor, truth: np.ndarray, *, stride: int) -> np.ndarray:
+def peak_distance(maps: Tensor, truth: np.ndarray, *, stride: float | tuple[float, float]) -> np.ndarray:
     """Distance [K], in pixels of the crop, of each map's highest point from the label."""
     points, _ = decode(maps, stride=stride, method="subpixel")
     return torch.linalg.norm(points.double() - torch.from_numpy(truth), dim=-1).numpy()

@@ -30,12 +30,14 @@ def write_png(path: Path, image: np.ndarray) -> None:
         file.write(data)
 
 
-def heat_over(crop: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """A heat map between 0 and 1 in colours over its darkened crop: its value [i, j] at the pixel it stands for."""
-    stride = crop.shape[1] / heatmap.shape[1]
+def heat_over(crop: np.ndarray, heatmap: np.ndarray, cell: tuple[float, float]) -> np.ndarray:
+    """A heat map between 0 and 1 in colours over its darkened crop: its value [i, j] at the pixel it stands for.
+
+    cell: pixels of the crop from one cell to the next, along x and along y (`Codec.cell`).
+    """
     level = cv2.warpAffine(
         np.rint(255 * heatmap.clip(0, 1)).astype(np.uint8),
-        np.array([[stride, 0, 0], [0, stride, 0]]),
+        np.array([[cell[0], 0, 0], [0, cell[1], 0]], dtype=np.float64),
         (crop.shape[1], crop.shape[0]),
         borderMode=cv2.BORDER_REPLICATE,
     )

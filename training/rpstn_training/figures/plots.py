@@ -114,11 +114,11 @@ def before_and_after(inside: Inside, skeleton: Skeleton) -> Figure:
     for axes in grid.flat:
         axes.axis("off")
     for row, maps in enumerate((inside.pseudo, inside.heatmaps)):
-        distance = peak_distance(maps, inside.truth, stride=inside.stride)
+        distance = peak_distance(maps, inside.truth, stride=inside.cell)
         for joint, name in enumerate(skeleton.joints):
             axes = grid[2 * (joint // _TILES) + row, joint % _TILES]
             heatmap = maps[joint].numpy()
-            axes.imshow(heat_over(inside.crop, heatmap / max(float(heatmap.max()), 1e-6)))
+            axes.imshow(heat_over(inside.crop, heatmap / max(float(heatmap.max()), 1e-6), inside.cell))
             if inside.labelled[joint]:
                 axes.plot(*inside.truth[joint], "+", color="white", markersize=11, markeredgewidth=1.5)
                 axes.text(3, inside.crop.shape[0] - 5, f"{distance[joint]:.1f} px", color="white", fontsize=9)

@@ -55,6 +55,7 @@ _FREE_ON_RESUME = (
 )
 _FREE_WITH_NEW_SCORE = (
     *("eval.protocol", "eval.subset", "eval.gamma", "eval.normaliser", "heatmap.decode"),
+    *("eval.flip", "eval.flip_shift", "eval.scales"),
     *("data.options.detections", "data.options.detection_threshold"),
 )
 _REFRESH = 0.5  # seconds between looks at the sums that a GPU keeps: a look waits for it

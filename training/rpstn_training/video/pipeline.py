@@ -13,6 +13,8 @@ from tqdm import tqdm
 
 import rpstn_ext
 
+from ..averaging import in_words
+from ..config import EvalConfig
 from ..data.records import Skeleton
 from ..device import allow_tf32, choose_device
 from ..errors import UserError
@@ -63,6 +65,7 @@ def predict(
     min_score: float = drawing.MIN_SCORE,
     fps: float | None = None,
     stills: bool = False,
+    flip: bool = False,
     show_progress: bool = True,
 ) -> Result:
     """Find the joints of every person in every frame and write them to a folder.
@@ -86,6 +89,7 @@ def predict(
         fps: frames per second of pictures (25 unless given), or instead of a video's own.
         stills: the frames are pictures that have nothing to do with each other: no state is carried from one to the
             next, and their sizes may differ (the overlay video has the first one's, others are fitted into it).
+        flip: average with what is found in the mirrored picture, which takes twice as long.
         show_progress: a bar with frames/s on a terminal.
 
     Returns:
@@ -107,7 +111,8 @@ def predict(
     media = open_source(source, fps=fps)
     table = None if boxes is None else read_boxes(boxes, media, stills=stills)
     checkpoint = open_weights(weights, skeleton=skeleton)
-    streams = PersonStreams(checkpoint, place)
+    averages = EvalConfig(flip=flip, flip_shift=checkpoint.codec.geometry == "plain")
+    streams = PersonStreams(checkpoint, place, averages)
 
     out = Path(out)
     picture = media.names is not None and len(media.names) == 1
@@ -132,7 +137,7 @@ def predict(
             if table is not None:
                 table.require_frames(len(infos))
         with atomic_write(folder / "predictions.json", "w") as file:
-            write_coco(file, coco(infos, poses, checkpoint.skeleton, _info(media, checkpoint)))
+            write_coco(file, coco(infos, poses, checkpoint.skeleton, _info(media, checkpoint, averages)))
         with atomic_write(folder / "predictions.csv", "w") as file:
             write_csv(file, infos, poses, checkpoint.skeleton)
     return Result(
@@ -223,7 +228,7 @@ def _frame_info(frame: Frame) -> FrameInfo:
     )
 
 
-def _info(source: Source, checkpoint: Checkpoint) -> dict[str, Any]:
+def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig) -> dict[str, Any]:
     """Where the predictions come from, for the JSON file."""
     return {
         "description": "joints found by rpstn predict; coordinates in pixels, x right, y down, first pixel centre at 0",
@@ -235,6 +240,7 @@ def _info(source: Source, checkpoint: Checkpoint) -> dict[str, Any]:
         "architecture": checkpoint.architecture,
         "skeleton": checkpoint.skeleton.name,
         "codec": checkpoint.codec.to_dict(),
+        "inference": f"{in_words(averages)}; {checkpoint.codec.decoding} decoding",
         "trained_with": checkpoint.versions,
         "version": rpstn_ext.__version__,
     }

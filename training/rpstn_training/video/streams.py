@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ..averaging import averaged
 from ..codec import normalise
+from ..config import EvalConfig
 from ..data.crops import apply, invert, warp
 from ..predictions import Streams
 from ..train.checkpoint import Checkpoint
@@ -34,15 +36,22 @@ class PersonStreams:
     Args:
         checkpoint: as `checkpoint.load` gives it; crops and decoding are those of its training.
         device: where the network runs.
+        options: what is averaged, as in an evaluation.
 
         streams = PersonStreams(checkpoint.load("best.pt"))
         poses = streams.next_frame(image, {0: box})
     """
 
-    def __init__(self, checkpoint: Checkpoint, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        device: torch.device | str = "cpu",
+        options: EvalConfig = EvalConfig(),  # noqa: B008 - frozen
+    ) -> None:
         self.codec = checkpoint.codec
         self.device = torch.device(device)
-        self._streams = Streams(checkpoint.build_model().to(self.device))
+        model = averaged(checkpoint.build_model(), options, checkpoint.skeleton, self.codec)
+        self._streams = Streams(model.to(self.device))
 
     def forget(self, person: int) -> None:
         """The person's next frame is a first one."""
