@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from plain_networks import PLAIN, File
 from published import published
 from small_models import SIZE, image_network, shaken, small
 from torch import nn
@@ -167,6 +168,20 @@ def test_features_are_those_of_torchvision(name):
         theirs(images)
         ours(images)
     torch.testing.assert_close(seen[0], seen[1])
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@torch.no_grad()
+def test_maps_are_those_of_plain_functions_of_the_public_file(name):
+    network, images = shaken(image_network(name)).double(), torch.randn(2, 3, 256, 192, dtype=torch.float64)
+    for module in network.modules():  # normalisations that normalise, so that nothing vanishes or explodes
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 1.0
+    network.train()(images)
+    network.eval()
+    expected = PLAIN[name](File(published(network)), images)
+    assert models.last_stage(expected).std((2, 3)).min() > 1e-2  # the image reaches every map
+    torch.testing.assert_close(network(images), expected)
 
 
 @pytest.mark.parametrize(

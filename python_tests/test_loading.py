@@ -1,7 +1,11 @@
 """Weights from files into networks and their parts: the whole of something, or an error and nothing."""
 
+import copy
+import json
+
 import pytest
 import torch
+from published import published
 from small_models import image_network, public, shaken, small
 from torch import nn
 
@@ -37,7 +41,7 @@ def held(model: nn.Module, names, state, strip: str = "") -> bool:
 
 
 @pytest.mark.parametrize("make", [small, lambda: small(relation="none", scale="learnable"), image_network])
-@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state"])
+@pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state", "model"])
 def test_a_network_takes_all_of_its_own_file(make, wrapper, tmp_path):
     first, second = shaken(make()), make()
     state = first.state_dict()
@@ -123,6 +127,177 @@ def test_files_without_counters_of_batches_load():
     assert set(done.loaded) == set(old)
     assert all(name.endswith("num_batches_tracked") for name in done.kept)
     small().load_state_dict(dict(old))
+
+
+FAMILIES = ["resnet18", "hrnet_w32", "hourglass2", "hourglass8", "vipnas_res50", "vitpose_s"]
+
+
+@torch.no_grad()
+def check_both_orders(donor: nn.Module, model: nn.Module, file: dict[str, torch.Tensor]) -> None:
+    """The file fills both parts of the RPSTN, in either order alike, and both then see what the donor sees."""
+    size = {part: len(module.state_dict()) for part, module in models.parts(model).items()}
+    filled = []
+    for order in (model.parts, model.parts[::-1]):
+        network = copy.deepcopy(model).eval()
+        for part in order:
+            done = models.load(network, part, {"state_dict": file})
+            assert (len(done.loaded), done.kept) == (size[part], ())
+            assert set(done.left_over) == (
+                set() if part == "pose_initializer" else {"final_layer.weight", "final_layer.bias"}
+            )
+        filled.append(network)
+    clip = torch.rand(1, 2, 3, 64, 64)
+    first, second = (network(clip) for network in filled)
+    assert torch.equal(first, second)
+    assert not torch.allclose(first, model.eval()(clip), atol=1e-3)
+    initializer, extractor = filled[0].pose_initializer, filled[0].feature_extractor
+    assert torch.equal(models.last_stage(initializer(clip[:, 0])), models.last_stage(donor(clip[:, 0])))
+    assert torch.equal(extractor(clip[:, 0]), donor.backbone(clip[:, 0]))
+
+
+@pytest.mark.parametrize("backbone", FAMILIES)
+def test_a_public_file_goes_into_the_network_and_into_each_part_in_any_order(backbone):
+    donor = shaken(image_network(backbone))
+    file = published(donor)
+    network = image_network(backbone).eval()
+    done = models.load(network, "", file)
+    assert str(done) == f"state dict: {len(file)} tensors into all of the network"
+    own = network.state_dict()
+    assert all(torch.equal(value, own[name]) for name, value in donor.state_dict().items())
+    check_both_orders(donor, small(pose_initializer=backbone, feature_extractor=backbone), file)
+
+
+# Those whose RPSTN is small enough to run here; test_backbones.py loads all of them without their memory.
+@pytest.mark.parametrize(
+    ("file", "backbone"),
+    [
+        ("sbl_res18_k13", "resnet18"),
+        ("hrnet_w32_k17", "hrnet_w32"),
+        ("hourglass_newell_bearpaw_s2_b1_k13", "hourglass2"),
+        ("svipnas_res50_k17", "vipnas_res50"),
+        ("vitpose_s_k17", "vitpose_s"),
+    ],
+)
+def test_files_of_the_published_shapes_go_into_each_part_in_any_order(shared, file, backbone):
+    shapes = json.loads((shared / "checkpoint_keys" / f"{file}.json").read_text())["state_dict"]
+    state = {
+        name: torch.tensor(7)
+        if name.endswith("tracked")
+        else torch.rand(shape) + 0.5
+        if name.endswith("running_var")
+        else torch.randn(shape) * 0.05
+        for name, shape in shapes.items()
+    }
+    joints = int(file.rpartition("_k")[2])
+    donor = models.build("sbl", num_joints=joints, backbone=backbone).eval()
+    assert len(models.load(donor, "", {"state_dict": state}).loaded) == len(shapes)
+    model = models.build(
+        "rpstn", num_joints=joints, pose_initializer=backbone, feature_extractor=backbone, num_convs=2
+    )
+    check_both_orders(donor, model, state)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "hrnet_w32", "vipnas_res50", "vitpose_s"])
+@pytest.mark.parametrize("head", ["head.", "keypoint_head."])
+def test_both_names_of_a_head_are_understood(backbone, head):
+    donor = shaken(image_network(backbone, num_joints=7))
+    file = {
+        (head if name.startswith(("deconv_layers", "final_layer")) else "backbone.") + name: value
+        for name, value in public(donor).items()
+    }
+    done = models.load(image_network(backbone, num_joints=7), "", file)
+    assert (len(done.loaded), done.kept, done.left_over) == (len(file), (), ())
+    model = image_network(backbone)  # for other joints: the whole backbone, and its final_layer as it was
+    done = models.load(model, "", file)
+    assert "into the whole backbone of the network; kept as before: final_layer (for 7 joints" in str(done)
+    assert done.left_over == ("final_layer.weight", "final_layer.bias")
+    assert held(model, done.loaded, public(donor))
+
+
+def test_an_hourglass_for_other_joints_brings_all_that_is_not_made_for_them():
+    donor = shaken(image_network("hourglass8", num_joints=7))
+    made = ("score", "score_", "final_layer")
+    for network, part in (
+        (image_network("hourglass8"), ""),
+        (small(feature_extractor="hourglass8"), "feature_extractor"),
+    ):
+        prefix = f"{part}." if part else "backbone."
+        done = models.load(network, part, published(donor))
+        own = {
+            name: value
+            for name, value in network.state_dict().items()
+            if name.startswith((prefix, "final_layer"))
+        }
+        kept = {name for name in own if name.removeprefix(prefix).partition(".")[0] in made}
+        assert set(done.kept) == kept
+        assert set(done.loaded) == set(own) - kept
+        assert {name.partition(".")[0] for name in done.left_over} == set(made)
+        assert held(network, done.loaded, public(donor), prefix)
+        assert "score_ (for 7 joints, here 5)" in str(done)
+    assert "into feature_extractor but its score and score_; kept as before: score (for 7 joints" in str(done)
+
+
+def test_files_of_ours_go_into_parts_under_their_own_names():
+    for backbone in ("hourglass2", "vitpose_s"):
+        donor = shaken(image_network(backbone))
+        model = small(pose_initializer=backbone, feature_extractor=backbone)
+        check_both_orders(donor, model, donor.state_dict())
+        image_network(backbone).load_state_dict(public(donor))
+
+
+@pytest.mark.parametrize(
+    ("backbone", "file", "words"),
+    [
+        (
+            "hourglass2",
+            lambda: without(published(image_network("hourglass2", num_joints=7)), "fc_.0.bias"),
+            r"expected the whole backbone of the network \(\d+ tensors\), got .* with 1 missing \(fc_.0.bias\)",
+        ),
+        (
+            "hourglass2",
+            lambda: without(published(image_network("hourglass2")), "score_.0.bias"),
+            r"expected all of the network .* with 1 missing \(score_.0.bias\)",
+        ),
+        (
+            "hourglass2",
+            lambda: published(image_network("hourglass8")),
+            r"unknown \(hg.2.hg.0.0.0.bn1.weight; ",
+        ),
+        (
+            "hourglass8",
+            lambda: published(image_network("hourglass2")),
+            r"missing \(hg.2.hg.0.0.0.bn1.weight; ",
+        ),
+        (
+            "hourglass2",
+            lambda: {**published(image_network("hourglass2")), "final_layer.bias": torch.rand(5)},
+            "each weight once, got final_layer.bias with two names",
+        ),
+        (
+            "hrnet_w32",
+            lambda: published(image_network("hrnet_w48")),
+            r"of another shape \(transition1.0.0.weight \[6, 32, 3, 3\], here \[4, 32, 3, 3\]",
+        ),
+        (
+            "vitpose_s",
+            lambda: without(published(image_network("vitpose_s")), "backbone.pos_embed"),
+            r"with 1 missing \(pos_embed\)",
+        ),
+        (
+            "vitpose_s",
+            lambda: published(image_network("vitpose_b")),
+            r"pos_embed \[1, 193, 96\], here \[1, 193, 48\]",
+        ),
+        (
+            "vipnas_res50",
+            lambda: without(published(image_network("vipnas_res50")), "head.deconv_layers.0.weight"),
+            r"with 1 missing \(deconv_layers.0.weight\)",
+        ),
+        ("vipnas_res50", lambda: published(image_network("resnet50")), "expected all of the network"),
+    ],
+)
+def test_a_public_file_of_another_network_changes_nothing(untouched, backbone, file, words):
+    untouched(image_network(backbone), "", file(), words)
 
 
 def without(state: dict, *names: str) -> dict:

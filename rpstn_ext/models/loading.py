@@ -60,6 +60,9 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
        joints;
     3. of a backbone: all but its transposed convolutions, where the file is a classifier's and has none.
 
+    Of a backbone that predicts maps on the way, what is made for a number of joints (`per_joint`) is part of the whole
+    only where the file is for the same number.
+
     What the part has beyond that keeps its values. Of the file may be left over: a classifier's `fc`, and the
     `final_layer`, `relation` and `norm` of a network for images. The sentence names both. A file in which no batch
     normalisation has a `num_batches_tracked`, because it is old, is as whole as others.
@@ -94,12 +97,17 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
 
     head = _head(own, state, given)
     lacking = _lacking(module, own, given, head)
+    per_joint = getattr(module, "per_joint", ())
+    if per_joint and (other := _other_joints(module.num_joints, given)):
+        head, lacking = other, [*lacking, *per_joint]
     counted = any(name.endswith(_COUNTER) for name in given)
-    wanted = [
-        name for name in own if _group(name) not in lacking and (counted or not name.endswith(_COUNTER))
-    ]
-    found = _whole(what, lacking)
-    problems = _problems({name: state[own[name]] for name in wanted}, given, module.ignored_in_files)
+    wanted = {
+        name: state[full]
+        for name, full in own.items()
+        if _group(name) not in lacking and (counted or not name.endswith(_COUNTER))
+    }
+    found = _whole(what, lacking, per_joint)
+    problems = _problems(wanted, given, (*module.ignored_in_files, *lacking))
     if problems:
         raise ValueError(
             f"models.load: {source}: expected {found} ({len(wanted)} tensors), got {len(given)} tensors with "
@@ -107,8 +115,8 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
         )
 
     with torch.no_grad():
-        for name in wanted:
-            state[own[name]].copy_(given[name])
+        for name, value in wanted.items():
+            value.copy_(given[name])
     prefix = f"{part}." if part else ""
     loaded = tuple(prefix + own[name] for name in wanted)
     kept = tuple(prefix + own[name] for name in own if name not in wanted)
@@ -231,6 +239,12 @@ def _head(own: Mapping[str, str], state: Mapping[str, Tensor], given: Mapping[st
     return f"for {joints.pop()[0]} joints, here {here}"
 
 
+def _other_joints(here: int, given: Mapping[str, Tensor]) -> str:
+    """For which number of joints the file is; empty where it is ours, or cannot be seen."""
+    shape = given[f"{HEAD}.weight"].shape if f"{HEAD}.weight" in given else ()
+    return f"for {shape[0]} joints, here {here}" if shape[:1] not in ((), (here,)) else ""
+
+
 def _lacking(module: nn.Module, own: Mapping[str, str], given: Mapping[str, Tensor], head: str) -> list[str]:
     """The children of the module that the file does not bring, of those that it may lack."""
     lacking: list[str] = []
@@ -246,12 +260,12 @@ def _lacking(module: nn.Module, own: Mapping[str, str], given: Mapping[str, Tens
     return lacking
 
 
-def _whole(what: str, lacking: list[str]) -> str:
-    if any(group != HEAD and group not in AFTER_HEAD for group in lacking):
+def _whole(what: str, lacking: list[str], per_joint: tuple[str, ...]) -> str:
+    if not {HEAD, *AFTER_HEAD, *per_joint}.issuperset(lacking):
         return f"the trunk of {what}"
     if HEAD in lacking:
         return f"the whole backbone of {what}"
-    return f"{what} but its {lacking[0]}" if lacking else f"all of {what}"
+    return f"{what} but its {' and '.join(lacking)}" if lacking else f"all of {what}"
 
 
 def _problems(

@@ -36,6 +36,7 @@ class Network(nn.Module):
         optional_in_files, ignored_in_files (tuple[str, ...]): children that a file of weights may lack, in the order
             in which it may, and names of a file's that are no child here and may be left over.
         renamed_in_files (tuple[tuple[str, str], ...]): how names begin in public files, and here without "backbone.".
+        per_joint (tuple[str, ...]): children within the backbone that a file for another number of joints leaves alone.
     """
 
     temporal: bool
@@ -47,6 +48,7 @@ class Network(nn.Module):
     optional_in_files: tuple[str, ...] = ()
     ignored_in_files: tuple[str, ...] = ()
     renamed_in_files: tuple[tuple[str, str], ...] = ()
+    per_joint: tuple[str, ...] = ()
 
     def start(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """The first frame (Tensor[B, 3, H, W]): its maps [B, K, H/stride, W/stride], and the state for `step`."""

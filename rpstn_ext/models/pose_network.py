@@ -60,6 +60,7 @@ class PoseNetwork(ImageNetwork):
         self.optional_in_files = ("relation", "final_layer", *backbone.optional_in_files)
         self.ignored_in_files = backbone.ignored_in_files
         self.renamed_in_files = getattr(backbone, "renamed_in_files", ())
+        self.per_joint = getattr(backbone, "per_joint", ())
         self.backbone = backbone
         self.final_layer = nn.Conv2d(backbone.channels, num_joints, 1)
         nn.init.normal_(self.final_layer.weight, std=0.001)

@@ -18,7 +18,10 @@ One that predicts maps on the way (stacked hourglasses) takes `num_joints`, and 
 
     stages(images) -> (maps (tuple[Tensor[N, num_joints, H/stride, W/stride], ...]), features)
 
-with the maps of every stage but the last, which is made of the features.
+with the maps of every stage but the last, which is made of the features. It has two attributes more:
+
+    num_joints (int): of the maps.
+    per_joint (tuple[str, ...]): children that are made for it; a file for another number leaves them as they are.
 """
 
 import difflib

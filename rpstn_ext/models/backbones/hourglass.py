@@ -77,7 +77,7 @@ class StackedHourglass(nn.Module):
         Y_i = F_i(H_i(X_i)),  M_i = S_i(Y_i),  X_{i+1} = X_i + F'_i(Y_i) + S'_i(M_i)
 
     The features are the last Y, and the last S is the network's `final_layer`: in files it is `score` with the last
-    number. A file for another number of joints is refused, because its S and S' do not fit.
+    number. A file for another number of joints leaves S and S' as they are.
 
     Args:
         name (str): "hourglass2" or "hourglass8".
@@ -104,13 +104,14 @@ class StackedHourglass(nn.Module):
     multiple = 64
     optional_in_files = ()
     ignored_in_files = ("final_layer", "relation", "norm")
+    per_joint = ("score", "score_")
 
     def __init__(self, name: str, *, num_joints: int, width: int = 64, channels: int = 256) -> None:
         super().__init__()
         if name not in STACKS:
             raise ValueError(f"StackedHourglass: expected one of {', '.join(STACKS)}, got {name!r}")
         stacks = STACKS[name]
-        self.name, self.channels = name, channels
+        self.name, self.channels, self.num_joints = name, channels, num_joints
         self.renamed_in_files = ((f"score.{stacks - 1}.", "final_layer."),)
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3)
         self.bn1 = nn.BatchNorm2d(width)
