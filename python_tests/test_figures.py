@@ -35,7 +35,7 @@ def scene(tmp_path_factory):
     tracks = [replace(track, action="run <b> & jump") for track in load_tracks(config.data, "test")]
     skeleton = load_skeleton(config.data)
     torch.manual_seed(0)
-    model = build_network(config.model, len(skeleton.joints)).eval()
+    model = build_network(config.model, skeleton).eval()
     codec = codec_for(config)
     evaluation = evaluate(model, config, tracks, skeleton, codec, show_progress=False)
     return SimpleNamespace(

@@ -40,7 +40,9 @@ def held(model: nn.Module, names, state, strip: str = "") -> bool:
     )
 
 
-@pytest.mark.parametrize("make", [small, lambda: small(relation="none", scale="learnable"), image_network])
+@pytest.mark.parametrize(
+    "make", [small, lambda: small(relation="none"), lambda: small(scale="learnable"), image_network]
+)
 @pytest.mark.parametrize("wrapper", [None, "state_dict", "model_state", "model"])
 def test_a_network_takes_all_of_its_own_file(make, wrapper, tmp_path):
     first, second = shaken(make()), make()
@@ -56,7 +58,7 @@ def test_a_network_takes_all_of_its_own_file(make, wrapper, tmp_path):
 
 @pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
 def test_a_network_for_images_goes_into_each_part(backbone):
-    donor = shaken(image_network(backbone, relation="jre"))
+    donor = shaken(image_network(backbone, relation="jre", relation_norm=True))
     model = small(pose_initializer=backbone, feature_extractor=backbone)
     for file in (public(donor), {"model_state": donor.state_dict()}):
         first = models.load(model, "pose_initializer", file)

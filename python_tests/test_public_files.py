@@ -10,13 +10,15 @@ import pytest
 import torch
 from published import published
 from small_models import SIZE, image_network, shaken
+from test_released import of_resnets, shapes
 from torch import nn
 
 from rpstn_ext import models
 from rpstn_training import cli
 from rpstn_training.codec import MEAN, STD, normalise
 from rpstn_training.errors import UserError
-from rpstn_training.public_files import FAMILIES, open_weights, recognise
+from rpstn_training.public_families import FAMILIES
+from rpstn_training.public_files import open_weights, recognise
 from rpstn_training.train import checkpoint as checkpoints
 
 # backbone: family of its file as its authors name it
@@ -97,6 +99,35 @@ def test_deeper_ones_are_told_apart(backbone):
 def _sizes(backbone: str) -> dict[str, int]:
     own_channels = backbone.startswith(("hrnet", "vipnas"))
     return {name: value for name, value in SIZE.items() if not (own_channels and name == "channels")}
+
+
+def released(joints: int) -> dict[str, torch.Tensor]:
+    """A file of the released code, with its names: two ResNets, and between them what test_released lists."""
+    state = of_resnets("resnet18", "resnet34", joints, SIZE)
+    for name, shape in shapes(SIZE["channels"], joints).items():
+        state[name] = torch.tensor(3) if name.endswith("tracked") else 0.1 * torch.randn(shape)
+        if name.endswith("running_var"):
+            state[name] = 0.5 + torch.rand(shape)
+    return state
+
+
+@pytest.mark.parametrize(("joints", "skeleton"), [(13, "penn_action"), (15, "sub_jhmdb")])
+def test_the_released_network_keeps_its_own_colours(joints, skeleton, tmp_path):
+    state = released(joints)
+    checkpoint = open_weights(saved(state, tmp_path / "a.pth"), skeleton=skeleton)
+    assert checkpoint.model_name == "released_rpstn"
+    assert checkpoint.model_options.get("matched_norm", False) == (joints == 15)
+    assert (checkpoint.codec.box_scale, checkpoint.codec.shared_frames, checkpoint.normalisation.mean) == (
+        1,
+        5,
+        MEAN,
+    )
+    options, ours, _ = models.released_state(state)
+    network = models.build("released_rpstn", **options, matched_norm=joints == 15)
+    network.load_state_dict(ours)
+    clip = normalise(bytes_of_a_picture(128))[None]
+    with torch.no_grad():
+        assert torch.equal(checkpoint.build_model()(clip), network.eval()(clip))
 
 
 def test_frames_of_a_video_go_the_same_way(tmp_path):

@@ -14,7 +14,7 @@ from rpstn_training.building import build_network
 from rpstn_training.codec import Codec
 from rpstn_training.commands.evaluate import require_same
 from rpstn_training.config import Config, DataConfig, EvalConfig, ModelConfig, TrainConfig, to_dict
-from rpstn_training.data.sets import load_skeleton, load_tracks
+from rpstn_training.data.sets import load_skeleton, load_tracks, mpii
 from rpstn_training.data.subsets import for_training, load_subset
 from rpstn_training.errors import UserError
 from rpstn_training.train import checkpoint as checkpoints
@@ -169,7 +169,7 @@ def test_what_cannot_be_scored_is_refused_before_the_first_step(tmp_path):
 
 def checkpoint_of(config: Config) -> checkpoints.Checkpoint:
     skeleton = load_skeleton(config.data)
-    model = build_network(config.model, len(skeleton.joints))
+    model = build_network(config.model, skeleton)
     return checkpoints.Checkpoint(
         model_name=config.model.name,
         model_options=dict(config.model.options),
@@ -224,7 +224,7 @@ def test_networks_are_compared_and_not_their_options(root, tmp_path):
 
 def test_start_weights_go_into_named_parts_whole_or_are_an_error(root, tmp_path, capsys):
     """A file for each part, as the paper's start has it; what does not fit whole names the key and the file."""
-    donor = build_network(ModelConfig(name="sbl", options=dict(SBL)), 16)
+    donor = build_network(ModelConfig(name="sbl", options=dict(SBL)), mpii.SKELETON)
     torch.save({"state_dict": donor.state_dict()}, tmp_path / "mpii.pth")
     config = tiny_config(root, tmp_path / "run", epochs=1, max_steps=1)
 

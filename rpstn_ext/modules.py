@@ -48,6 +48,26 @@ def _is_plain_norm(norm: nn.Module) -> bool:
     )
 
 
+def relational_weights(
+    heatmaps: Tensor, *, scale: float | Tensor = 1.0, dim: int = 2
+) -> tuple[Tensor, Tensor]:
+    """The correlation scale * M M^T and W_r, its softmax along `dim` (equation 6), of heatmaps (Tensor[B, K, H, W]).
+
+    Two Tensor[B, K, K], in float32 at least, also under autocast: the correlation of maps of unit peak is in the
+    hundreds, where half types leave no fraction.
+
+    Example:
+        >>> correlation, weights = relational_weights(torch.ones(1, 2, 4, 4))
+        >>> correlation.tolist(), weights.tolist()
+        ([[[16.0, 16.0], [16.0, 16.0]]], [[[0.5, 0.5], [0.5, 0.5]]])
+    """
+    values = heatmaps.flatten(2)
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    with reference.without_autocast(values):
+        correlation = scale * (values @ values.mT)
+        return correlation, correlation.softmax(dim=dim)
+
+
 class JointRelationExtractor(nn.Module):
     """Joint relation extractor, JRE (RPSTN, equations 6 to 9; with `norm` equation 4).
 
@@ -149,11 +169,7 @@ class JointRelationExtractor(nn.Module):
         heatmaps (Tensor[B, K, H, W]); returns two Tensor[B, K, K], in float32 at least, also under autocast. The
         release's softmax runs over the columns.
         """
-        values = heatmaps.flatten(2)
-        values = values.to(torch.promote_types(values.dtype, torch.float32))
-        with reference.without_autocast(values):
-            correlation = self._factor() * (values @ values.mT)
-            return correlation, correlation.softmax(dim=1 if self.layout == "release" else 2)
+        return relational_weights(heatmaps, scale=self._factor(), dim=1 if self.layout == "release" else 2)
 
     def _factor(self) -> float | Tensor:
         """The scale; a learnable one in float32 at least, whatever its logarithm is kept in."""

@@ -11,6 +11,7 @@ from rpstn_ext.models.description import Part
 from rpstn_ext.models.loading import Loaded, load, parts, read, unwrapped
 from rpstn_ext.models.network import ImageNetwork, Network, Stages, last_stage
 from rpstn_ext.models.pose_network import PoseNetwork
+from rpstn_ext.models.released import ReleasedRPSTN, released_state
 from rpstn_ext.models.rpstn import RPSTN, Trace
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Network",
     "Part",
     "PoseNetwork",
+    "ReleasedRPSTN",
     "ResNet",
     "Stages",
     "Trace",
@@ -30,40 +32,84 @@ __all__ = [
     "names",
     "parts",
     "read",
+    "released_state",
     "unwrapped",
     "weights_of",
 ]
 
 
-_RESNET50 = Part("resnet50")
+_RESNET50, _RESNET101 = Part("resnet50"), Part("resnet101")
 _Relation = Literal[*relations.RELATIONS]
+_Start = Literal[relations.STARTS]
+_Scale = float | Literal["learnable"]
+_Limbs = tuple[tuple[int, int], ...]
 
 
 def _rpstn(
+    *,
+    num_joints: int,
+    pose_initializer: Part | None = _RESNET50,
+    feature_extractor: Part | None = _RESNET50,
+    width: int = 64,
+    channels: int = 256,
+    num_convs: int = 4,
+    relation: _Relation = "jre",
+    relation_start: _Start = "identity",
+    relation_input: Literal["maps", "cat"] = "maps",
+    scale: _Scale = 1.0,
+    limbs: _Limbs | None = None,
+    norm_first: bool = True,
+) -> RPSTN:
+    size = {"num_joints": num_joints, "width": width, "channels": channels}
+    return RPSTN(
+        None if pose_initializer is None else _initializer(pose_initializer, **size),
+        None if feature_extractor is None else backbones.build(feature_extractor.backbone, **size),
+        num_joints=num_joints,
+        channels=channels,
+        num_convs=num_convs,
+        relation=relation,
+        relation_start=relation_start,
+        relation_input=relation_input,
+        scale=scale,
+        limbs=limbs,
+        norm_first=norm_first,
+    )
+
+
+def _dkd(
     *,
     num_joints: int,
     pose_initializer: Part = _RESNET50,
     feature_extractor: Part = _RESNET50,
     width: int = 64,
     channels: int = 256,
-    num_convs: int = 4,
-    relation: _Relation = "jre",
-    relation_start: Literal["identity", "random"] = "identity",
-    scale: float | Literal["learnable"] = 1.0,
     norm_first: bool = True,
 ) -> RPSTN:
+    size = {"num_joints": num_joints, "width": width, "channels": channels}
     return RPSTN(
-        PoseNetwork(
-            backbones.build(pose_initializer.backbone, num_joints=num_joints, width=width, channels=channels),
-            num_joints,
-        ),
-        backbones.build(feature_extractor.backbone, num_joints=num_joints, width=width, channels=channels),
+        _initializer(pose_initializer, **size),
+        backbones.build(feature_extractor.backbone, **size),
         channels=channels,
-        num_convs=num_convs,
-        relation=relation,
-        relation_start=relation_start,
-        scale=scale,
+        num_convs=3,
+        relation="none",
         norm_first=norm_first,
+    )
+
+
+def _released_rpstn(
+    *,
+    num_joints: int,
+    pose_initializer: Part = _RESNET101,
+    feature_extractor: Part = _RESNET50,
+    width: int = 64,
+    channels: int = 256,
+    matched_norm: bool = False,
+) -> ReleasedRPSTN:
+    size = {"num_joints": num_joints, "width": width, "channels": channels}
+    return ReleasedRPSTN(
+        _initializer(pose_initializer, **size),
+        backbones.build(feature_extractor.backbone, **size),
+        matched_norm=matched_norm,
     )
 
 
@@ -74,15 +120,19 @@ def _sbl(
     width: int = 64,
     channels: int = 256,
     relation: _Relation = "none",
-    relation_start: Literal["identity", "random"] = "identity",
-    scale: float | Literal["learnable"] = 1.0,
+    relation_start: _Start = "identity",
+    relation_norm: bool = False,
+    scale: _Scale = 1.0,
+    limbs: _Limbs | None = None,
 ) -> PoseNetwork:
     return PoseNetwork(
         backbones.build(backbone, num_joints=num_joints, width=width, channels=channels),
         num_joints,
         relation=relation,
         relation_start=relation_start,
+        relation_norm=relation_norm,
         scale=scale,
+        limbs=limbs,
     )
 
 
@@ -93,20 +143,35 @@ def _posefix(
     width: int = 64,
     channels: int = 256,
     relation: _Relation = "none",
-    relation_start: Literal["identity", "random"] = "identity",
-    scale: float | Literal["learnable"] = 1.0,
+    relation_start: _Start = "identity",
+    relation_norm: bool = False,
+    scale: _Scale = 1.0,
+    limbs: _Limbs | None = None,
 ) -> PoseNetwork:
     return PoseNetwork(
         ResNet(backbone, width=width, channels=channels, in_channels=3 + num_joints),
         num_joints,
         relation=relation,
         relation_start=relation_start,
+        relation_norm=relation_norm,
         scale=scale,
+        limbs=limbs,
     )
 
 
+def _initializer(part: Part, *, num_joints: int, width: int, channels: int) -> PoseNetwork:
+    backbone = backbones.build(part.backbone, num_joints=num_joints, width=width, channels=channels)
+    return PoseNetwork(backbone, num_joints)
+
+
 # Keyword-only arguments, whose annotations are what configuration files are checked by.
-BUILDERS: dict[str, Callable[..., Network]] = {"rpstn": _rpstn, "sbl": _sbl, "posefix": _posefix}
+BUILDERS: dict[str, Callable[..., Network]] = {
+    "rpstn": _rpstn,
+    "dkd": _dkd,
+    "sbl": _sbl,
+    "posefix": _posefix,
+    "released_rpstn": _released_rpstn,
+}
 
 
 def names() -> tuple[str, ...]:
@@ -118,17 +183,25 @@ def build(name: str, *, num_joints: int, **options: Any) -> Network:
     """A network with fresh weights.
 
         build("rpstn", num_joints=13, pose_initializer="resnet50", feature_extractor="resnet50", width=64,
-              channels=256, num_convs=4, relation="jre", relation_start="identity", scale=1.0, norm_first=True)
+              channels=256, num_convs=4, relation="jre", relation_start="identity", relation_input="maps", scale=1.0,
+              limbs=None, norm_first=True)
+        build("dkd", num_joints=13, pose_initializer="resnet50", feature_extractor="resnet50", width=64,
+              channels=256, norm_first=True)
         build("sbl", num_joints=13, backbone="resnet50", width=64, channels=256, relation="none",
-              relation_start="identity", scale=1.0)
+              relation_start="identity", relation_norm=False, scale=1.0, limbs=None)
         build("posefix", num_joints=13, ...)  # the options of sbl, on a ResNet
+        build("released_rpstn", num_joints=13, pose_initializer="resnet101", feature_extractor="resnet50", width=64,
+              channels=256, matched_norm=False)
 
-    The last refines the poses of another network (Moon et al., "PoseFix: Model-agnostic General Human Pose Refinement
+    "posefix" refines the poses of another network (Moon et al., "PoseFix: Model-agnostic General Human Pose Refinement
     Network"): its images have K more channels, Gaussians about the joints to be refined.
 
-    All options may be left out; `RPSTN` and `PoseNetwork` describe them. `width` and `channels` at their defaults give
+    All options may be left out; `RPSTN`, `PoseNetwork` and `ReleasedRPSTN` describe them. "dkd" is the network that the
+    paper compares itself with (Nie et al., "Dynamic Kernel Distillation for Efficient Pose Estimation in Videos"): an
+    `RPSTN` whose propagator has 3 convolutions and that has no relation. `width` and `channels` at their defaults give
     the published networks, smaller ones networks for small machines. A pose initialiser or feature extractor is a
-    backbone's name, {"backbone": ..., "weights": ...} or a `Part`; no file is read here (`weights_of`).
+    backbone's name, {"backbone": ..., "weights": ...} or a `Part`, and in "rpstn" None leaves it out; no file is read
+    here (`weights_of`).
 
     Raises:
         ValueError: the name or a value is not known.
@@ -157,7 +230,7 @@ def weights_of(name: str, **options: Any) -> dict[str, str]:
     return {
         part: described[part].weights
         for part in _part_options(name)
-        if part in described and described[part].weights is not None
+        if described.get(part) is not None and described[part].weights is not None
     }
 
 
@@ -167,8 +240,10 @@ def _builder(name: str) -> Callable[..., Network]:
     return BUILDERS[name]
 
 
-def _part_options(name: str) -> list[str]:
-    return [option for option, kind in typing.get_type_hints(_builder(name)).items() if kind is Part]
+def _part_options(name: str) -> dict[str, bool]:
+    """The options that describe parts, and whether None leaves the part out."""
+    hints = typing.get_type_hints(_builder(name))
+    return {option: kind != Part for option, kind in hints.items() if kind in (Part, Part | None)}
 
 
 def _with_parts(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -179,7 +254,8 @@ def _with_parts(name: str, options: dict[str, Any]) -> dict[str, Any]:
             raise TypeError(
                 f"models.build: {name} has no option {option}, expected one of {', '.join(known)}"
             )
-    described = _part_options(name)
-    return {
-        option: Part.of(value, option) if option in described else value for option, value in options.items()
-    }
+    described = dict(options)
+    for option, may_lack in _part_options(name).items():
+        if option in options and not (may_lack and options[option] is None):
+            described[option] = Part.of(options[option], option)
+    return described

@@ -15,15 +15,18 @@ class PoseNetwork(ImageNetwork):
 
     On a ResNet with transposed convolutions and without a relation this is SimpleBaseline (Xiao et al., "Simple
     Baselines for Human Pose Estimation and Tracking"); with the joint relation extractor it is the paper's "SBL-JRE"
-    (Table VIII). State dicts in which the backbone's names stand alone (`conv1.weight`, `layer1.0.conv1.weight`), as
-    public files and earlier versions have them, load as those with `backbone.` before them.
+    (Table VIII), which has no batch normalisation behind it. State dicts in which the backbone's names stand alone
+    (`conv1.weight`, `layer1.0.conv1.weight`), as public files and earlier versions have them, load as those with
+    `backbone.` before them.
 
     Args:
         backbone (nn.Module): images [N, 3, H, W] to features (`rpstn_ext.models.backbones`).
         num_joints (int): K.
-        relation (str): what follows the convolution, "jre" or "none" (`rpstn_ext.models.relations`).
-        relation_start (str): "identity" or "random": whether it begins as its normalisation alone.
-        scale: of the relation, a number > 0 or "learnable".
+        relation (str): what follows the convolution (`rpstn_ext.models.relations.RELATIONS`).
+        relation_start (str): "identity" or "random": whether it begins as its normalisation alone, or as nothing.
+        relation_norm (bool): batch normalisation behind the relation, also behind "none".
+        scale: of the joint relation, a number > 0 or "learnable".
+        limbs: pairs of connected joints, for the relation "repose".
 
     Input: clip (Tensor[B, T, 3, H, W]) or images (Tensor[N, 3, H, W]), RGB normalised by ImageNet's mean and
     deviation. Output: heat maps (Tensor[B, T, K, H/stride, W/stride] or Tensor[N, K, H/stride, W/stride]); of a
@@ -50,14 +53,16 @@ class PoseNetwork(ImageNetwork):
         *,
         relation: str = "none",
         relation_start: str = "identity",
+        relation_norm: bool = False,
         scale: float | str = 1.0,
+        limbs: relations.Limbs | None = None,
     ) -> None:
         super().__init__()
         if num_joints < 1:
             raise ValueError(f"PoseNetwork: expected num_joints of at least 1, got {num_joints}")
         self.num_joints, self.stride, self.multiple = num_joints, backbone.stride, backbone.multiple
         self.in_channels = getattr(backbone, "in_channels", 3)
-        self.optional_in_files = ("relation", "final_layer", *backbone.optional_in_files)
+        self.optional_in_files = ("relation", "norm", "final_layer", *backbone.optional_in_files)
         self.ignored_in_files = backbone.ignored_in_files
         self.renamed_in_files = getattr(backbone, "renamed_in_files", ())
         self.per_joint = getattr(backbone, "per_joint", ())
@@ -65,7 +70,10 @@ class PoseNetwork(ImageNetwork):
         self.final_layer = nn.Conv2d(backbone.channels, num_joints, 1)
         nn.init.normal_(self.final_layer.weight, std=0.001)
         nn.init.zeros_(self.final_layer.bias)
-        self.relation = relations.build(relation, num_joints, start=relation_start, scale=scale)
+        self.relation = relations.build(
+            relation, num_joints, norm=relation_norm, start=relation_start, scale=scale, limbs=limbs
+        )
+        self.norm = relations.output_norm(num_joints) if self.relation is None and relation_norm else None
         self.register_load_state_dict_pre_hook(_with_backbone)
 
     def frames(self, images: Tensor) -> Stages:
@@ -76,7 +84,9 @@ class PoseNetwork(ImageNetwork):
 
     def _maps(self, features: Tensor) -> Tensor:
         maps = self.final_layer(features)
-        return maps if self.relation is None else self.relation(maps)
+        if self.relation is not None:
+            return self.relation(maps)
+        return maps if self.norm is None else self.norm(maps)
 
 
 def _with_backbone(network: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

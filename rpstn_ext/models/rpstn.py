@@ -10,6 +10,9 @@ from rpstn_ext.models import relations
 from rpstn_ext.models.network import Network, last_stage
 from rpstn_ext.modules import DynamicMatcher, PoseSemanticsPropagator
 
+RELATION_INPUTS = ("maps", "cat")
+_NUM_CONVS = 4
+
 
 class Trace(NamedTuple):
     """What happens inside, for looking at: maps before and after the relation extractor, and its matrices.
@@ -34,18 +37,31 @@ class RPSTN(Network):
         M'_{t+1} = BN(R(Conv_d(S(X_t) (x) F(I_{t+1}))))
 
     P and F have their own weights; R and BN are one module for all frames. Equation 1 has no BN, Fig. 2 draws one:
-    `norm_first`. The released code has a further convolution on the features and concatenates in the other order.
-    BN's weight starts at 0.1, about the standard deviation of a target heat map.
+    `norm_first`. BN's weight starts at 0.1, about the standard deviation of a target heat map. The released code is
+    another network (`rpstn_ext.models.released`).
+
+    The paper's ablations leave something out or put something in:
+
+    * "w/o JRPSP" (Table I): no feature extractor and no propagator, M'_t = BN(R(P(I_t))) for every frame.
+    * "Cat" (Table II), `relation_input` "cat": F and R "are connected by two 1x1 convolutions", no more is said. Here R
+      gets Conv_2(ReLU(Conv_1([M_t, F(I_t)]))) of every frame, where M_t is what it gets otherwise; Conv_1 goes to C
+      channels, Conv_2 to K.
+    * "w/o P" (Table II): "Cat" without a pose initialiser, with zeros for M_1.
 
     Args:
-        pose_initializer (Network): a network for images without a relation (`PoseNetwork`); its `num_joints` is K.
-        feature_extractor (nn.Module): images [N, 3, H, W] to features (`rpstn_ext.models.backbones`), at the stride of
-            the pose initialiser.
+        pose_initializer (Network | None): a network for images without a relation (`PoseNetwork`); its `num_joints` is
+            K. None only with `relation_input` "cat".
+        feature_extractor (nn.Module | None): images [N, 3, H, W] to features (`rpstn_ext.models.backbones`), at the
+            stride of the pose initialiser. None leaves the propagation out: the options that say how it is have their
+            defaults then.
+        num_joints (int): K, needed without a pose initialiser.
         channels (int): C of the propagator; an extractor with another number is bridged by a 1x1 convolution.
-        num_convs (int): convolutions of the propagator.
-        relation (str): what R is, "jre" or "none" (the paper's ablation "w/o JRE"; `rpstn_ext.models.relations`).
+        num_convs (int): convolutions of the propagator: 4; 3 is DKD's distillator, 5 the larger variant of Table I.
+        relation (str): what R is, "none" is the paper's ablation "w/o JRE" (`rpstn_ext.models.relations.RELATIONS`).
         relation_start (str): "identity" or "random": whether BN(R) begins as BN alone.
-        scale: of R, a number > 0 or "learnable".
+        relation_input (str): "maps", or "cat" as above.
+        scale: of the joint relation, a number > 0 or "learnable".
+        limbs: pairs of connected joints, for the relation "repose".
         norm_first (bool): BN on the first frame too.
 
     Input: clip (Tensor[B, T, 3, H, W]), T >= 1, RGB normalised by ImageNet's mean and deviation, H and W multiples of
@@ -53,8 +69,9 @@ class RPSTN(Network):
     frame, without an end, and give in evaluation the same maps as `forward`.
 
     Raises:
-        ValueError: an option is not known, or the parts differ in stride; in a call, another shape, a height or width
-            that does not divide by `multiple`, or maps too small for the propagator.
+        ValueError: an option is not known or has no meaning without the part that is left out, or the parts differ in
+            stride or joints; in a call, another shape, a height or width that does not divide by `multiple`, or maps
+            too small for the propagator.
 
     Example:
         >>> from rpstn_ext import models
@@ -63,40 +80,52 @@ class RPSTN(Network):
         torch.Size([1, 2, 13, 32, 32])
     """
 
-    temporal = True
-    parts = ("pose_initializer", "feature_extractor")
-
     def __init__(
         self,
-        pose_initializer: Network,
-        feature_extractor: nn.Module,
+        pose_initializer: Network | None,
+        feature_extractor: nn.Module | None,
         *,
+        num_joints: int | None = None,
         channels: int = 256,
-        num_convs: int = 4,
+        num_convs: int = _NUM_CONVS,
         relation: str = "jre",
         relation_start: str = "identity",
+        relation_input: str = "maps",
         scale: float | str = 1.0,
+        limbs: relations.Limbs | None = None,
         norm_first: bool = True,
     ) -> None:
         super().__init__()
-        if pose_initializer.stride != feature_extractor.stride:
+        if relation_input not in RELATION_INPUTS:
             raise ValueError(
-                "RPSTN: expected a pose initialiser and a feature extractor of the same stride, got "
-                f"{pose_initializer.stride} and {feature_extractor.stride}; choose backbones that agree"
+                f"relation_input: expected one of {', '.join(RELATION_INPUTS)}, got {relation_input!r}"
             )
-        self.num_joints, self.stride = pose_initializer.num_joints, pose_initializer.stride
-        self.multiple = math.lcm(pose_initializer.multiple, feature_extractor.multiple)
+        self.num_joints = _joints(pose_initializer, num_joints)
+        if feature_extractor is None:
+            _refuse_options_of_propagation(pose_initializer, num_convs, relation_input, norm_first)
+        elif pose_initializer is None and relation_input != "cat":
+            raise ValueError(
+                "RPSTN: expected relation_input cat without a pose initialiser, where the first maps are made of "
+                f"features, got {relation_input}"
+            )
+        present = {"pose_initializer": pose_initializer, "feature_extractor": feature_extractor}
+        self.parts = tuple(name for name, part in present.items() if part is not None)
+        self.stride, self.multiple = _size(*(part for part in present.values() if part is not None))
+        self.temporal = feature_extractor is not None
         self.norm_first = norm_first
         self.pose_initializer = pose_initializer
         self.feature_extractor = feature_extractor
-        extracted = feature_extractor.channels
-        self.bridge = nn.Identity() if extracted == channels else nn.Conv2d(extracted, channels, 1)
-        self.conv_a = nn.Conv2d(channels + self.num_joints, channels, 1)
-        self.propagator = PoseSemanticsPropagator(channels, num_convs=num_convs)
-        self.matcher = DynamicMatcher(channels, self.num_joints)
-        nn.init.normal_(self.matcher.conv_d.weight, std=0.001)  # maps begin small, as SimpleBaseline's do
-        nn.init.zeros_(self.matcher.conv_d.bias)
-        self.relation = relations.build(relation, self.num_joints, start=relation_start, scale=scale)
+        if feature_extractor is not None:
+            extracted = feature_extractor.channels
+            self.bridge = nn.Identity() if extracted == channels else nn.Conv2d(extracted, channels, 1)
+            self.conv_a = nn.Conv2d(channels + self.num_joints, channels, 1)
+            self.propagator = PoseSemanticsPropagator(channels, num_convs=num_convs)
+            self.matcher = DynamicMatcher(channels, self.num_joints)
+            _begin_small(self.matcher.conv_d)
+        self.connection = _connection(channels, self.num_joints) if relation_input == "cat" else None
+        self.relation = relations.build(
+            relation, self.num_joints, start=relation_start, scale=scale, limbs=limbs
+        )
         self.norm = relations.output_norm(self.num_joints) if self.relation is None else None
 
     def forward(self, clip: Tensor) -> Tensor:
@@ -106,17 +135,23 @@ class RPSTN(Network):
     def start(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """The first frame (Tensor[B, 3, H, W]): its heat maps [B, K, h, w], and the state for `step`.
 
-        The state is a Tensor[B, C, kh, kw]: the kernels the next frame is searched with.
+        The state is a Tensor[B, C, kh, kw]: the kernels the next frame is searched with. Without propagation it is
+        empty, Tensor[B, 0].
         """
         self.check_frame(frame)
-        heatmaps = self._relate(last_stage(self.pose_initializer(frame)), first=True)
-        return heatmaps, self._kernels(self._features(frame), heatmaps)
+        if not self.temporal:
+            return self._relate(last_stage(self.pose_initializer(frame))), frame.new_empty(frame.shape[0], 0)
+        features = self._features(frame)
+        heatmaps = self._relate(self._first(frame, features), first=True)
+        return heatmaps, self._kernels(features, heatmaps)
 
     def step(self, frame: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """The next frame (Tensor[B, 3, H, W]) and the state before it: its heat maps, and the state after it."""
         self.check_frame(frame)
+        if not self.temporal:
+            return self.start(frame)
         features = self._features(frame)
-        heatmaps = self._relate(self.matcher(features, state))
+        heatmaps = self._relate(self._next(features, state))
         return heatmaps, self._kernels(features, heatmaps)
 
     @torch.no_grad()
@@ -128,8 +163,8 @@ class RPSTN(Network):
         """
         if not hasattr(self.relation, "relation"):
             raise ValueError(
-                "RPSTN.trace: expected a model with a relation extractor, this one was built without; build it with "
-                "relation jre"
+                "RPSTN.trace: expected a model with a relation that has matrices of joints, this one was built "
+                "without; build it with relation jre"
             )
         self.check_clip(clip)
         pseudo, heatmaps = (torch.stack(maps, dim=1) for maps in zip(*self._unroll(clip)))
@@ -139,18 +174,37 @@ class RPSTN(Network):
 
     def _unroll(self, clip: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Per frame the maps before and after the relation extractor. One call of F serves all frames."""
+        if not self.temporal:
+            pseudo = last_stage(self.pose_initializer(clip.flatten(0, 1)))
+            both = (maps.unflatten(0, clip.shape[:2]).unbind(1) for maps in (pseudo, self._relate(pseudo)))
+            return list(zip(*both))
         features = self._features(clip.flatten(0, 1)).unflatten(0, clip.shape[:2])
-        pseudo = last_stage(self.pose_initializer(clip[:, 0]))
+        pseudo = self._first(clip[:, 0], features[:, 0])
         heatmaps = self._relate(pseudo, first=True)
         maps = [(pseudo, heatmaps)]
         for t in range(1, clip.shape[1]):
-            pseudo = self.matcher(features[:, t], self._kernels(features[:, t - 1], heatmaps))
+            pseudo = self._next(features[:, t], self._kernels(features[:, t - 1], heatmaps))
             heatmaps = self._relate(pseudo)
             maps.append((pseudo, heatmaps))
         return maps
 
     def _features(self, images: Tensor) -> Tensor:
         return self.bridge(self.feature_extractor(images))
+
+    def _first(self, frame: Tensor, features: Tensor) -> Tensor:
+        """What the relation extractor gets of the first frame."""
+        if self.pose_initializer is None:
+            maps = features.new_zeros(features.shape[0], self.num_joints, *features.shape[2:])
+        else:
+            maps = last_stage(self.pose_initializer(frame))
+        return self._connected(maps, features)
+
+    def _next(self, features: Tensor, kernels: Tensor) -> Tensor:
+        """What it gets of the others."""
+        return self._connected(self.matcher(features, kernels), features)
+
+    def _connected(self, maps: Tensor, features: Tensor) -> Tensor:
+        return maps if self.connection is None else self.connection(torch.cat([maps, features], dim=1))
 
     def _kernels(self, features: Tensor, heatmaps: Tensor) -> Tensor:
         return self.propagator(self.conv_a(torch.cat([features, heatmaps], dim=1)))
@@ -160,3 +214,59 @@ class RPSTN(Network):
         if self.relation is not None:
             return self.relation(pseudo, apply_norm=apply_norm)
         return self.norm(pseudo) if apply_norm else pseudo
+
+
+def _joints(pose_initializer: Network | None, num_joints: int | None) -> int:
+    """K, which the pose initialiser says or the argument."""
+    said = num_joints if pose_initializer is None else pose_initializer.num_joints
+    if said is None or said < 1 or num_joints not in (None, said):
+        expected = (
+            "of at least 1" if pose_initializer is None else f"{said} as the pose initialiser has, or none"
+        )
+        raise ValueError(f"RPSTN: expected num_joints {expected}, got {num_joints}")
+    return said
+
+
+def _size(*present: nn.Module) -> tuple[int, int]:
+    """Stride and multiple of the parts together."""
+    strides = [part.stride for part in present]
+    if len(set(strides)) != 1:
+        raise ValueError(
+            "RPSTN: expected a pose initialiser and a feature extractor of the same stride, got "
+            f"{' and '.join(map(str, strides))}; choose backbones that agree"
+        )
+    return strides[0], math.lcm(*(part.multiple for part in present))
+
+
+def _refuse_options_of_propagation(
+    pose_initializer: Network | None, num_convs: int, relation_input: str, norm_first: bool
+) -> None:
+    if pose_initializer is None:
+        raise ValueError("RPSTN: expected a pose initialiser or a feature extractor, got neither; name one")
+    for option, got, unasked in (
+        ("num_convs", num_convs, _NUM_CONVS),
+        ("relation_input", relation_input, "maps"),
+        ("norm_first", norm_first, True),
+    ):
+        if got != unasked:
+            raise ValueError(
+                f"RPSTN: expected {option} {unasked} without a feature extractor, where nothing is propagated, got "
+                f"{got}"
+            )
+
+
+def _connection(channels: int, num_joints: int) -> nn.Sequential:
+    """Maps and features to the relation's input."""
+    connection = nn.Sequential(
+        nn.Conv2d(num_joints + channels, channels, 1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels, num_joints, 1),
+    )
+    _begin_small(connection[-1])
+    return connection
+
+
+def _begin_small(conv: nn.Conv2d) -> None:
+    """So that maps begin small, as SimpleBaseline's do."""
+    nn.init.normal_(conv.weight, std=0.001)
+    nn.init.zeros_(conv.bias)

@@ -3,6 +3,7 @@ descriptions mean the same.
 """
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,25 +12,36 @@ from torch import nn
 from rpstn_ext import models
 
 from .config import ModelConfig
+from .data.records import Skeleton
 from .errors import UserError
 from .options import convert_options, options_of
 
 _START_ONLY = ("relation_start",)  # options that say how training begins; weights make them meaningless
 
 
-def build_network(model: ModelConfig, joints: int) -> nn.Module:
-    """The network that the configuration describes, with fresh weights, for so many joints."""
-    options = network_options(model)
+def build_network(model: ModelConfig, skeleton: Skeleton) -> nn.Module:
+    """The network that the configuration describes, with fresh weights, for the joints of the skeleton."""
+    options = options_for(network_options(model), skeleton)
     try:
-        return models.build(model.name, num_joints=joints, **options)
+        return models.build(model.name, **options)
     except (TypeError, ValueError) as error:
         raise UserError(f"model.options: {error}") from error
 
 
-def outline(model: ModelConfig, joints: int) -> nn.Module:
+def options_for(options: Mapping[str, Any], skeleton: Skeleton) -> dict[str, Any]:
+    """Options of a network with what they leave to the skeleton: the number of joints, and the limbs where its relation
+    goes along limbs and the options name none.
+    """
+    found = {"num_joints": len(skeleton.joints), **options}
+    if options.get("relation") == "repose" and not options.get("limbs"):
+        found["limbs"] = skeleton.limbs
+    return found
+
+
+def outline(model: ModelConfig, skeleton: Skeleton) -> nn.Module:
     """`build_network` without memory or weights, to be asked for its stride and the like."""
     with torch.device("meta"):
-        return build_network(model, joints)
+        return build_network(model, skeleton)
 
 
 def load_start(network: nn.Module, model: ModelConfig) -> list[str]:

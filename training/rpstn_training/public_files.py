@@ -1,15 +1,9 @@
-"""Public files of weights, recognised by their names and shapes, as checkpoints of ours: a literal table of families,
-and what a file of one of them says of its network and of the crops it was trained on.
-
-Geometry. These repositories crop as we do, the box widened to the crop's aspect and enlarged 1.25 times, but put its
-centre at (W/2, H/2) where ours is at ((W-1)/2, (H-1)/2). Their cell i stands for pixel i * stride, as ours does, so the
-picture and the maps move together by half a pixel and the joints come out in the same place.
-"""
+"""Public files of weights, recognised by their names and shapes (`public_families`), as checkpoints of ours."""
 
 import difflib
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,185 +12,16 @@ from torch import Tensor
 
 from rpstn_ext import models
 
-from .codec import MEAN, STD, Codec
+from .codec import Codec
 from .colours import Normalisation
 from .data.records import Skeleton
 from .data.sets import SKELETONS, named_skeleton
 from .errors import UserError
+from .public_families import CLASSIFIERS, FAMILIES, Family
 from .train import checkpoint as checkpoints
 from .train.checkpoint import Checkpoint
 
-_PUBLISHED = {"width": 64, "channels": 256}
 _SKELETON_OF = {17: "coco", 16: "mpii"}  # what public files of so many joints were trained on
-_BOX_SCALE = 1.25
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """Public files of one origin.
-
-    title: what they are, for people. marks: names that each file has, without "module.", and of mmpose's files without
-    "backbone." and "head."; of several families that fit, one whose marks are a part of another's does not count.
-    mmpose: whether the names stand under "backbone." and "head.". describe: tensors to the name and options of the
-    network, for `rpstn_ext.models.build`. joints: the name of the last convolution, whose first axis is K. images:
-    convolutions that see the image. bgr: they were trained on blue, green, red; `mean` and `std` are in the file's
-    order. sigma, decoding: of the targets and by the authors' own test. input_size: width and height where the file's
-    name does not tell; with `positions` whatever it tells, because the network has positions for this size. source:
-    where these facts stand.
-    """
-
-    title: str
-    marks: tuple[str, ...]
-    describe: Callable[[Mapping[str, Tensor]], tuple[str, dict[str, Any]]]
-    source: str
-    mmpose: bool = False
-    joints: Callable[[Mapping[str, Tensor]], str] = lambda tensors: "final_layer.weight"
-    images: tuple[str, ...] = ("conv1.weight",)
-    bgr: bool = False
-    mean: tuple[float, float, float] = MEAN
-    std: tuple[float, float, float] = STD
-    sigma: float = 2.0
-    decoding: str = "quarter"
-    input_size: tuple[int, int] | None = None
-    positions: bool = False
-
-
-# By blocks per stage, and whether they are bottlenecks (`rpstn_ext.models.backbones.resnet.DEPTHS`).
-_RESNETS = {
-    (2, 2, 2, 2, False): "resnet18",
-    (3, 4, 6, 3, False): "resnet34",
-    (3, 4, 6, 3, True): "resnet50",
-    (3, 4, 23, 3, True): "resnet101",
-    (3, 8, 36, 3, True): "resnet152",
-}
-
-
-def _count(tensors: Mapping[str, Tensor], pattern: str) -> int:
-    """How many numbers stand where the pattern has its group."""
-    return len({found[1] for name in tensors if (found := re.match(pattern, name))})
-
-
-def _image_network(backbone: str, width: int, channels: int | None) -> tuple[str, dict[str, Any]]:
-    """The description of a network for images; what is as published is left out."""
-    given = {"width": width} | ({} if channels is None else {"channels": channels})
-    changed = {name: value for name, value in given.items() if value != _PUBLISHED[name]}
-    return "sbl", {"backbone": backbone, **changed}
-
-
-def _resnet(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    stages = tuple(_count(tensors, rf"layer{stage}\.(\d+)\.") for stage in range(1, 5))
-    name = _RESNETS.get((*stages, "layer1.0.conv3.weight" in tensors))
-    if name is None:
-        raise ValueError(
-            f"expected blocks of a ResNet-18, 34, 50, 101 or 152 in its four stages, got {stages}"
-        )
-    return _image_network(name, len(tensors["conv1.weight"]), tensors["final_layer.weight"].shape[1])
-
-
-def _hrnet(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    width, channels = len(tensors["conv1.weight"]), tensors["final_layer.weight"].shape[1]
-    published = channels * _PUBLISHED["width"] // width
-    if published not in (32, 48):
-        raise ValueError(f"expected 32 or 48 channels at stride 4, got {channels}")
-    return _image_network(f"hrnet_w{published}", width, None)
-
-
-def _hourglass(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    stacks = _count(tensors, r"hg\.(\d+)\.")
-    if stacks not in (2, 8):
-        raise ValueError(f"expected 2 or 8 hourglasses, got {stacks}")
-    channels = tensors["score.0.weight"].shape[1]
-    return _image_network(f"hourglass{stacks}", len(tensors["conv1.weight"]), channels)
-
-
-def _vipnas(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    return _image_network("vipnas_res50", len(tensors["conv1.weight"]) * 64 // 48, None)
-
-
-def _vitpose(tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, Any]]:
-    """Twelve heads of 64 channels are the base network, of 32 the small one; of others its `width` gives the number."""
-    inner, channels = tensors["pos_embed"].shape[2], tensors["final_layer.weight"].shape[1]
-    if inner == 768:
-        return _image_network("vitpose_b", 64, channels)
-    return _image_network("vitpose_s", 2 * inner // 12, channels)
-
-
-_RESNET_MARKS = ("conv1.weight", "layer4.0.conv1.weight", "deconv_layers.0.weight", "final_layer.weight")
-_HRNET_MARKS = ("conv1.weight", "stage4.0.branches.3.0.conv1.weight", "final_layer.weight")
-_MMPOSE = (
-    "mmpose (open-mmlab/mmpose: LoadImageFromFile gives RGB; its configurations' NormalizeTensor, sigma 2)"
-)
-
-FAMILIES: dict[str, Family] = {
-    "simplebaseline": Family(
-        title="SimpleBaseline",
-        marks=_RESNET_MARKS,
-        describe=_resnet,
-        bgr=True,
-        source="microsoft/human-pose-estimation.pytorch (lib/dataset/JointsDataset.py reads by cv2.imread and does not "
-        "convert, pose_estimation/valid.py normalises that by ImageNet's mean of R, G, B), and the pose_resnet files "
-        "of leoxiaobin/deep-high-resolution-net.pytorch (COLOR_RGB: false)",
-    ),
-    "hrnet": Family(
-        title="HRNet",
-        marks=_HRNET_MARKS,
-        describe=_hrnet,
-        source="leoxiaobin/deep-high-resolution-net.pytorch (experiments/*/hrnet/*.yaml: COLOR_RGB: true, SIGMA 2, at "
-        "384x288 3)",
-    ),
-    "hourglass": Family(
-        title="stacked hourglass of pytorch-pose",
-        marks=(
-            "conv1.weight",
-            "hg.0.hg.0.0.0.conv1.weight",
-            "fc.0.0.weight",
-            "score.0.weight",
-            "fc_.0.weight",
-        ),
-        describe=_hourglass,
-        joints=lambda tensors: f"score.{_count(tensors, r'score.([0-9]+).weight') - 1}.weight",
-        mean=(0.4404, 0.4440, 0.4327),
-        std=(1.0, 1.0, 1.0),
-        sigma=1.0,
-        input_size=(256, 256),
-        source="bearpaw/pytorch-pose (pose/utils/imutils.py reads RGB on [0, 1], pose/utils/transforms.py takes away "
-        "MPII's mean and does not divide; sigma 1)",
-    ),
-    "vipnas": Family(
-        title="S-ViPNAS-Res50 of mmpose",
-        marks=(*_RESNET_MARKS, "layer1.0.attention.conv_mask.weight"),
-        describe=_vipnas,
-        mmpose=True,
-        input_size=(192, 256),
-        source=_MMPOSE,
-    ),
-    "vitpose": Family(
-        title="ViTPose with its simple head",
-        marks=("pos_embed", "blocks.0.attn.qkv.weight", "deconv_layers.0.weight", "final_layer.weight"),
-        describe=_vitpose,
-        mmpose=True,
-        images=("patch_embed.proj.weight",),
-        input_size=(192, 256),
-        positions=True,
-        source="ViTAE-Transformer/ViTPose (configs/.../ViTPose_*_simple_coco_256x192.py: RGB, UDP, sigma 2)",
-    ),
-    "mmpose_resnet": Family(
-        title="SimpleBaseline of mmpose",
-        marks=_RESNET_MARKS,
-        describe=_resnet,
-        mmpose=True,
-        source=_MMPOSE,
-    ),
-    "mmpose_hrnet": Family(
-        title="HRNet of mmpose", marks=_HRNET_MARKS, describe=_hrnet, mmpose=True, source=_MMPOSE
-    ),
-}
-
-# Networks without maps of joints: where their files are of use.
-_CLASSIFIERS = {
-    ("layer4.0.conv1.weight", "fc.weight"): "a ResNet classifier",
-    ("stage4.0.branches.3.0.conv1.weight", "classifier.weight"): "an HRNet classifier",
-}
 
 
 def open_weights(
@@ -257,17 +82,18 @@ def convert(
         input_size=size,
         stride=network.stride,
         sigma=3.0 if max(size) >= 384 else kind.sigma,
-        box_scale=_BOX_SCALE,
+        box_scale=kind.box_scale,
+        shared_frames=kind.shared_frames,
         decoding=kind.decoding,
+        geometry=kind.geometry,
     )
     choices = [
         f"{kind.title}, {_backbones(found.options)}, {'as asked' if family else 'by its names'}",
         f"skeleton {chosen.name} of {joints} joints, {why}",
         f"input {size[0]} wide and {size[1]} high, {by}",
-        f"targets of sigma {codec.sigma:g}, {codec.decoding} decoding, boxes x {codec.box_scale:g}, as theirs",
-        "trained on BGR: the first convolution's channels are turned to RGB"
-        if kind.bgr
-        else "trained on RGB",
+        f"targets of sigma {codec.sigma:g}, {codec.decoding} decoding, {codec.geometry} geometry, boxes x "
+        f"{codec.box_scale:g}, as theirs",
+        kind.colours,
     ]
     return Checkpoint(
         model_name=found.model,
@@ -320,7 +146,7 @@ def recognise(content: Mapping[str, Any], path: str | Path, *, family: str | Non
     try:
         model, options = kind.describe(tensors)
     except ValueError as error:
-        raise UserError(f"{path}: as {kind.title}: {error}") from error
+        raise UserError(f"{path}: as {kind.title}: {str(error).removeprefix('released_state: ')}") from error
     return Found(family=kind, model=model, options=options, tensors=tensors, head=kind.joints(tensors))
 
 
@@ -331,7 +157,7 @@ def _network(path: str | Path, found: Found) -> models.Network:
         state |= {first: state[first].flip(1) for first in kind.images}
     network = models.build(found.model, num_joints=len(found.maps), **found.options)
     try:
-        loaded = models.load(network, "", state)
+        loaded = models.load(network, "", kind.translate(state))
     except ValueError as error:
         words = str(error).removeprefix("models.load: state dict: ")
         raise UserError(f"{path}: as {kind.title}: {words}") from error
@@ -369,7 +195,7 @@ def _tensors(content: Mapping[str, Any], path: str | Path) -> tuple[dict[str, Te
 
 
 def _by_names(tensors: Mapping[str, Tensor], mmpose: bool, path: str | Path) -> str:
-    for marks, title in _CLASSIFIERS.items():
+    for marks, title in CLASSIFIERS.items():
         if all(mark in tensors for mark in marks):
             raise UserError(
                 f"{path}: expected a network that finds joints, got {title}; the file goes as it is into a part of a "

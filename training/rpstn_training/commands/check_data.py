@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     # The clip one trains on may be all there is: a subset that the configuration does not use is not asked for.
     used = ("train",) if {config.eval.subset, config.eval.select} == {"train"} else _SUBSETS
     skeleton = load_skeleton(config.data)
-    codec = Codec.of(config, outline(config.model, len(skeleton.joints)))
+    codec = Codec.of(config, outline(config.model, skeleton))
     checked = {
         subset: check(config, subset, skeleton, codec, pictures=not args.labels_only) for subset in used
     }

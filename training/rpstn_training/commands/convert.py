@@ -17,7 +17,8 @@ import re
 from pathlib import Path
 
 from ..errors import UserError
-from ..public_files import FAMILIES, convert
+from ..public_families import FAMILIES
+from ..public_files import convert
 from ..train import checkpoint as checkpoints
 
 

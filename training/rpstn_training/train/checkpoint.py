@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from rpstn_ext import models
 
-from ..building import describe_network
+from ..building import describe_network, options_for
 from ..codec import Codec
 from ..colours import Normalisation, renormalised
 from ..config import RELATION_WORDS, ModelConfig
@@ -86,7 +86,7 @@ class Checkpoint:
     def build_model(self) -> nn.Module:
         """The network with its weights, on the CPU and in evaluation mode."""
         try:
-            model = models.build(self.model_name, num_joints=len(self.skeleton.joints), **self.model_options)
+            model = models.build(self.model_name, **options_for(self.model_options, self.skeleton))
         except (TypeError, ValueError) as error:
             raise UserError(
                 f"{self.path}: expected a model this version can build, got {self.model_name} ({error})"
@@ -154,6 +154,7 @@ def of_content(content: Mapping[str, Any], path: str | Path) -> Checkpoint:
     try:
         if version == 1:
             content = _from_format_1(content)
+        content = _with_relation_norm(content)
         return Checkpoint(
             model_name=content["model"]["name"],
             model_options=content["model"]["options"],
@@ -201,6 +202,26 @@ def _from_format_1(content: Mapping[str, Any]) -> dict[str, Any]:
         },
         "config": config,
         "selected_on": f"the {scored['subset']} subset",
+    }
+
+
+def _with_relation_norm(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Files of before `relation_norm`, when the relation of a network for images always had a normalisation, and when
+    the options of a relation could stand where there was none.
+    """
+    options = dict(content["model"]["options"])
+    if content["model"]["name"] == "sbl" and "relation.norm.weight" in content["model_state"]:
+        options["relation_norm"] = True
+    if options.get("relation") == "none":
+        idle = {"scale": 1.0, "relation_start": "identity"}
+        options = {name: value for name, value in options.items() if value == idle.get(name, value)}
+    if options == content["model"]["options"]:
+        return dict(content)
+    model = content["config"]["model"] | {"options": options}
+    return {
+        **content,
+        "model": content["model"] | {"options": options},
+        "config": content["config"] | {"model": model},
     }
 
 

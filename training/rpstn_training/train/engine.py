@@ -88,7 +88,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
         tracks, selection = for_training(config)
 
         torch.manual_seed(config.seed)
-        model = build_network(config.model, len(skeleton.joints))
+        model = build_network(config.model, skeleton)
         codec = Codec.of(config, model)
         model = model.to(device)
         clips = TrainClips(
