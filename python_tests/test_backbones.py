@@ -17,7 +17,7 @@ from rpstn_ext import models
 from rpstn_ext.models import backbones
 from rpstn_ext.models.backbones.hourglass import Hourglass
 from rpstn_ext.models.backbones.hrnet import ExchangeUnit
-from rpstn_ext.models.backbones.vipnas import GlobalContext
+from rpstn_ext.models.backbones.vipnas import Block, GlobalContext
 from rpstn_ext.models.backbones.vitpose import Attention, PatchEmbedding
 
 # name: channels of the output as published, and with width 8 and channels 16; stride, multiple
@@ -400,6 +400,26 @@ def test_a_file_of_256x192_serves_other_sizes():
         assert network(torch.rand(1, 3, 256, 192)).shape == (1, 5, 64, 48)
         assert network(torch.rand(1, 3, 256, 256)).shape == (1, 5, 64, 64)
         assert network(torch.rand(1, 3, 48, 80)).shape == (1, 5, 12, 20)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer", "deviation"),
+    [
+        ("hrnet_w32", "stage4.0.branches.3.0.conv1", math.sqrt(2 / (9 * 128))),  # He et al., of the outputs
+        ("vipnas_res50", "layer4.0.conv1", math.sqrt(2 / 304)),
+        ("vitpose_s", "blocks.3.mlp.fc1", 0.02),
+        ("vitpose_s", "deconv_layers.0", 0.001),
+        ("hourglass2", "score.0", 0.001),
+    ],
+)
+def test_how_weights_begin(name, layer, deviation):
+    backbone = backbones.build(name, num_joints=17, width=32, channels=128)
+    assert backbone.get_submodule(layer).weight.std().item() == pytest.approx(deviation, rel=0.05)
+
+
+def test_a_searched_block_begins_as_its_residual():
+    values = torch.rand(2, 16, 5, 3)
+    assert torch.equal(Block(16, 16, kernel=3, stride=1, context=True)(values), values)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,5 +1,5 @@
-"""ViTPose (Xu et al., "ViTPose: Simple Vision Transformer Baselines for Human Pose Estimation") with its simple head,
-by its public names."""
+"""ViTPose (Xu et al., "ViTPose: Simple Vision Transformer Baselines for Human Pose Estimation") with two transposed
+convolutions, by its public names."""
 
 import torch
 from torch import Tensor, nn
@@ -80,6 +80,8 @@ class PatchEmbedding(nn.Module):
 class ViTPose(nn.Module):
     """A plain vision transformer and two transposed convolutions, without the last convolution.
 
+    The paper's classic decoder; files with its simple decoder, which has no transposed convolution, are refused.
+
     `pos_embed` (Tensor[1, 1 + 16*12, channels]) holds the positions of 16x12 patches, those of 256x192 pixels, whatever
     the size of the input: for another number of patches they are interpolated (bicubic) in every call. So a public file
     loads for every size. Its first entry is that of a class token which there is not; public networks add it to
@@ -105,7 +107,7 @@ class ViTPose(nn.Module):
     multiple = PATCH
     optional_in_files = ()
     ignored_in_files = ("final_layer", "relation", "norm")
-    renamed_in_files = (("keypoint_head.", ""), ("head.", ""))  # ViTPose's, and mmpose's later
+    renamed_in_files = (("keypoint_head.", ""), ("head.", ""))  # mmpose, old and new
 
     def __init__(self, name: str, *, width: int = 64, channels: int = 256) -> None:
         super().__init__()
