@@ -371,7 +371,7 @@ def test_resume_with_another_configuration_names_the_key(root, whole):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (ModelConfig(name="rpstm"), "model.name: expected one of rpstn, sbl, got rpstm"),
+        (ModelConfig(name="rpstm"), "model.name: expected one of rpstn, dkd, sbl, .*, got rpstm"),
         (
             ModelConfig(options={"bad": 1}),
             r"model\.options\.bad: expected an option of the model rpstn, it has pose",
@@ -379,11 +379,15 @@ def test_resume_with_another_configuration_names_the_key(root, whole):
         (ModelConfig(options={"width": "8"}), r"model\.options\.width: expected a whole number, got '8'"),
         (
             ModelConfig(options={"relation": True}),
-            r"model\.options\.relation: expected one of jre, none, got True",
+            r"model\.options\.relation: expected one of jre, none, .*, got True",
+        ),
+        (
+            ModelConfig(options={"relation": "displacment"}),
+            r"model\.options\.relation: expected one of .*, got 'displacment'; did you mean displacement\?",
         ),
         (
             ModelConfig(options={"pose_initializer": {"backbone": "resnet18", "weight": "a.pth"}}),
-            r"model\.options\.pose_initializer: expected a word, or a section with backbone and weights, got",
+            r"model\.options\.pose_initializer: expected a word, or a section with backbone and weights or null, got",
         ),
     ],
 )

@@ -182,6 +182,18 @@ def test_gradients(word):
     assert [name for name, p in relation.named_parameters() if p.grad is None or not p.grad.any()] == []
 
 
+@pytest.mark.parametrize("word", WORDS)
+def test_under_autocast_a_relation_is_as_good_as_its_dtype(word):
+    relation = built(word, start="random").eval()
+    maps = 0.3 * torch.rand(2, 5, 16, 12)
+    with torch.no_grad():
+        expected = relation(maps)
+        with torch.autocast("cpu", torch.bfloat16):
+            found = relation(maps.bfloat16())
+    torch.testing.assert_close(found.float(), expected, rtol=0.05, atol=0.005)
+    assert not torch.equal(found.float(), expected)
+
+
 @pytest.mark.parametrize(
     ("word", "count"),
     [

@@ -1,6 +1,7 @@
 """Values out of YAML by their annotations, and the options that a function takes: its keyword-only arguments."""
 
 import dataclasses
+import difflib
 import inspect
 import math
 import re
@@ -37,8 +38,16 @@ def convert_options(
         try:
             converted[name] = convert(value, known[name])
         except TypeError as error:
-            raise UserError(f"{prefix}{name}: expected {error}, got {value!r}") from error
+            near = _nearest(value, known[name])
+            raise UserError(f"{prefix}{name}: expected {error}, got {value!r}{near}") from error
     return converted
+
+
+def _nearest(value: Any, hint: Any) -> str:
+    """Of the words of a `Literal` the one that was perhaps meant, as the end of a message."""
+    words = [word for word in typing.get_args(hint) if isinstance(word, str)]
+    near = difflib.get_close_matches(value, words, n=1) if isinstance(value, str) else []
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def parse_options(overrides: Sequence[str]) -> dict[str, Any]:
