@@ -81,6 +81,7 @@ def test_predict_finds_what_the_network_finds_in_blue_green_red(as_downloaded, p
     assert info["weights"] == weights.name and info["skeleton"] == "penn_action"
     assert info["architecture"].startswith("sbl(backbone=resnet18, width=8, channels=16")
     assert info["codec"]["decoding"] == "quarter" and info["weights_from"]["family"] == "SimpleBaseline"
+    assert info["trained_with"] is None
 
     image = picture(0)
     height, width = image.shape[:2]

@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
             "weights": str(args.weights),
             "weights_chosen_on": checkpoint.selected_on,
             "weights_from": checkpoint.source,
-            "trained_with": checkpoint.versions,
+            "trained_with": checkpoint.trained_with,
             **evaluation.to_dict(),
             **submission.to_dict(),
         },

@@ -66,6 +66,11 @@ class Checkpoint:
         return describe_network(ModelConfig(name=self.model_name, options=self.model_options))
 
     @property
+    def trained_with(self) -> dict[str, str | None] | None:
+        """The versions of the training; None where it was not here: `versions` are then those of the conversion."""
+        return None if self.config is None else self.versions
+
+    @property
     def origin(self) -> str:
         """In a few words how these weights were chosen, or where they come from."""
         if self.source is not None:

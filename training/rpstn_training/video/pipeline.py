@@ -241,7 +241,7 @@ def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig) -> dict[
         "skeleton": checkpoint.skeleton.name,
         "codec": checkpoint.codec.to_dict(),
         "inference": f"{in_words(averages)}; {checkpoint.codec.decoding} decoding",
-        "trained_with": checkpoint.versions,
+        "trained_with": checkpoint.trained_with,
         "version": rpstn_ext.__version__,
     }
 
