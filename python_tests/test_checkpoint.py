@@ -76,7 +76,8 @@ def test_truncated(path, share):
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(
-        UserError, match=r"a\.pt: expected a whole file with weights, got one that is truncated"
+        UserError,
+        match=r"a\.pt: expected a file that torch.save wrote, .* got one that is (truncated|empty or ends too early)",
     ):
         checkpoints.load(path)
 
@@ -94,7 +95,7 @@ class Payload:
 def test_nothing_in_a_file_is_executed(tmp_path):
     trap = tmp_path / "sprung"
     torch.save({"format": checkpoints.FORMAT, "x": Payload(trap)}, tmp_path / "a.pt")
-    with pytest.raises(UserError, match="truncated or something else"):
+    with pytest.raises(UserError, match=r"asks for getattr, which was not run; save its state_dict"):
         checkpoints.load(tmp_path / "a.pt")
     assert not trap.exists()
     torch.load(tmp_path / "a.pt", weights_only=False)
@@ -107,7 +108,7 @@ def test_another_file(tmp_path):
     with pytest.raises(UserError, match="truncated or something else"):
         checkpoints.load(path)
     torch.save([1, 2], path)
-    with pytest.raises(UserError, match="expected a dict of weights, got list"):
+    with pytest.raises(UserError, match="expected names to tensors, got list"):
         checkpoints.load(path)
 
 
@@ -120,7 +121,9 @@ def test_missing_file_and_folder(tmp_path):
 
 def test_plain_state_dict_is_told_where_it_belongs(checkpoint, tmp_path):
     torch.save(checkpoint.model_state, tmp_path / "a.pth")
-    with pytest.raises(UserError, match=r"expected a checkpoint of rpstn train, got .* set model\.weights"):
+    with pytest.raises(
+        UserError, match=r"expected a checkpoint of rpstn train or rpstn convert, got .* rpstn convert makes"
+    ):
         checkpoints.load(tmp_path / "a.pth")
 
 

@@ -130,7 +130,7 @@ def test_bad_options(options, sentence, made, tmp_path):
 
 
 def test_bad_weights_leave_nothing(made, tmp_path):
-    with pytest.raises(UserError, match=r"cut\.pt: expected a whole file with weights"):
+    with pytest.raises(UserError, match=r"cut\.pt: expected a file that torch.save wrote, .* truncated"):
         predict(
             made.video, cut(tmp_path / "cut.pt", made.weights, 0.5), tmp_path / "out", show_progress=False
         )

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from rpstn_ext.models import backbones, relations
 from rpstn_ext.models.backbones import ResNet
 from rpstn_ext.models.description import Part
-from rpstn_ext.models.loading import Loaded, load, parts
+from rpstn_ext.models.loading import Loaded, load, parts, read, unwrapped
 from rpstn_ext.models.network import ImageNetwork, Network, Stages, last_stage
 from rpstn_ext.models.pose_network import PoseNetwork
 from rpstn_ext.models.released import ReleasedRPSTN, released_state
@@ -31,7 +31,9 @@ __all__ = [
     "load",
     "names",
     "parts",
+    "read",
     "released_state",
+    "unwrapped",
     "weights_of",
 ]
 
@@ -142,6 +144,7 @@ def _posefix(
     channels: int = 256,
     relation: _Relation = "none",
     relation_start: _Start = "identity",
+    relation_norm: bool = False,
     scale: _Scale = 1.0,
     limbs: _Limbs | None = None,
 ) -> PoseNetwork:
@@ -150,6 +153,7 @@ def _posefix(
         num_joints,
         relation=relation,
         relation_start=relation_start,
+        relation_norm=relation_norm,
         scale=scale,
         limbs=limbs,
     )
@@ -185,7 +189,7 @@ def build(name: str, *, num_joints: int, **options: Any) -> Network:
               channels=256, norm_first=True)
         build("sbl", num_joints=13, backbone="resnet50", width=64, channels=256, relation="none",
               relation_start="identity", relation_norm=False, scale=1.0, limbs=None)
-        build("posefix", num_joints=13, ...)  # the options of sbl but relation_norm, on a ResNet
+        build("posefix", num_joints=13, ...)  # the options of sbl, on a ResNet
         build("released_rpstn", num_joints=13, pose_initializer="resnet101", feature_extractor="resnet50", width=64,
               channels=256, matched_norm=False)
 

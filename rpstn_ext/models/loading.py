@@ -1,6 +1,9 @@
 """Weights from files into a network or a part of it: the whole of something, or an error and nothing."""
 
 import os
+import pickle
+import re
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -131,6 +134,52 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
     return Loaded(part, loaded, kept, left_over, sentence)
 
 
+def read(file: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a file holds that `torch.save` wrote: names to tensors, or to what holds them. Nothing in it is executed.
+
+    Raises:
+        ValueError: it is no such file or not a whole one, it holds more than tensors and plain values, or no names.
+        OSError: the file cannot be read.
+
+    Example:
+        >>> import io
+        >>> buffer = io.BytesIO()
+        >>> torch.save({"conv1.weight": torch.rand(8, 3, 7, 7)}, buffer)
+        >>> _ = buffer.seek(0)
+        >>> list(read(buffer))  # a file's name in practice
+        ['conv1.weight']
+    """
+    expected = f"models.read: {file}: expected a file that torch.save wrote, of tensors alone,"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch says of a foreign file, the message says shorter
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except EOFError as error:
+        raise ValueError(f"{expected} got one that is empty or ends too early") from error
+    except Exception as error:  # a damaged file can raise anything
+        asked = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if asked is None:
+            raise ValueError(f"{expected} got one that is truncated or something else") from error
+        raise ValueError(
+            f"{expected} got one that asks for {asked[1]}, which was not run; save its state_dict alone"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise ValueError(
+            f"models.read: {file}: expected names to tensors, got {type(content).__name__}; save a state_dict"
+        )
+    return dict(content)
+
+
+def unwrapped(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The names to tensors within what a file holds, {"state_dict": ...}, {"model_state": ...} or {"model": ...}."""
+    for wrapper in ("state_dict", "model_state", "model"):
+        if isinstance(content.get(wrapper), Mapping):
+            return content[wrapper]
+    return content
+
+
 def _read(
     file: str | os.PathLike[str] | Mapping[str, Any], renamed: Iterable[tuple[str, str]]
 ) -> tuple[str, dict[str, Tensor]]:
@@ -138,25 +187,8 @@ def _read(
     source, content = "state dict", file
     if not isinstance(file, Mapping):
         source = os.fspath(file)
-        try:
-            content = torch.load(source, map_location="cpu", weights_only=True)
-        except OSError:
-            raise
-        except Exception as error:  # a damaged file can raise anything
-            reason = str(error).partition("\n")[0]
-            raise ValueError(
-                f"models.load: {source}: expected a file that torch.save wrote, of tensors alone, could not read it "
-                f"({reason})"
-            ) from error
-    if isinstance(content, Mapping):
-        for wrapper in ("state_dict", "model_state", "model"):
-            if isinstance(content.get(wrapper), Mapping):
-                content = content[wrapper]
-                break
-    if not isinstance(content, Mapping):
-        raise ValueError(
-            f"models.load: {source}: expected names to tensors, got {type(content).__name__}; save a state_dict"
-        )
+        content = read(file)
+    content = unwrapped(content)
     others = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if others or not content:
         got = f"{len(others)} other values ({_first(others)})" if others else "an empty file"

@@ -48,6 +48,7 @@ COMMANDS = {
         "rpstn_training.commands.train_detector",
         "fine-tune the detector of rpstn detect on HiEve's boxes",
     ),
+    "convert": ("rpstn_training.commands.convert", "make a checkpoint of public weights"),
     "doctor": ("rpstn_training.commands.doctor", "print versions, backend and GPU, and run each op once"),
 }
 

@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="data and protocol; its model must be that of the weights",
     )
     parser.add_argument(
-        "--weights", type=Path, required=True, metavar="FILE", help="a checkpoint of rpstn train"
+        "--weights", type=Path, required=True, metavar="FILE", help="a checkpoint of rpstn train or convert"
     )
     parser.add_argument(
         "--set",
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     codec = Codec.of(config, model)
     subset = load_subset(config, config.eval.subset)
     evaluation = evaluate(model, subset.config, subset.tracks, skeleton, codec)
-    chosen = f"Weights: {checkpoint.path}, {_chosen_on(checkpoint)}"
+    chosen = f"Weights: {checkpoint.path}, {checkpoint.origin}"
     print(f"{evaluation.text}\n\n{chosen}")
     out = args.out or args.weights.with_name("eval.json")
     submission = submit(
@@ -87,7 +87,8 @@ def run(args: argparse.Namespace) -> int:
         {
             "weights": str(args.weights),
             "weights_chosen_on": checkpoint.selected_on,
-            "trained_with": checkpoint.versions,
+            "weights_from": checkpoint.source,
+            "trained_with": checkpoint.trained_with,
             **evaluation.to_dict(),
             **submission.to_dict(),
         },
@@ -98,17 +99,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen_on(checkpoint: checkpoints.Checkpoint) -> str:
-    if checkpoint.best_score is None:
-        return "the last ones of their training"
-    return f"chosen on {checkpoint.selected_on}"
-
-
 def require_same(config: Config, skeleton: Skeleton, checkpoint: checkpoints.Checkpoint) -> None:
     """Raise `UserError` where the weights are of another network, other joints or another input than the
     configuration's, or were trained on clips that are scored here.
     """
-    trained = checkpoint.config["data"]
     model = ModelConfig(name=checkpoint.model_name, options=checkpoint.model_options)
     if not same_network(config.model, model):
         _refuse(checkpoint, "model", describe_network(config.model), describe_network(model))
@@ -121,6 +115,9 @@ def require_same(config: Config, skeleton: Skeleton, checkpoint: checkpoints.Che
             _refuse(checkpoint, f"heatmap.{key}", wanted, found)
     if skeleton.joints != checkpoint.skeleton.joints:
         _refuse(checkpoint, "joints", list(skeleton.joints), list(checkpoint.skeleton.joints))
+    if checkpoint.config is None:  # on which pictures public weights were trained is not known
+        return
+    trained = checkpoint.config["data"]
     same_set = trained["name"] == config.data.name
     if same_set and has_splits(config.data.name) and trained["split"] != config.data.split:
         raise UserError(

@@ -2,6 +2,7 @@
 
   rpstn predict clip.mp4 --weights runs/penn_action_r50/best.pt --out joints
   rpstn predict frames/ --fps 30 --boxes boxes.csv --weights best.pt --out joints
+  rpstn predict clip.mp4 --weights pose_hrnet_w32_256x192.pth --skeleton coco --out joints
 
 Writes predictions.json (COCO key points), predictions.csv (frame, time, person, joint, x, y, score) and
 overlay.mp4 into the folder --out; all of them or, if something fails, none.
@@ -10,6 +11,8 @@ Without --boxes the whole picture is the box of one person. Boxes come as .csv w
 frame,person,x1,y1,x2,y2 or as .json, a list of {"image_id" or "frame", "bbox": [x, y, width, height],
 "track_id"} or a COCO file, in pixels. Frames count from 0; a picture may also be named by its file name. Of
 several categories (category_id) the persons' is taken. With --stills nobody needs a number.
+
+Public weights are taken as they were downloaded, by the rules of rpstn convert; what was taken for granted is printed.
 
 Pictures are turned by their EXIF orientation, as viewers show them.
 
@@ -33,7 +36,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a video, a folder of frames (natural order), or pictures",
     )
     parser.add_argument(
-        "--weights", type=Path, required=True, metavar="FILE", help="a checkpoint of rpstn train"
+        "--weights",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="a checkpoint of rpstn train, or public weights",
+    )
+    parser.add_argument(
+        "--skeleton",
+        metavar="NAME",
+        help="the data set whose joints public weights find, for example coco; what other weights were trained with",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
@@ -84,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         args.source,
         args.weights,
         args.out,
+        skeleton=args.skeleton,
         boxes=args.boxes,
         device=args.device,
         overlay=args.overlay,
@@ -97,6 +110,7 @@ def run(args: argparse.Namespace) -> int:
         f"{len(result.frames)} frames, {len(result.persons)} person{'s' * (len(result.persons) != 1)}, "
         f"{len(result.poses)} poses of {len(result.skeleton.joints)} joints, {result.speed:.1f} frames/s"
     )
+    print(f"weights: {result.weights}")
     typical = statistics.median([float(pose.scores.mean()) for pose in result.poses] or [1.0])
     if typical < _LOW_SCORE:
         hint = (

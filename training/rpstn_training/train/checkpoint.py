@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from rpstn_ext import models
 
-from ..building import options_for
+from ..building import describe_network, options_for
 from ..codec import Codec
-from ..config import RELATION_WORDS
+from ..colours import Normalisation, renormalised
+from ..config import RELATION_WORDS, ModelConfig
 from ..data.records import Skeleton
 from ..errors import UserError
 from ..files import atomic_write
@@ -37,6 +38,9 @@ class Checkpoint:
     types, `selected_on`, the clips on which these weights were chosen, in words, `epoch` and `step`, what was
     completed, `metrics`, one dict per completed epoch, `versions`. `training` is what resuming needs (optimiser,
     schedule, position in the epoch, random states); best.pt goes without.
+
+    A checkpoint of public weights (`public_files`) was not trained here: `config` is None, `source` says where it comes
+    from, and `normalisation` is that of its own training.
     """
 
     model_name: str
@@ -44,7 +48,7 @@ class Checkpoint:
     model_state: dict[str, Tensor]
     skeleton: Skeleton
     codec: Codec
-    config: dict[str, Any]
+    config: dict[str, Any] | None
     selected_on: str | None
     epoch: int
     step: int
@@ -52,7 +56,37 @@ class Checkpoint:
     metrics: list[dict[str, Any]]
     training: dict[str, Any] | None = None
     versions: dict[str, str | None] = field(default_factory=versions)
+    source: dict[str, Any] | None = None
+    normalisation: Normalisation = field(default_factory=Normalisation)
     path: str = "checkpoint"
+
+    @property
+    def architecture(self) -> str:
+        """The network's name and options in one line, defaults spelt out."""
+        return describe_network(ModelConfig(name=self.model_name, options=self.model_options))
+
+    @property
+    def trained_with(self) -> dict[str, str | None] | None:
+        """The versions of the training; None where it was not here: `versions` are then those of the conversion."""
+        return None if self.config is None else self.versions
+
+    @property
+    def origin(self) -> str:
+        """In a few words how these weights were chosen, or where they come from."""
+        if self.source is not None:
+            return f"{self.source['family']} of {self.source['file']}, not trained here"
+        if self.best_score is None:
+            return "the last ones of their training"
+        return f"chosen on {self.selected_on}"
+
+    @property
+    def sentence(self) -> str:
+        """Which weights these are, and for which joints and input."""
+        width, height = self.codec.input_size
+        return (
+            f"{Path(self.path).name}, {self.origin}; {self.architecture}; {len(self.skeleton.joints)} joints of "
+            f"{self.skeleton.name}; input {width}x{height}, {self.codec.decoding} decoding"
+        )
 
     def build_model(self) -> nn.Module:
         """The network with its weights, on the CPU and in evaluation mode."""
@@ -64,7 +98,7 @@ class Checkpoint:
                 f"{self.path}: expected a model this version can build, got {self.model_name} ({error})"
             ) from error
         load_state(model, self.model_state, self.path)
-        return model.eval()
+        return renormalised(model, self.normalisation).eval()
 
 
 def save(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -88,6 +122,8 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
         "metrics": checkpoint.metrics,
         "training": checkpoint.training,
         "versions": checkpoint.versions,
+        "source": checkpoint.source,
+        "normalisation": checkpoint.normalisation.to_dict(),
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -96,13 +132,25 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
 
 
 def load(path: str | Path) -> Checkpoint:
-    """Read a checkpoint that `rpstn train` wrote, all tensors on the CPU. Formats 1 (until 0.1) and 2 are known."""
+    """Read a checkpoint that `rpstn train` or `rpstn convert` wrote, all tensors on the CPU. Formats 1 (until 0.1) and
+    2 are known.
+    """
     content = read_tensors(path)
-    if content.get("format") != FORMAT:
+    if not is_ours(content):
         raise UserError(
-            f"{path}: expected a checkpoint of rpstn train, got a file with {_summary(content)}; "
-            "to begin a training with such weights set model.weights"
+            f"{path}: expected a checkpoint of rpstn train or rpstn convert, got a file with {_summary(content)}; "
+            "rpstn convert makes one of public weights, and model.weights begins a training with them"
         )
+    return of_content(content, path)
+
+
+def is_ours(content: Mapping[str, Any]) -> bool:
+    """Whether what a file holds says that it is a checkpoint."""
+    return content.get("format") == FORMAT
+
+
+def of_content(content: Mapping[str, Any], path: str | Path) -> Checkpoint:
+    """The checkpoint that the file at `path` holds."""
     version = content.get("format_version")
     if version not in (1, FORMAT_VERSION):
         raise UserError(
@@ -127,6 +175,8 @@ def load(path: str | Path) -> Checkpoint:
             metrics=content["metrics"],
             training=content["training"],
             versions=content["versions"],
+            source=content.get("source"),
+            normalisation=Normalisation.from_dict(content.get("normalisation", {})),
             path=str(path),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -182,25 +232,19 @@ def _with_relation_norm(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_tensors(path: str | Path) -> dict[str, Any]:
-    """The dict in a file that `torch.save` wrote; nothing in the file is executed."""
+    """What a file of weights holds (`rpstn_ext.models.read`); raises UserError."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return models.read(path)
     except FileNotFoundError as error:
         raise UserError(f"{path}: expected a file with weights, found none") from error
     except IsADirectoryError as error:
         raise UserError(f"{path}: expected a file with weights, got a folder; name best.pt in it") from error
-    except PermissionError as error:
+    except OSError as error:
         raise UserError(
             f"{path}: expected a file with weights, it cannot be read ({error.strerror})"
         ) from error
-    except Exception as error:  # torch has no class of its own for this: RuntimeError, UnpicklingError, ...
-        raise UserError(
-            f"{path}: expected a whole file with weights, got one that is truncated or something else "
-            f"({Path(path).stat().st_size} bytes)"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise UserError(f"{path}: expected a dict of weights, got {type(content).__name__}")
-    return dict(content)
+    except ValueError as error:
+        raise UserError(str(error).removeprefix("models.read: ")) from error
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], path: str) -> None:

@@ -20,7 +20,8 @@ from ..data.records import Skeleton
 from ..device import allow_tf32, choose_device
 from ..errors import UserError
 from ..files import atomic_write
-from ..train import checkpoint as checkpoints
+from ..public_files import open_weights
+from ..train.checkpoint import Checkpoint
 from . import overlay as drawing
 from .person_boxes import Boxes, read_boxes
 from .sources import Frame, Source, open_source
@@ -35,13 +36,14 @@ class Result:
     """What `predict` found and wrote.
 
     frames: every frame of the source, in order. poses: one per frame and person with a box there, in order of frames,
-    then persons. skeleton: names and limbs of the joints. files: the files written, by name. fps: the source's frames
-    per second. speed: frames gone through per second of work.
+    then persons. skeleton: names and limbs of the joints. weights: what found them, in a sentence. files: the files
+    written, by name. fps: the source's frames per second. speed: frames gone through per second of work.
     """
 
     frames: tuple[FrameInfo, ...]
     poses: tuple[FoundPose, ...]
     skeleton: Skeleton
+    weights: str
     files: dict[str, Path]
     fps: float
     speed: float
@@ -57,6 +59,7 @@ def predict(
     weights: str | Path,
     out: str | Path,
     *,
+    skeleton: str | None = None,
     boxes: str | Path | None = None,
     device: str = "auto",
     overlay: str = "mp4",
@@ -75,8 +78,11 @@ def predict(
 
     Args:
         source: a video file, a folder of frames (taken in natural order), or pictures of one video in their order.
-        weights: a checkpoint of `rpstn train`. Crop, input size and decoding are those of its training.
+        weights: a checkpoint of `rpstn train`, or public weights (`public_files`). Crop, input size and decoding are
+            those of their training.
         out: folder, made if it is missing, for predictions.json (`writers.coco`), predictions.csv and the overlay.
+        skeleton: the data set (`data.sets.SKELETONS`) whose joints public weights find, or None where their number
+            tells; of a checkpoint only its own.
         boxes: .csv or .json file (`data.forms.box_files`); None takes the whole picture as the box of person 0.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         overlay: "mp4", "webm", "both" or "none". For one picture the overlay is a picture too, overlay.png. Frames of
@@ -107,7 +113,7 @@ def predict(
     allow_tf32(False)
     media = open_source(source, fps=fps)
     table = None if boxes is None else read_boxes(boxes, media, stills=stills)
-    checkpoint = checkpoints.load(weights)
+    checkpoint = open_weights(weights, skeleton=skeleton)
     averages = EvalConfig(
         poses=None if poses is None else str(poses),
         flip=flip,
@@ -145,6 +151,7 @@ def predict(
         frames=tuple(infos),
         poses=tuple(poses),
         skeleton=checkpoint.skeleton,
+        weights=checkpoint.sentence,
         files={name: out / name for name in names},
         fps=media.fps,
         speed=len(infos) / max(time.monotonic() - began, 1e-9),
@@ -228,18 +235,21 @@ def _frame_info(frame: Frame) -> FrameInfo:
     )
 
 
-def _info(source: Source, checkpoint: checkpoints.Checkpoint, averages: EvalConfig) -> dict[str, Any]:
+def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig) -> dict[str, Any]:
     """Where the predictions come from, for the JSON file."""
     return {
         "description": "joints found by rpstn predict; coordinates in pixels, x right, y down, first pixel centre at 0",
         "source": source.name,
         "fps": source.fps,
         "weights": Path(checkpoint.path).name,
+        "weights_from": checkpoint.source,
         "model": checkpoint.model_name,
+        "architecture": checkpoint.architecture,
         "skeleton": checkpoint.skeleton.name,
+        "codec": checkpoint.codec.to_dict(),
         "refined_poses_of": None if averages.poses is None else Path(averages.poses).name,
         "inference": f"{in_words(averages)}; {decoding_in_words(checkpoint.codec.maps, checkpoint.codec.decoding)}",
-        "trained_with": checkpoint.versions,
+        "trained_with": checkpoint.trained_with,
         "version": rpstn_ext.__version__,
     }
 

@@ -8,6 +8,7 @@ place of `SKELETON`. Where persons can be looked for in its pictures, `pictures(
 (`records.Picture`) by some of the options of `read`. `OFFICIAL` may hold the counts that its owners publish, by subset.
 """
 
+import difflib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -29,6 +30,20 @@ DATASETS: dict[str, ModuleType] = {
     "posetrack2018": posetrack2018,
     "sub_jhmdb": sub_jhmdb,
 }
+
+# The sets whose joints are the same whatever their options.
+SKELETONS: dict[str, Skeleton] = {
+    name: module.SKELETON for name, module in DATASETS.items() if hasattr(module, "SKELETON")
+}
+
+
+def named_skeleton(name: str, key: str = "--skeleton") -> Skeleton:
+    """The skeleton of the data set of this name; `key` is what an error message begins with."""
+    if name not in SKELETONS:
+        near = difflib.get_close_matches(name, SKELETONS, n=1)
+        hint = f", did you mean {near[0]}?" if near else ""
+        raise UserError(f"{key}: expected one of {', '.join(SKELETONS)}, got {name}{hint}")
+    return SKELETONS[name]
 
 
 def load_skeleton(data: DataConfig) -> Skeleton:
@@ -135,6 +150,7 @@ def _options(data: DataConfig, module: ModuleType) -> dict[str, Any]:
 
 __all__ = [
     "DATASETS",
+    "SKELETONS",
     "Report",
     "Skeleton",
     "Track",
@@ -142,4 +158,5 @@ __all__ = [
     "load_pictures",
     "load_skeleton",
     "load_tracks",
+    "named_skeleton",
 ]
