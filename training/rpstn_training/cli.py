@@ -35,6 +35,10 @@ COMMANDS = {
         "rpstn_training.commands.predict",
         "find joints in a video or in images: JSON, CSV and an overlay",
     ),
+    "figures": (
+        "rpstn_training.commands.figures",
+        "draw the paper's Fig. 6 to 11 from weights and a data set",
+    ),
     "doctor": ("rpstn_training.commands.doctor", "print versions, backend and GPU, and run each op once"),
 }
 
