@@ -165,7 +165,7 @@ def load_subject(args: argparse.Namespace) -> Subject:
     score = (
         ""
         if checkpoint.best_score is None
-        else f", score {checkpoint.best_score:.3f} on {checkpoint.selected_on}"
+        else f", chosen by its score {checkpoint.best_score:.3f} on {checkpoint.selected_on}"
     )
     return Subject(
         model=model,

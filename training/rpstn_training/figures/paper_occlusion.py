@@ -8,7 +8,6 @@ What each figure shows, and the numbers on it, come from `cover_clip`, `count_co
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from ..data.crops import apply, warp
 from ..data.records import Track
 from ..predictions import Prediction, clip_heatmaps, predict_tracks
 from ..video.overlay import draw_pose
-from .panels import enlarged, entitle, percent, ring, spaced, strip_panel
+from .panels import enlarged, entitle, ring, spaced, strip_panel
 from .subject import GAMMA, Subject, best_of_each, hidden_joints, right, telling, torso_sizes
 
 MASKS = 3  # patches in a frame
@@ -131,36 +130,33 @@ def _find(subject: Subject, frames: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """PCK (torso, pooled over joints) without and with patches, as shares of 1, and how many `joints` were counted."""
+    """Of so many `joints` those that are right (within `GAMMA` torso sizes) without patches and with them."""
 
-    plain: float
-    masked: float
+    plain: int
+    masked: int
     joints: int
 
     def __str__(self) -> str:
-        return (
-            f"{percent(self.plain)} without patches, {percent(self.masked)} with them ({self.joints} joints)"
-        )
+        if not self.joints:
+            return "none"
+        shares = (f"{100 * right / self.joints:.1f} %" for right in (self.plain, self.masked))
+        return f"{next(shares)} without patches, {next(shares)} with them ({self.joints} joints)"
 
 
 def count_covered(clips: Sequence[CoveredClip]) -> dict[str, Counts]:
     """By "covered" and "uncovered": the visible joints under a patch, and those that are not."""
-    return {
-        "covered": _counts(clips, lambda clip: clip.covered),
-        "uncovered": _counts(clips, lambda clip: clip.visible & ~clip.covered),
-    }
-
-
-def _counts(clips: Sequence[CoveredClip], chosen: Any) -> Counts:
-    masks = [chosen(clip) & clip.judged[:, None] for clip in clips]
-    joints = sum(int(mask.sum()) for mask in masks)
-    plain, masked = (
-        sum(int(getattr(clip, name)[mask].sum()) for clip, mask in zip(clips, masks)) / joints
-        if joints
-        else float("nan")
-        for name in ("right_plain", "right_masked")
-    )
-    return Counts(plain=plain, masked=masked, joints=joints)
+    found = {}
+    for name in ("covered", "uncovered"):
+        masks = [
+            (clip.covered if name == "covered" else clip.visible & ~clip.covered) & clip.judged[:, None]
+            for clip in clips
+        ]
+        found[name] = Counts(
+            plain=sum(int(clip.right_plain[mask].sum()) for clip, mask in zip(clips, masks)),
+            masked=sum(int(clip.right_masked[mask].sum()) for clip, mask in zip(clips, masks)),
+            joints=sum(int(mask.sum()) for mask in masks),
+        )
+    return found
 
 
 def masked_poses(subject: Subject, number: int) -> Figure:
@@ -187,8 +183,7 @@ def masked_poses(subject: Subject, number: int) -> Figure:
             [_true_frames(clip, subject), _masked_frames(clip, subject)],
             ("truth", "found"),
             [f"frame {frame + 1}" for frame in clip.frame_ids],
-            f"{clip.title}: {percent(here.masked)} of {here.joints} covered joints found\n"
-            f"({percent(here.plain)} without patches)",
+            f"{clip.title}: {here.masked} of {here.joints} covered joints found ({here.plain} without patches)",
         )
     entitle(
         figure,

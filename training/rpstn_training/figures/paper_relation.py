@@ -177,7 +177,7 @@ def frames_with_hidden(subject: Subject, number: int) -> list[tuple[int, int]]:
 def relations(subject: Subject, number: int) -> Figure:
     """Fig. 7: one row per frame."""
     frames = [subject.look(*place) for place in frames_with_hidden(subject, number)]
-    figure = Figure(figsize=(13, 4.5 * len(frames) + 1.3), layout="constrained")
+    figure = Figure(figsize=(13, 4.7 * len(frames) + 1.3), layout="constrained")
     grid = figure.subplots(len(frames), 3, squeeze=False, width_ratios=(0.8, 1, 1))
     for panels, inside in zip(grid, frames):
         plots.relation_row(figure, panels, inside, subject.skeleton)
