@@ -32,7 +32,7 @@ from rpstn_training.figures.paper_occlusion import (
 from rpstn_training.figures.paper_relation import before_after, leaning, likeness, scaled
 from rpstn_training.figures.paper_thresholds import read_runs, thresholds
 from rpstn_training.figures.pictures import MISS
-from rpstn_training.figures.subject import Subject, best_of_each, right, telling, torso_sizes
+from rpstn_training.figures.subject import COUNTED, Subject, best_of_each, right, spread, telling, torso_sizes
 from rpstn_training.predictions import Prediction
 from rpstn_training.scores.pck import GAMMAS, pck
 
@@ -194,6 +194,15 @@ def test_frames_are_chosen_by_group_and_mark():
     assert telling([0, 3, 4, 5], 13) == [0, 3, 4, 0]
 
 
+def test_clips_that_are_counted_are_spread(scene):
+    assert spread(10, 3) == [1, 5, 8] and spread(3, 9) == [0, 1, 2] and spread(1, 5) == [0]
+    subject = scene.subject
+    assert subject.some_clips() == [(track, clip) for track in range(3) for clip in range(2)]
+    many = replace(subject, tracks=[subject.tracks[0]] * 130)
+    assert len(many.some_clips()) == COUNTED and {clip for _, clip in many.some_clips()} == {1}
+    assert len({track for track, _ in many.some_clips()}) == COUNTED
+
+
 def test_two_frames_of_each_action(scene):
     subject = scene.subject
     tracks = [replace(subject.tracks[n % 3], action="ab"[n // 2]) for n in range(4)]
@@ -243,14 +252,18 @@ def test_likeness_of_planted_matrices(scene):
     rng = np.random.default_rng(0)
     first, second = (np.cov(rng.normal(size=(13, 40))) for _ in range(2))
     frames = [
-        planted(scene.subject, action=action, correlation=torch.from_numpy(matrix))
-        for action, matrix in (("a", first), ("a", 3 * first), ("b", second))
+        planted(scene.subject, action=action, name=name, correlation=torch.from_numpy(matrix))
+        for action, name, matrix in (("a", "1", first), ("a", "2", 3 * first), ("b", "3", second))
     ]
     above = np.triu_indices(13, 1)
     expected = np.corrcoef(scaled(first)[above], scaled(second)[above])[0, 1]
     numbers = likeness(frames)
     assert numbers.same_action == pytest.approx(1.0) and numbers.other_action == pytest.approx(expected)
     assert np.isnan(likeness(frames[1:]).same_action) and numbers.frames == 3
+    twice = likeness(
+        [frames[0], replace(frames[2], action="a", name="1")]
+    )  # two frames of one video tell nothing
+    assert np.isnan(twice.same_action) and "takes two videos" in paper_relation._likeness_in_words(twice)
 
 
 def test_leaning_of_planted_weights(scene):
@@ -395,7 +408,7 @@ def test_without_hidden_labels_only_wrong_joints_get_circles(scene):
     tracks = [replace(track, visible=track.labelled.copy()) for track in scene.subject.tracks]
     figure = paper_occlusion.strips(replace(scene.subject, tracks=tracks), 1)
     assert "No label here calls a joint hidden" in figure._supxlabel.get_text()
-    assert "joints wrong here" in figure.axes[0].get_title(loc="left")
+    assert " of 78 joints wrong here" in figure.axes[0].get_title(loc="left")
 
 
 # --- Fig. 11

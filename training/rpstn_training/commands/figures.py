@@ -25,6 +25,7 @@ from ..device import allow_tf32, choose_device
 from ..errors import UserError
 from ..figures import paper_occlusion, paper_relation
 from ..figures.inside import require_relation
+from ..figures.panels import several
 from ..figures.paper_thresholds import NORMALISERS, read_runs, thresholds
 from ..figures.plots import FORMATS, write_figure
 from ..figures.subject import Subject, commit
@@ -173,6 +174,6 @@ def load_subject(args: argparse.Namespace) -> Subject:
         skeleton=skeleton,
         codec=Codec.of(config, model),
         tracks=subset.tracks,
-        data=f"{config.data.name} in {config.data.root}, {subset.words}, {len(subset.tracks)} tracks",
+        data=f"{config.data.name} in {config.data.root}, {subset.words}, {several(len(subset.tracks), 'track')}",
         weights=f"{args.weights} of epoch {checkpoint.epoch}{score}, trained at commit {commit(checkpoint.versions)}",
     )

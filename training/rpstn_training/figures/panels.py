@@ -19,12 +19,23 @@ from .pictures import MISS, heat_over
 BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#777777"
 FOUND = (0, 220, 150)  # RGB, of a joint that is right; one that is wrong has `MISS` and a line
 _GAP = 4  # pixels between the frames of a strip
+_NAME = 24  # letters of a clip's name
 _LETTERS_PER_INCH = 14.6  # of a text in size 9
 
 
 def spaced(name: str) -> str:
     """A joint's or an action's name for people."""
     return name.replace("_", " ")
+
+
+def several(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def heading(action: str, name: str) -> str:
+    """An action and a clip's name, as one line; a long name is cut in its middle."""
+    short = name if len(name) <= _NAME else f"{name[: _NAME // 2]}…{name[-_NAME // 2 :]}"
+    return ", ".join(part for part in (spaced(action), short) if part)
 
 
 def spelt(skeleton: Skeleton) -> list[str]:
@@ -39,11 +50,11 @@ def enlarged(image: np.ndarray, *points: np.ndarray) -> tuple[np.ndarray, ...]:
 
 
 def crop_panel(axes: Axes, crop: np.ndarray, joints: np.ndarray, skeleton: Skeleton, title: str) -> None:
-    """A crop with one pose in it, joints [K, 2] in its pixels."""
+    """A crop with one pose in it, joints [K, 2] in its pixels; a long title takes two lines."""
     picture, places = enlarged(crop, joints)
     draw_pose(picture, places, None, skeleton)
     axes.imshow(picture)
-    axes.set_title(title)
+    axes.set_title(textwrap.fill(title, 34), fontsize=10)
     axes.axis("off")
 
 

@@ -23,7 +23,7 @@ from ..data.crops import apply, warp
 from ..data.records import Track
 from ..predictions import Prediction, clip_heatmaps, predict_tracks
 from ..video.overlay import draw_pose
-from .panels import enlarged, entitle, ring, spaced, strip_panel
+from .panels import enlarged, entitle, heading, ring, several, strip_panel
 from .subject import GAMMA, Subject, best_of_each, hidden_joints, right, telling, torso_sizes
 
 MASKS = 3  # patches in a frame
@@ -105,7 +105,7 @@ def cover_clip(subject: Subject, track: int, clip: int) -> CoveredClip:
     sizes = torso_sizes(truth, of.labelled[ids], subject.skeleton)
     first = np.concatenate([[True], ids[1:] != ids[:-1]])
     return CoveredClip(
-        title=f"{spaced(of.action)}, {of.name}".removeprefix(", "),
+        title=heading(of.action, of.name),
         frame_ids=ids,
         plain=plain.transpose(0, 2, 3, 1),
         masked=masked.transpose(0, 2, 3, 1),
@@ -165,7 +165,8 @@ def masked_poses(subject: Subject, number: int) -> Figure:
     actions = [subject.tracks[track].action for track, _ in places]
     chosen = [places[place] for place in best_of_each([1] * len(places), actions, number)]
     clips = [cover_clip(subject, *place) for place in chosen]
-    counted = count_covered([cover_clip(subject, t, subject.middle_clip(t)) for t in subject.some_tracks()])
+    counted = [cover_clip(subject, *place) for place in subject.some_clips()]
+    shares = count_covered(counted)
     frames = len(clips[0].frame_ids)
     across = min(max(1, _ACROSS // frames), len(clips))
     down = -(-len(clips) // across)
@@ -192,8 +193,8 @@ def masked_poses(subject: Subject, number: int) -> Figure:
         f"{MASKS} patches over visible joints, drawn anew for each frame, and the pose that the network finds there. "
         f"Circles stand at covered joints. {_MARKS}. Left limbs are orange, right ones blue. Frames: the middle clip "
         f"of {frames}, one of each action first; patches by seed {subject.config.seed}.",
-        f"PCK@{GAMMA:g} (torso size, counts of all joints together) of the middle clip of {len(subject.some_tracks())} "
-        f"tracks: covered joints: {counted['covered']}; other visible joints: {counted['uncovered']}.",
+        f"PCK@{GAMMA:g} (torso size, counts of all joints together) over {several(len(counted), 'clip')}: covered "
+        f"joints: {shares['covered']}; other visible joints: {shares['uncovered']}.",
         subject.source,
     )
     return figure
@@ -223,13 +224,14 @@ def _masked_frames(clip: CoveredClip, subject: Subject) -> list[np.ndarray]:
 @dataclass(frozen=True, kw_only=True)
 class Strip:
     """Some frames of a track: their numbers [N], poses found and true float64 [N, K, 2] in pixels of the image, and
-    bool [N, K]: `right`, and `marked`, those that get a circle. `hidden_found` and `hidden` count the hidden joints of
-    the whole track that are right, and all of them.
+    bool [N, K]: `judged`, the labelled ones of frames with a torso, `right`, and `marked`, those that get a circle.
+    `hidden_found` and `hidden` count the hidden joints of the whole track that are right, and all of them.
     """
 
     frame_ids: np.ndarray
     found: np.ndarray
     truth: np.ndarray
+    judged: np.ndarray
     right: np.ndarray
     marked: np.ndarray
     hidden_found: int
@@ -253,13 +255,14 @@ def strip(subject: Subject, track: Track, found: Prediction, *, only_hidden: boo
     ids, _ = window(track, len(subject.skeleton.joints))
     sizes = torso_sizes(track.joints, track.labelled, subject.skeleton)
     hits = right(found.joints, track.joints, sizes)
-    judged = (found.predicted & ~np.isnan(sizes))[:, None]
+    judged = track.labelled & (found.predicted & ~np.isnan(sizes))[:, None]
     hidden = hidden_joints(track) & judged
-    marked = hidden if only_hidden else track.labelled & judged & ~hits
+    marked = hidden if only_hidden else judged & ~hits
     return Strip(
         frame_ids=ids,
         found=found.joints[ids],
         truth=track.joints[ids],
+        judged=judged[ids],
         right=hits[ids],
         marked=marked[ids],
         hidden_found=int((hits & hidden).sum()),
@@ -272,14 +275,14 @@ def strips(subject: Subject, number: int) -> Figure:
     tracks = subject.tracks
     totals = [window(track, len(subject.skeleton.joints))[1] for track in tracks]
     chosen = best_of_each(totals, [track.action for track in tracks], number)
-    only_hidden = any(hidden_joints(track).any() for track in tracks)
+    only_hidden = subject.hides
     shown = [tracks[index] for index in chosen]
     predictions = predict_tracks(
         subject.model, subject.config, shown, subject.skeleton, subject.codec, show_progress=False
     )
     found = [strip(subject, track, one, only_hidden=only_hidden) for track, one in zip(shown, predictions)]
     columns = max(len(one.frame_ids) for one in found)
-    figure = Figure(figsize=(13, (13 / columns + 0.35) * len(shown) + 1.6), layout="constrained")
+    figure = Figure(figsize=(13, (13 / columns + 0.35) * len(shown) + 1.3), layout="constrained")
     grid = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
     for axes, track, one in zip(grid, shown, found):
         hits = int((one.right & one.marked).sum())
@@ -287,9 +290,9 @@ def strips(subject: Subject, number: int) -> Figure:
             f"{hits} of {int(one.marked.sum())} hidden joints found here, {one.hidden_found} of {one.hidden} in the "
             "whole video"
             if only_hidden
-            else f"{int(one.marked.sum())} joints wrong here"
+            else f"{int(one.marked.sum())} of {int(one.judged.sum())} joints wrong here"
         )
-        title = f"{spaced(track.action)}, {track.name}".removeprefix(", ")
+        title = heading(track.action, track.name)
         strip_panel(
             axes,
             [_strip_frames(track, one, subject)],
@@ -300,15 +303,14 @@ def strips(subject: Subject, number: int) -> Figure:
     circles = (
         f"Circles stand at joints that the label calls hidden. {_MARKS}."
         if only_hidden
-        else "No label here calls a joint hidden, so circles stand only at joints that are wrong. "
+        else "Circles stand only at joints that are wrong. "
         f"Red circle: farther than {GAMMA:g} of the torso size from its label, the line leads to the cross at its true "
         "place."
     )
     entitle(
         figure,
         "Poses over time (Fig. 10)",
-        f"The poses that the network finds. {circles} Left limbs are orange, right ones blue. Videos and frames are "
-        "chosen by labels alone: the most hidden joints, up to a third of all, one video of each action first. Way "
+        f"The poses that the network finds. {circles} Left limbs are orange, right ones blue. {subject.choice} Way "
         f"through a video: {subject.config.eval.protocol}. A frame whose torso has no label gets no circles.",
         subject.source,
     )

@@ -14,21 +14,19 @@ from matplotlib.figure import Figure
 
 from . import plots
 from .inside import Inside, peak_distance
-from .panels import crop_panel, entitle, matrix_panel, percent, spaced, spelt
+from .panels import crop_panel, entitle, heading, matrix_panel, percent, several, spelt
 from .subject import GAMMA, Subject, best_of_each, hidden_joints, telling, torso_sizes
 
 _ONE_HOT = 0.95  # of a row of W_r
 _PER_LINE = 6  # crops side by side in Fig. 6
-_HIDDEN = "an orange triangle points at the row of a joint that the label calls hidden"
-_CHOSEN = (
-    "Frames are chosen by labels alone: those with the most hidden joints, up to a third of all, one frame of each "
-    "action first."
-)
+_HIDDEN = "An orange triangle points at the row of a joint that the label calls hidden."
 
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """Mean correlation coefficient, over pairs of frames, of their scaled matrices without the diagonal."""
+    """Mean correlation coefficient, over pairs of frames of different videos, of their scaled matrices without the
+    diagonal.
+    """
 
     same_action: float
     other_action: float
@@ -51,8 +49,9 @@ def likeness(frames: list[Inside]) -> Likeness:
     if varied.sum() > 1:
         pairs[np.ix_(varied, varied)] = np.corrcoef(rows[varied])
     actions = np.array([inside.action for inside in frames])
+    videos = np.array([inside.name for inside in frames])
     same = actions[:, None] == actions
-    once = np.triu(np.ones_like(same), 1)  # each pair, and no frame with itself
+    once = np.triu(videos[:, None] != videos)  # each pair
 
     def mean(chosen: np.ndarray) -> float:
         values = pairs[chosen & once & ~np.isnan(pairs)]
@@ -88,6 +87,7 @@ def frames_by_action(subject: Subject, number: int) -> list[tuple[int, int]]:
 def correlations(subject: Subject, number: int) -> Figure:
     """Fig. 6: crops, their M M^T, and the same scaled to the lengths of the maps."""
     frames = [subject.look(*place) for place in frames_by_action(subject, number)]
+    numbers = likeness(subject.counted)
     columns, lines = min(len(frames), _PER_LINE), -(-len(frames) // _PER_LINE)
     figure = Figure(figsize=(max(3.3 * columns + 1.2, 9.5), 9.3 * lines + 0.6), layout="constrained")
     grid = figure.subplots(3 * lines, columns, squeeze=False, height_ratios=(0.85, 1, 1) * lines)
@@ -112,24 +112,28 @@ def correlations(subject: Subject, number: int) -> Figure:
                 axes.set_xticklabels([])
             if axes is plain or column == columns - 1:
                 figure.colorbar(image, ax=axes, shrink=0.75)
-    numbers = likeness(subject.counted)
-    alike = (
-        "Are matrices of one action alike? Mean correlation coefficient of two scaled matrices without their "
-        f"diagonal, over {numbers.frames} frames: {_number(numbers.same_action)} for two frames of one action, "
-        f"{_number(numbers.other_action)} for two of different actions."
-    )
     entitle(
         figure,
         "Correlation of the joints' heat maps, by action (Fig. 6)",
         "Top: the network's input with the joints it finds. Middle: M Mᵀ, the products of every two maps before the "
         "relation extractor; red where both are high (or low) in the same places, blue where one is high and the other "
-        f"low; each matrix has its own scale. Bottom: the same divided by the lengths of both maps; {_HIDDEN}. "
-        f"Frames: the last one of the middle clip of {subject.config.data.clip_length}, two videos of an action where "
-        "there are two.",
-        alike,
+        f"low; each matrix has its own scale. Bottom: the same divided by the lengths of both maps.{_marked(subject)} "
+        f"Each frame is the last of a clip of {subject.config.data.clip_length}; two videos of an action stand side by "
+        "side where there are two.",
+        _likeness_in_words(numbers),
         subject.source,
     )
     return figure
+
+
+def _likeness_in_words(numbers: Likeness) -> str:
+    if np.isnan(numbers.same_action) or np.isnan(numbers.other_action):
+        return "Whether matrices of one action are alike takes two videos of one action, and two actions, to tell."
+    return (
+        "Are matrices of one action alike? Mean correlation coefficient of two scaled matrices without their "
+        f"diagonal, over {several(numbers.frames, 'frame')}: {numbers.same_action:.2f} for two videos of one action, "
+        f"{numbers.other_action:.2f} for two of different actions."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,19 +184,19 @@ def relations(subject: Subject, number: int) -> Figure:
     figure = Figure(figsize=(13, 4.7 * len(frames) + 1.3), layout="constrained")
     grid = figure.subplots(len(frames), 3, squeeze=False, width_ratios=(0.8, 1, 1))
     for panels, inside in zip(grid, frames):
-        plots.relation_row(figure, panels, inside, subject.skeleton)
-        panels[0].set_title(_title(inside))
+        plots.relation_row(figure, panels, inside, subject.skeleton, _title(inside))
     numbers = leaning(subject.counted)
+    hidden = "" if np.isnan(numbers.own_hidden) else f", {percent(numbers.own_hidden)} where it is hidden"
     entitle(
         figure,
         "Correlation matrix and relational weights W$_r$ (Fig. 7)",
         "Left: the network's input with the joints it finds. Middle: the products of every two maps, red where both "
         "are high (or low) in the same places. Right: each row of the middle as shares of 100 %, which say how much "
-        f"of each joint's map is mixed into the row's; numbers are per cent; {_HIDDEN}. {_CHOSEN}",
-        f"Over {numbers.frames} frames: {percent(numbers.one_hot)} of the rows have more than {_ONE_HOT:g} of their "
-        f"weight at one joint, and in {percent(numbers.to_another)} of these it is not the row's own. A joint gives "
-        f"itself {percent(numbers.own_visible)} on average where it is visible, {percent(numbers.own_hidden)} where it "
-        "is hidden. Whether the weights help to find joints is another question, which this figure cannot answer.",
+        f"of each joint's map is mixed into the row's; numbers are per cent.{_marked(subject)} {subject.choice}",
+        f"Over {several(numbers.frames, 'frame')}: {percent(numbers.one_hot)} of the rows have more than "
+        f"{_ONE_HOT:g} of their weight at one joint, and in {percent(numbers.to_another)} of these it is not the "
+        f"row's own. A joint gives itself {percent(numbers.own_visible)} on average where it is visible{hidden}. "
+        "Whether the weights help to find joints is another question, which this figure cannot answer.",
         subject.source,
     )
     return figure
@@ -235,34 +239,37 @@ def before_after(frames: list[Inside], subject: Subject) -> dict[str, BeforeAfte
 def maps_before_and_after(subject: Subject, number: int) -> Figure:
     """Fig. 8: every joint's map, frame below frame."""
     frames = [subject.look(*place) for place in frames_with_hidden(subject, number)]
-    blocks = plots.map_blocks(subject.skeleton)
-    figure = Figure(figsize=(13, (3.9 * blocks + 0.3) * len(frames) + 1.2), layout="constrained")
+    blocks, tiles = plots.map_grid(subject.skeleton)
+    figure = Figure(figsize=(13, (27.5 / tiles * blocks + 0.3) * len(frames) + 1.2), layout="constrained")
     parts = figure.subfigures(len(frames), 1, squeeze=False)[:, 0]
     for part, inside in zip(parts, frames):
         part.suptitle(_title(inside), fontsize=11, x=0.01, ha="left")
-        plots.map_rows(part.subplots(2 * blocks, plots.TILES, squeeze=False), inside, subject.skeleton)
+        plots.map_rows(part.subplots(2 * blocks, tiles, squeeze=False), inside, subject.skeleton)
+    width, height = subject.codec.input_size
+    framed = " A joint that the label calls hidden has a dashed orange frame." if subject.hides else ""
     numbers = before_after(subject.counted, subject)
     shares = "; ".join(
         f"{name} joints ({found.joints}): {percent(found.before)} before, {percent(found.after)} after"
         for name, found in numbers.items()
+        if found.joints
     )
     entitle(
         figure,
         "Heat maps before and after the relation extractor (Fig. 8)",
         "Bright: the joint may be there. Each map is scaled to its own brightest point and lies over the network's "
         "input. The white cross is the true place, the number the distance of the brightest point from it in pixels of "
-        f"this {subject.codec.input_size[0]}x{subject.codec.input_size[1]} input. A joint that the label calls hidden "
-        f"has a dashed orange frame and bold letters. {_CHOSEN}",
-        f"Peaks within {GAMMA:g} torso sizes of the truth, over {len(subject.counted)} frames: {shares}. After the "
-        "extractor comes its normalisation; what the network would find without both is not known from this.",
+        f"this {width}x{height} input.{framed} {subject.choice}",
+        f"Peaks within {GAMMA:g} torso sizes of the truth, over {several(len(subject.counted), 'frame')}: {shares}. "
+        "After the extractor comes its normalisation; what the network would find without both is not known from this.",
         subject.source,
     )
     return figure
 
 
 def _title(inside: Inside) -> str:
-    return f"{spaced(inside.action)}, {inside.name}, frame {inside.frame + 1}".removeprefix(", ")
+    return f"{heading(inside.action, inside.name)}, frame {inside.frame + 1}"
 
 
-def _number(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.2f}"
+def _marked(subject: Subject) -> str:
+    """What the triangles beside matrices mean, where there are any."""
+    return f" {_HIDDEN}" if subject.hides else ""

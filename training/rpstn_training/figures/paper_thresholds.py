@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ..data.forms import jsonfiles
 from ..errors import UserError
@@ -110,14 +111,12 @@ def _curve(rows: dict[str, Any], normaliser: str, column: str) -> np.ndarray:
 
 def thresholds(runs: Sequence[Run], normaliser: str) -> Figure:
     """Fig. 11: upper limbs, lower limbs, the mean."""
-    figure = Figure(figsize=(13, 5.4 + 0.2 * len(runs)), layout="constrained")
+    figure = Figure(figsize=(13, 5.2 + 0.25 * len(runs)), layout="constrained")
     panels = figure.subplots(1, len(_PANELS), sharey=True)
     for axes, (title, lines) in zip(panels, _PANELS.items()):
         for run, (color, mark) in zip(runs, _LOOKS):
-            for word, column, style in lines:
-                label = f"{run.name}, {word}" if len(lines) > 1 else run.name
-                if len(lines) == 1:
-                    label += f" ({run.curves[column][GAMMAS.index(0.2)]:.1f} at 0.2)"
+            for _, column, style in lines:
+                label = f"{run.name} ({run.curves[column][GAMMAS.index(0.2)]:.1f} at 0.2)"
                 axes.plot(
                     GAMMAS, run.curves[column], style, color=color, marker=mark, markersize=5, label=label
                 )
@@ -126,13 +125,17 @@ def thresholds(runs: Sequence[Run], normaliser: str) -> Figure:
         )
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(loc="lower right", fontsize=9)
+        if len(lines) > 1:
+            styles = [Line2D([], [], color="black", linestyle=style, label=word) for word, _, style in lines]
+            axes.legend(handles=styles, loc="lower right", fontsize=9)
+        else:
+            axes.legend(loc="lower right", fontsize=9)
     panels[0].set_ylabel("joints found (PCK, %)")
     rules = list(dict.fromkeys(run.rule for run in runs))
     entitle(
         figure,
         f"PCK over its threshold, by {normaliser} size (Fig. 11)",
-        "Each colour and mark is one run; solid: elbows, knees, mean; dotted: wrists, ankles. A joint is found when it "
+        "Each colour and mark is one run, named in the right panel with its mean at 0.2. A joint is found when it "
         f"lies within the threshold times the {normaliser} size from its label. Size: {'; '.join(rules)}.",
         *_sources(runs),
         f"Drawn at commit {commit()}.",

@@ -25,7 +25,7 @@ from .panels import (
     weights_panel,
 )
 
-TILES = 7  # joints side by side
+_MOST_TILES = 8  # joints side by side
 _DPI = 110
 # What would make two files of one figure differ.
 _UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
@@ -85,14 +85,16 @@ def relation(inside: Inside, skeleton: Skeleton) -> Figure:
     """A frame with the joints found in it, the correlation of its heat maps and the weights W_r (Fig. 7)."""
     figure = Figure(figsize=(13, 4.7), layout="constrained")
     panels = figure.subplots(1, 3, width_ratios=(0.8, 1, 1))
-    relation_row(figure, panels, inside, skeleton)
+    title = f"{spaced(inside.action)}, frame {inside.frame + 1}"
+    relation_row(figure, panels, inside, skeleton, title)
     return figure
 
 
-def relation_row(figure: Figure, panels: Sequence[Axes], inside: Inside, skeleton: Skeleton) -> None:
+def relation_row(
+    figure: Figure, panels: Sequence[Axes], inside: Inside, skeleton: Skeleton, title: str
+) -> None:
     """The three panels of `relation`, of one frame."""
     picture, left, right = panels
-    title = f"{spaced(inside.action)}, frame {inside.frame + 1}"
     crop_panel(picture, inside.crop, inside.found, skeleton, title)
     names, hidden = spelt(skeleton), inside.hidden
     correlation = matrix_panel(
@@ -107,26 +109,28 @@ def relation_row(figure: Figure, panels: Sequence[Axes], inside: Inside, skeleto
 
 def before_and_after(inside: Inside, skeleton: Skeleton) -> Figure:
     """Every joint's map before the relation extractor and after it, over the frame (Fig. 8), as `map_panel` has it."""
-    blocks = map_blocks(skeleton)
-    figure = Figure(figsize=(13, 4.0 * blocks), layout="constrained")
-    map_rows(figure.subplots(2 * blocks, TILES, squeeze=False), inside, skeleton)
+    blocks, tiles = map_grid(skeleton)
+    figure = Figure(figsize=(13, 28 / tiles * blocks), layout="constrained")
+    map_rows(figure.subplots(2 * blocks, tiles, squeeze=False), inside, skeleton)
     return figure
 
 
-def map_blocks(skeleton: Skeleton) -> int:
-    """Pairs of rows, of `TILES` joints, that one frame's maps take."""
-    return -(-len(skeleton.joints) // TILES)
+def map_grid(skeleton: Skeleton) -> tuple[int, int]:
+    """Pairs of rows that one frame's maps take, and joints in each."""
+    joints = len(skeleton.joints)
+    blocks = -(-joints // _MOST_TILES)
+    return blocks, -(-joints // blocks)
 
 
 def map_rows(grid: np.ndarray, inside: Inside, skeleton: Skeleton) -> None:
-    """The panels [2 * `map_blocks`, TILES] of `before_and_after`, of one frame."""
+    """The panels [2 * blocks, tiles] (`map_grid`) of `before_and_after`, of one frame."""
     for axes in grid.flat:
         axes.axis("off")
-    hidden = inside.hidden
+    hidden, tiles = inside.hidden, grid.shape[1]
     for row, (maps, word) in enumerate(((inside.pseudo, "before"), (inside.heatmaps, "after"))):
         distance = peak_distance(maps, inside.truth, stride=inside.stride)
         for joint, name in enumerate(spelt(skeleton)):
-            axes = grid[2 * (joint // TILES) + row, joint % TILES]
+            axes = grid[2 * (joint // tiles) + row, joint % tiles]
             axes.axis("on")
             map_panel(
                 axes,
@@ -137,6 +141,6 @@ def map_rows(grid: np.ndarray, inside: Inside, skeleton: Skeleton) -> None:
                 framed=bool(hidden[joint]),
             )
             title = f"{name}{' (hidden)' if hidden[joint] else ''}" if row == 0 else None
-            axes.set_title(title, fontsize=10, fontweight="bold" if hidden[joint] else "normal")
-            if joint % TILES == 0:
+            axes.set_title(title, fontsize=9)
+            if joint % tiles == 0:
                 axes.set_ylabel(word)

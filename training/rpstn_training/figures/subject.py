@@ -19,7 +19,7 @@ from ..versions import versions
 from .inside import Inside, look_inside
 
 GAMMA = 0.2  # of the torso size: within it a joint is right
-COUNTED = 60  # tracks whose clips are counted for the numbers below a figure
+COUNTED = 60  # clips that are counted for the numbers below a figure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +45,31 @@ class Subject:
 
     @cached_property
     def counted(self) -> list[Inside]:
-        """The last frame of the middle clip of `some_tracks`, for the numbers below a figure."""
-        return [self.look(track, self.middle_clip(track)) for track in self.some_tracks()]
+        """The last frames of `some_clips`, for the numbers below a figure."""
+        return [self.look(*place) for place in self.some_clips()]
 
-    def some_tracks(self) -> list[int]:
-        """Numbers of `COUNTED` tracks at most, spread evenly over all."""
-        number = len(self.tracks)
-        return sorted({place * number // min(number, COUNTED) for place in range(min(number, COUNTED))})
+    def some_clips(self) -> list[tuple[int, int]]:
+        """Track and clip of `COUNTED` clips at most, spread evenly: the middle one of each of many tracks, or several
+        of each of few.
+        """
+        tracks = spread(len(self.tracks), COUNTED)
+        places = []
+        for track in tracks:
+            clips = spread(len(self.clips_of(track)), COUNTED // len(tracks))
+            places += [(track, clip) for clip in (clips if len(clips) > 1 else [self.middle_clip(track)])]
+        return places
+
+    @property
+    def hides(self) -> bool:
+        """Whether labels call any joint hidden."""
+        return any(hidden_joints(track).any() for track in self.tracks)
+
+    @property
+    def choice(self) -> str:
+        """How frames and videos are chosen, in a sentence."""
+        if not self.hides:
+            return "No label here calls a joint hidden: these are the first ones, one of each action first."
+        return "Frames are chosen by labels alone: the most hidden joints (up to a third), one of each action first."
 
     def clips_of(self, track: int) -> list[int]:
         """Last frames of the clips that tile a track, in order."""
@@ -60,6 +78,16 @@ class Subject:
 
     def middle_clip(self, track: int) -> int:
         return len(self.clips_of(track)) // 2
+
+
+def spread(number: int, most: int) -> list[int]:
+    """`most` of the numbers from 0 to `number` - 1, or all where they are fewer, at even distances.
+
+    >>> spread(10, 3)
+    [1, 5, 8]
+    """
+    count = min(number, most)
+    return [(2 * place + 1) * number // (2 * count) for place in range(count)]
 
 
 def commit(version: dict[str, str | None] | None = None) -> str:
