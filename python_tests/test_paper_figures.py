@@ -411,6 +411,22 @@ def test_circles_of_hidden_joints_and_of_wrong_ones(scene):
     assert [n > 20 for n in red] == [False, False, True, False, False, False]
 
 
+def test_pictures_of_one_frame_stay_small(scene):
+    """As COCO's are, of which some have no label."""
+    parts = ("frames", "image_ids", "joints", "visible", "labelled", "boxes", "score_boxes")
+    first, *others = (
+        replace(track, **{part: getattr(track, part)[:1] for part in parts}) for track in scene.subject.tracks
+    )
+    nothing = np.zeros_like(first.visible)
+    first = replace(first, visible=nothing, labelled=nothing)
+    config = replace(scene.subject.config, data=replace(scene.subject.config.data, clip_length=1))
+    subject = replace(scene.subject, tracks=[first, *others], config=config)
+    for figure in (paper_occlusion.masked_poses(subject, 2), paper_occlusion.strips(subject, 2)):
+        titles = [axes.get_title(loc="left") for axes in figure.axes]
+        assert len(titles) == 2 and not any(first.name in title for title in titles)
+        assert figure.get_figheight() < 10
+
+
 def test_without_hidden_labels_only_wrong_joints_get_circles(scene):
     tracks = [replace(track, visible=track.labelled.copy()) for track in scene.subject.tracks]
     figure = paper_occlusion.strips(replace(scene.subject, tracks=tracks), 1)

@@ -32,6 +32,7 @@ _MASKS_STREAM = 9  # of random numbers, apart from the training's own
 _STRIP = 6  # frames of Fig. 10 side by side
 _CELL = 360  # pixels of one of them
 _ACROSS = 6  # frames of Fig. 9 side by side, about
+_WIDEST = 3.2  # inches of a frame
 
 _MARKS = (
     f"Green circle: right, within {GAMMA:g} of the torso size from its label. Red circle: wrong, the line leads to "
@@ -163,7 +164,8 @@ def masked_poses(subject: Subject, number: int) -> Figure:
     """Fig. 9: a block of two rows per clip."""
     places = [(track, subject.middle_clip(track)) for track in range(len(subject.tracks))]
     actions = [subject.tracks[track].action for track, _ in places]
-    chosen = [places[place] for place in best_of_each([1] * len(places), actions, number)]
+    seen = [int(subject.tracks[t].visible[subject.clips_of(t)[c]].any()) for t, c in places]
+    chosen = [places[place] for place in best_of_each(seen, actions, number)]
     clips = [cover_clip(subject, *place) for place in chosen]
     counted = [cover_clip(subject, *place) for place in subject.some_clips()]
     shares = count_covered(counted)
@@ -171,7 +173,7 @@ def masked_poses(subject: Subject, number: int) -> Figure:
     across = min(max(1, _ACROSS // frames), len(clips))
     down = -(-len(clips) // across)
     aspect = subject.codec.input_size[1] / subject.codec.input_size[0]
-    height = 2 * aspect * 13 / (across * frames) + 0.55
+    height = 2 * aspect * min(13 / (across * frames), _WIDEST) + 0.55
     figure = Figure(figsize=(13, height * down + 1.5), layout="constrained")
     grid = figure.subplots(down, across, squeeze=False)
     for axes in grid.flat:
@@ -282,7 +284,9 @@ def strips(subject: Subject, number: int) -> Figure:
     )
     found = [strip(subject, track, one, only_hidden=only_hidden) for track, one in zip(shown, predictions)]
     columns = max(len(one.frame_ids) for one in found)
-    figure = Figure(figsize=(13, (13 / columns + 0.35) * len(shown) + 1.3), layout="constrained")
+    figure = Figure(
+        figsize=(13, (min(13 / columns, _WIDEST) + 0.35) * len(shown) + 1.3), layout="constrained"
+    )
     grid = figure.subplots(len(shown), 1, squeeze=False)[:, 0]
     for axes, track, one in zip(grid, shown, found):
         hits = int((one.right & one.marked).sum())

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from . import plots
 from .inside import Inside, peak_distance
 from .panels import crop_panel, entitle, heading, matrix_panel, percent, several, spelt
-from .subject import GAMMA, Subject, best_of_each, hidden_joints, telling, torso_sizes
+from .subject import GAMMA, Subject, best_of_each, hidden_joints, spread, telling, torso_sizes
 
 _ONE_HOT = 0.95  # of a row of W_r
 _PER_LINE = 6  # crops side by side in Fig. 6
@@ -78,9 +78,7 @@ def frames_by_action(subject: Subject, number: int) -> list[tuple[int, int]]:
             for track in range(len(subject.tracks))
             for clip in range(len(subject.clips_of(track)))
         ]
-        chosen = [
-            clips[place * len(clips) // min(number, len(clips))] for place in range(min(number, len(clips)))
-        ]
+        chosen = [clips[place] for place in spread(len(clips), number)]
     return chosen[:number]
 
 
