@@ -28,7 +28,7 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 CONFIGS = sorted((ROOT / "training" / "configs").glob("*.yaml"))
 TABLES = sorted((ROOT / "training" / "configs" / "tables").glob("*.yaml"))
 # Pages that go on where another ends are read after it.
-WAYS = [["add_a_model.md"], ["add_a_data_set.md", "add_a_score.md"]]
+WAYS = [["add_a_model.md"], ["add_a_data_set.md", "add_a_score.md"], ["figures.md"]]
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -108,6 +108,9 @@ def test_pages_can_be_followed(
         assert "Nothing found that would stop a training." in printed
         assert printed.count("Dots, found within 3 pixels") == 1
         assert "Dots, found within 5 pixels" in printed
+    elif "figures.md" in pages:
+        assert {path.name for path in Path("figures").iterdir()} == {f"fig{n}.png" for n in (6, 7, 8, 9, 11)}
+        assert {path.name for path in Path("runs/small").glob("fig*")} == {"fig10.pdf", "fig10.png"}
     else:
         assert "into all of pose_initializer" in printed
         assert Path("joints/predictions.csv").is_file()

@@ -49,6 +49,10 @@ COMMANDS = {
         "fine-tune the detector of rpstn detect on HiEve's boxes",
     ),
     "convert": ("rpstn_training.commands.convert", "make a checkpoint of public weights"),
+    "figures": (
+        "rpstn_training.commands.figures",
+        "draw the paper's Fig. 6 to 11 from weights and a data set",
+    ),
     "doctor": ("rpstn_training.commands.doctor", "print versions, backend and GPU, and run each op once"),
 }
 

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from rpstn_ext.models import RPSTN
+from rpstn_ext.models import Trace
 
 from ..codec import Codec, decode, normalise
 from ..config import Config
 from ..data.boxes import person_size
 from ..data.clips import EvalClips, tiled_starts
 from ..data.records import Skeleton, Track
+from ..errors import UserError
 from ..predictions import Prediction
 
 
@@ -39,6 +40,11 @@ class Inside:
     heatmaps: Tensor
     correlation: Tensor
     weights: Tensor
+
+    @property
+    def hidden(self) -> np.ndarray:
+        """Joints [K] of a known place that the label calls not visible."""
+        return self.labelled & ~self.visible
 
 
 def errors(track: Track, prediction: Prediction) -> np.ndarray:
@@ -70,12 +76,15 @@ def telling_clip(
 
 
 def look_inside(
-    model: RPSTN, config: Config, track: Track, skeleton: Skeleton, codec: Codec, clip: int
+    model: nn.Module, config: Config, track: Track, skeleton: Skeleton, codec: Codec, clip: int
 ) -> Inside:
-    """Run the model on one clip of a track. The model should be in evaluation mode."""
+    """Run the model on one clip of a track. The model should be in evaluation mode.
+
+    Raises UserError where it has no relation whose matrices could be shown.
+    """
     sample = EvalClips([track], skeleton, config.data, codec)[clip]
     device = next(model.parameters()).device
-    trace = model.trace(normalise(sample["frames"].to(device))[None])
+    trace = _trace(model, normalise(sample["frames"].to(device))[None])
     frame = int(sample["frame_ids"][-1])
     found, _ = codec.decode(trace.heatmaps[0, -1])
     return Inside(
@@ -93,6 +102,33 @@ def look_inside(
         correlation=trace.correlation[0, -1].float().cpu(),
         weights=trace.weights[0, -1].float().cpu(),
     )
+
+
+def require_relation(model: nn.Module) -> None:
+    """Raise UserError where a network has no relation whose matrices could be shown."""
+    relation = getattr(model, "relation", None)
+    if not callable(getattr(relation, "relation", None)):
+        has = "none" if relation is None else f"a {type(relation).__name__}, which has no matrices"
+        raise UserError(
+            f"Figures 6, 7 and 8 show the joint relation extractor: expected a network with relation jre, this one has "
+            f"{has}; Figures 9 to 11 can be drawn of it"
+        )
+
+
+@torch.no_grad()
+def _trace(model: nn.Module, clip: Tensor) -> Trace:
+    """What a network with a relation passes through on one clip [1, T, 3, H, W]."""
+    require_relation(model)
+    if hasattr(model, "trace"):
+        return model.trace(clip)
+    calls: list[tuple[Tensor, Tensor]] = []
+    handle = model.relation.register_forward_hook(lambda _, given, made: calls.append((given[0], made)))
+    try:
+        model(clip)
+    finally:
+        handle.remove()
+    pseudo, heatmaps = (torch.cat(maps) for maps in zip(*calls))
+    return Trace(*(maps[None] for maps in (pseudo, heatmaps, *model.relation.relation(pseudo))))
 
 
 def peak_distance(maps: Tensor, truth: np.ndarray, *, stride: float | tuple[float, float]) -> np.ndarray:

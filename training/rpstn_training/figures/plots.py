@@ -5,25 +5,38 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..data.records import Skeleton
 from ..files import atomic_write
 from ..scores.table import Table
-from ..video.overlay import draw_pose
 from .inside import Inside, peak_distance
-from .pictures import heat_over
+from .panels import (
+    BLUE,
+    ORANGE,
+    crop_panel,
+    map_panel,
+    matrix_panel,
+    spaced,
+    spelt,
+    weights_panel,
+)
 
-BLUE, ORANGE, GREY = "#0072b2", "#e69f00", "#777777"  # Okabe and Ito's colours
+_MOST_TILES = 8  # joints side by side
 _DPI = 110
-_TILES = 7  # joints side by side
+# What would make two files of one figure differ.
+_UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+FORMATS = tuple(_UNDATED)
 
 
 def write_figure(path: Path, figure: Figure) -> None:
-    """Write a PNG, whole or not at all."""
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=_DPI)
+    """Write a figure in the format of the path's suffix, one of `FORMATS`, whole or not at all."""
+    form, data = path.suffix.removeprefix("."), io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "rpstn"}):
+        figure.savefig(data, format=form, dpi=_DPI, metadata=_UNDATED[form])
     with atomic_write(path) as file:
         file.write(data.getvalue())
 
@@ -71,69 +84,64 @@ def score_bars(table: Table, skeleton: Skeleton) -> Figure:
 def relation(inside: Inside, skeleton: Skeleton) -> Figure:
     """A frame with the joints found in it, the correlation of its heat maps and the weights W_r (Fig. 7)."""
     figure = Figure(figsize=(13, 4.7), layout="constrained")
-    picture, left, right = figure.subplots(1, 3, width_ratios=(0.8, 1, 1))
-    crop = np.ascontiguousarray(inside.crop.repeat(4, axis=0).repeat(4, axis=1))
-    draw_pose(crop, inside.found * 4 + 1.5, None, skeleton)
-    picture.imshow(crop)
-    picture.set_title(f"{inside.action.replace('_', ' ')}, frame {inside.frame + 1}")
-    picture.axis("off")
-    names = [name.replace("_", " ") for name in skeleton.joints]
-    correlation, weights = inside.correlation.numpy(), inside.weights.numpy()
-    most = float(np.abs(correlation).max()) or 1.0
-    for axes, matrix, title, options in (
-        (
-            left,
-            correlation,
-            "Correlation of the heat maps, M M$^T$",
-            dict(cmap="RdBu_r", vmin=-most, vmax=most),
-        ),
-        (right, weights, "Weights W$_r$: softmax of each row", dict(cmap="Blues", vmin=0, vmax=1)),
-    ):
-        image = axes.imshow(matrix, **options)
-        axes.set_title(title)
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
-        figure.colorbar(image, ax=axes, shrink=0.75)
-    for row, column in np.argwhere(weights >= 0.095):
-        value = weights[row, column]
-        shade = "white" if value > 0.55 else "black"
-        right.text(column, row, f"{100 * value:.0f}", ha="center", va="center", fontsize=8, color=shade)
+    panels = figure.subplots(1, 3, width_ratios=(0.8, 1, 1))
+    title = f"{spaced(inside.action)}, frame {inside.frame + 1}"
+    relation_row(figure, panels, inside, skeleton, title)
     return figure
+
+
+def relation_row(
+    figure: Figure, panels: Sequence[Axes], inside: Inside, skeleton: Skeleton, title: str
+) -> None:
+    """The three panels of `relation`, of one frame."""
+    picture, left, right = panels
+    crop_panel(picture, inside.crop, inside.found, skeleton, title)
+    names, hidden = spelt(skeleton), inside.hidden
+    correlation = matrix_panel(
+        left, inside.correlation.numpy(), names, "Correlation of the heat maps, M M$^T$", hidden=hidden
+    )
+    weights = weights_panel(
+        right, inside.weights.numpy(), names, "Weights W$_r$: softmax of each row", hidden=hidden
+    )
+    for axes, image in ((left, correlation), (right, weights)):
+        figure.colorbar(image, ax=axes, shrink=0.75)
 
 
 def before_and_after(inside: Inside, skeleton: Skeleton) -> Figure:
-    """Every joint's map before the relation extractor and after it, over the frame (Fig. 8).
+    """Every joint's map before the relation extractor and after it, over the frame (Fig. 8), as `map_panel` has it."""
+    blocks, tiles = map_grid(skeleton)
+    figure = Figure(figsize=(13, 28 / tiles * blocks), layout="constrained")
+    map_rows(figure.subplots(2 * blocks, tiles, squeeze=False), inside, skeleton)
+    return figure
 
-    Each map is scaled to its own peak, negative values are black; a cross marks the label, the number is the
-    distance from it to the peak in pixels of the crop.
-    """
+
+def map_grid(skeleton: Skeleton) -> tuple[int, int]:
+    """Pairs of rows that one frame's maps take, and joints in each."""
     joints = len(skeleton.joints)
-    blocks = -(-joints // _TILES)
-    figure = Figure(figsize=(13, 4.0 * blocks), layout="constrained")
-    grid = figure.subplots(2 * blocks, _TILES, squeeze=False)
+    blocks = -(-joints // _MOST_TILES)
+    return blocks, -(-joints // blocks)
+
+
+def map_rows(grid: np.ndarray, inside: Inside, skeleton: Skeleton) -> None:
+    """The panels [2 * blocks, tiles] (`map_grid`) of `before_and_after`, of one frame."""
     for axes in grid.flat:
         axes.axis("off")
-    for row, maps in enumerate((inside.pseudo, inside.heatmaps)):
+    hidden, tiles = inside.hidden, grid.shape[1]
+    for row, (maps, word) in enumerate(((inside.pseudo, "before"), (inside.heatmaps, "after"))):
         distance = peak_distance(maps, inside.truth, stride=inside.cell)
-        for joint, name in enumerate(skeleton.joints):
-            axes = grid[2 * (joint // _TILES) + row, joint % _TILES]
-            heatmap = maps[joint].numpy()
-            axes.imshow(heat_over(inside.crop, heatmap / max(float(heatmap.max()), 1e-6), inside.cell))
-            if inside.labelled[joint]:
-                axes.plot(*inside.truth[joint], "+", color="white", markersize=11, markeredgewidth=1.5)
-                axes.text(3, inside.crop.shape[0] - 5, f"{distance[joint]:.1f} px", color="white", fontsize=9)
-            hidden = inside.labelled[joint] and not inside.visible[joint]
-            title = f"{name.replace('_', ' ')}{' (hidden)' if hidden else ''}" if row == 0 else None
-            axes.set_title(title, fontsize=10, color=ORANGE if hidden else "black")
-    for block in range(blocks):
-        for row, text in enumerate(("before", "after")):
-            grid[2 * block + row, 0].text(
-                -0.08,
-                0.5,
-                text,
-                rotation=90,
-                va="center",
-                ha="center",
-                transform=grid[2 * block + row, 0].transAxes,
+        for joint, name in enumerate(spelt(skeleton)):
+            axes = grid[2 * (joint // tiles) + row, joint % tiles]
+            axes.axis("on")
+            map_panel(
+                axes,
+                inside.crop,
+                maps[joint].numpy(),
+                cell=inside.cell,
+                truth=inside.truth[joint] if inside.labelled[joint] else None,
+                distance=float(distance[joint]),
+                framed=bool(hidden[joint]),
             )
-    return figure
+            title = f"{name}{' (hidden)' if hidden[joint] else ''}" if row == 0 else None
+            axes.set_title(title, fontsize=9)
+            if joint % tiles == 0:
+                axes.set_ylabel(word)
