@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <initializer_list>
+#include <limits>
 #include <optional>
 
 #include <ATen/core/Tensor.h>
@@ -95,8 +96,11 @@ inline void check_dynamic_conv2d(
                     kernels.sym_sizes());
   check_tensors(op, {{"features", features}, {"kernels", kernels}});
   const c10::SymInt padding[] = {top, left, bottom, right};
-  TORCH_CHECK_VALUE(top >= 0 && left >= 0 && bottom >= 0 && right >= 0, op,
-                    ": expected padding of at least 0, got ", c10::SymIntArrayRef(padding));
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // sums and products of sizes stay in 64 bits
+  for (const auto& side : padding) {
+    TORCH_CHECK_VALUE(side >= 0 && side <= kMost, op, ": expected padding of 0 to ", kMost, ", got ",
+                      c10::SymIntArrayRef(padding));
+  }
   const auto size = kernels.sym_sizes().slice(2);
   const c10::SymInt padded[] = {features.sym_size(2) + top + bottom, features.sym_size(3) + left + right};
   TORCH_CHECK_VALUE(size[0] >= 1 && size[1] >= 1 && size[0] <= padded[0] && size[1] <= padded[1], op,

@@ -1,5 +1,6 @@
 """Cases of dynamic_conv2d small enough to work out by hand; everything else is in test_ops.py."""
 
+import numpy
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ BACKENDS = [
     pytest.param(rx.reference.dynamic_conv2d, id="reference"),
 ]
 COUNT = torch.arange(1.0, 10.0).reshape(1, 1, 3, 3)
+SUMS = torch.tensor([[12.0, 21, 16], [27, 45, 33], [24, 39, 28]]).reshape(1, 1, 3, 3)  # of 3 x 3 windows
 
 
 @pytest.mark.parametrize("dynamic_conv2d", BACKENDS)
@@ -34,6 +36,12 @@ def test_even_kernels_have_the_extra_padding_at_the_bottom_and_right(dynamic_con
 def test_padding(dynamic_conv2d, padding, expected):
     """Sums of 3 x 3 windows; of (rows, columns) the first counts rows of zeros above and below."""
     assert dynamic_conv2d(COUNT, torch.ones(1, 1, 3, 3), padding=padding).squeeze(1)[0].tolist() == expected
+
+
+@pytest.mark.parametrize("dynamic_conv2d", BACKENDS)
+@pytest.mark.parametrize("padding", [numpy.int64(1), (numpy.int32(1), 1), [1, numpy.uint8(1)]], ids=repr)
+def test_padding_may_be_of_numpy(dynamic_conv2d, padding):
+    assert torch.equal(dynamic_conv2d(COUNT, torch.ones(1, 1, 3, 3), padding=padding), SUMS)
 
 
 @pytest.mark.parametrize("dynamic_conv2d", BACKENDS)

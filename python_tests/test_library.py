@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,57 @@ def test_use_backend_changes_and_restores():
     with pytest.raises(KeyError), rx.use_backend("reference"):
         raise KeyError
     assert rx.backend() == before
+
+
+@compiled
+def test_use_backend_of_two_threads_that_overlap():
+    """Each keeps its choice, and the process has its own back: once the second to leave restored the first's."""
+    loaded, entered, leave = rx.backend(), threading.Event(), threading.Event()
+    seen = []
+
+    def other() -> None:
+        seen.append(rx.backend())
+        with rx.use_backend("reference"):
+            entered.set()
+            leave.wait()
+            seen.append(rx.backend())
+        seen.append(rx.backend())
+
+    thread = threading.Thread(target=other)
+    with rx.use_backend("reference"):
+        thread.start()
+        entered.wait()
+        with rx.use_backend(loaded):
+            assert rx.backend() == loaded
+    assert rx.backend() == loaded
+    leave.set()
+    thread.join()
+    assert seen == [loaded, "reference", loaded]
+    assert rx.backend() == loaded and not _library._open
+
+
+@compiled
+def test_use_backend_reaches_compiled_functions():
+    """A graph that was compiled outside of the block is not used inside of it, nor the reverse."""
+    features, kernels = torch.rand(1, 2, 4, 4), torch.rand(1, 2, 3, 3)
+    targets = []
+
+    def backend(graph, inputs):
+        targets.append(any("rpstn_ext" in str(node.target) for node in graph.graph.nodes))
+        return graph.forward
+
+    call = torch.compile(
+        lambda *tensors: rx.dynamic_conv2d(*tensors, padding=1), fullgraph=True, backend=backend
+    )
+    outs = [call(features, kernels)]
+    with rx.use_backend("reference"):
+        outs.append(call(features, kernels))
+        with rx.use_backend("cpu"):
+            outs.append(call(features, kernels))
+    outs.append(call(features, kernels))
+    assert targets[:3] == [True, False, True] and not any(target is False for target in targets[3:])
+    for out in outs[1:]:
+        torch.testing.assert_close(out, outs[0])
 
 
 @compiled

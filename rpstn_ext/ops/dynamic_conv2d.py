@@ -41,6 +41,6 @@ def dynamic_conv2d(
         tensor([4., 6., 6., 4.])
     """
     if _library.compiled(features.device.type):
-        top, left, bottom, right = resolve_padding("dynamic_conv2d", padding, kernels.shape[-2:])
+        top, left, bottom, right = resolve_padding("dynamic_conv2d", padding, kernels)
         return torch.ops.rpstn_ext.dynamic_conv2d.default(features, kernels, top, left, bottom, right)
     return reference.dynamic_conv2d(features, kernels, padding=padding)

@@ -108,7 +108,7 @@ def _relate(
 def dynamic_conv2d(
     features: Tensor, kernels: Tensor, *, padding: str | int | tuple[int, int] = "same"
 ) -> Tensor:
-    sides = resolve_padding("dynamic_conv2d", padding, kernels.shape[-2:])
+    sides = resolve_padding("dynamic_conv2d", padding, kernels)
     check_dynamic_conv2d(features, kernels, sides)
     features, kernels = _one_dtype(features, kernels)
     with without_autocast(features):
@@ -123,7 +123,7 @@ def dynamic_match(
     *,
     padding: str | int | tuple[int, int] = "same",
 ) -> Tensor:
-    sides = resolve_padding("dynamic_match", padding, kernels.shape[-2:])
+    sides = resolve_padding("dynamic_match", padding, kernels)
     check_dynamic_match(features, kernels, weight, bias, sides)
     tensors = _one_dtype(features, kernels, weight, bias)
     with without_autocast(features):
