@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import os
 import platform
 import threading
 import warnings
@@ -38,6 +39,11 @@ def _load() -> str:
     built_for = f"torch {info.TORCH}, {info.SYSTEM}, {info.COMPILER}"
     if _minor(info.TORCH) != _minor(torch.__version__):
         _warn("the compiled library belongs to another torch", EVERY_CALL, built_for)
+        return "reference"
+    if os.path.realpath(spec.origin) not in torch.ops.loaded_libraries and hasattr(
+        torch.ops.rpstn_ext, "joint_relation"
+    ):
+        _warn("another copy of the compiled library was loaded before this one", EVERY_CALL, built_for)
         return "reference"
     try:
         torch.ops.load_library(spec.origin)
