@@ -70,11 +70,10 @@ void correlate_bands(
     const DynamicConv2dShape& s, int64_t rows, const scalar_t* input, const scalar_t* kernels, scalar_t* output,
     int64_t begin, int64_t end) {
   using acc_t = typename Accumulate<scalar_t>::type;
+  Plane<acc_t> plane(largest_band(s, rows));
   const Scratch<acc_t> unrounded(std::is_same_v<scalar_t, acc_t> ? 0 : rows * s.out_width);
   for_bands(s.out_height, rows, begin, end, [&](int64_t p, int64_t first, int64_t last) {
-    const auto [band, first_row] = band_of(s, first, last);
-    Plane<acc_t> plane(band);
-    plane.set_features(input + (p * s.height + first_row) * s.width);
+    plane.set_band(band_of(s, first, last), input + p * s.height * s.width);
     rounded_into(output + (p * s.out_height + first) * s.out_width, (last - first) * s.out_width, unrounded.data,
                  [&](acc_t* out) {
                    plane.template output<kTurned>(kernels + p * s.kernel_h * s.kernel_w, out, {});
@@ -93,12 +92,11 @@ template <typename scalar_t, typename acc_t>
 void kernels_bands(
     const DynamicConv2dShape& s, int64_t rows, const scalar_t* grad_output, const scalar_t* features, acc_t* parts,
     int64_t begin, int64_t end) {
+  PlaneGradients<acc_t> plane(largest_band(s, rows));
   acc_t* part = parts + begin * s.kernel_h * s.kernel_w;
   for_bands(s.out_height, rows, begin, end, [&](int64_t p, int64_t first, int64_t last) {
-    const auto [band, first_row] = band_of(s, first, last);
-    PlaneGradients<acc_t> plane(band);
-    plane.set_gradient(grad_output + (p * s.out_height + first) * s.out_width);
-    plane.set_features(features + (p * s.height + first_row) * s.width);
+    plane.set_band(band_of(s, first, last), features + p * s.height * s.width);
+    plane.set_gradient_of_band(grad_output + (p * s.out_height + first) * s.out_width);
     plane.kernel_gradient(part, {});
     part += s.kernel_h * s.kernel_w;
   });

@@ -28,7 +28,7 @@ using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 
 struct Parameters {
-  Tensor weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias;  // dense, in the type of the algebra
+  Tensor weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias;  // dense, in the type of the sums
 };
 
 // What the batch needs of every sample, [B, 3, K].
@@ -126,7 +126,7 @@ void forward(
       of_sample[k * width + joints] = static_cast<acc_t>(total[size + k]);
       of_sample[k * width + joints + 1] = training ? means_of(b)[k] : acc_t(0);
     }
-    algebra.fold(joints, d.columns, static_cast<acc_t>(scale), of_sample, wg, bg, wo, bo, own, mixing,
+    algebra.fold(joints, d.columns, static_cast<acc_t>(scale), of_sample, wg, bg, wo, bo, own, nullptr, mixing,
                  mixing + size, sums.of(b));
     if (!training) normalise(mixing);
   };
@@ -173,14 +173,21 @@ void backward(
   const bool past_caches = training && outgrows_caches<scalar_t>(d);
   const auto *grad = input<tensor_t>(grad_out), *x = input<tensor_t>(heatmaps);
   auto* grad_x = output<tensor_t>(grad_heatmaps);
-  const auto data = [](const Tensor& tensor) { return tensor.const_data_ptr<double>(); };
   const auto* m = moments.const_data_ptr<acc_t>();
-  const auto *wg = data(parameters.weight_g), *bg = data(parameters.bias_g), *wo = data(parameters.weight_o),
-             *bo = data(parameters.bias_o), *gamma = data(parameters.norm_weight);
-  // Kept of each sample: its Cc and r, A - I and c. Its own meanwhile: first, second and offset of dX in the type of the
-  // sums, and as doubles its moments, seven matrices of scratch, first, second and offset.
-  const int64_t kept = 2 * row, mixture = 2 * size + joints, gradient = 2 * row + 1;
-  const int64_t algebra_size = joints * width + 7 * size + mixture;
+  std::vector<double> numbers;
+  numbers.reserve(2 * size + 5 * joints);
+  const auto as_doubles = [&](const Tensor& tensor) {  // one small operation less for each
+    const auto* first = tensor.const_data_ptr<acc_t>();
+    numbers.insert(numbers.end(), first, first + tensor.numel());
+    return numbers.data() + numbers.size() - tensor.numel();
+  };
+  const auto *wg = as_doubles(parameters.weight_g), *bg = as_doubles(parameters.bias_g),
+             *wo = as_doubles(parameters.weight_o), *bo = as_doubles(parameters.bias_o),
+             *gamma = as_doubles(parameters.norm_weight);
+  // Kept of each sample: its Cc and r, A - I and c, P. Its own meanwhile: first, second and offset of dX, its moments and
+  // seven matrices of scratch; the first three again in the type of the sums.
+  const int64_t kept = 2 * row + size, mixture = 2 * size + joints, gradient = 2 * row + 1;
+  const int64_t work = 2 * mixture + joints * width + 7 * size;
   const Tensor kept_memory = buffer<double>(moments, d.samples * kept);
   const Tensor gradients_memory = buffer<double>(moments, d.samples * gradient);
   double *kept_data = kept_memory.mutable_data_ptr<double>(), *gradients = gradients_memory.mutable_data_ptr<double>();
@@ -188,8 +195,8 @@ void backward(
   std::vector<double> t_of(d.samples * joints), mu(joints), variance(joints), a(joints), b_of(joints), d_of(joints);
   std::vector<acc_t> gain(joints), means(training ? d.samples * joints : 0);
   for (size_t i = 0; i < means.size(); ++i) means[i] = m[i * width + joints + 1];
-  std::copy_n(data(mean), joints, mu.data());
-  std::copy_n(data(var), joints, variance.data());
+  std::copy_n(mean.const_data_ptr<acc_t>(), joints, mu.data());
+  std::copy_n(var.const_data_ptr<acc_t>(), joints, variance.data());
   const auto prepare = [&] {
     for (int64_t k = 0; k < joints; ++k) {
       a[k] = gamma[k] / std::sqrt(variance[k] + eps);
@@ -200,6 +207,7 @@ void backward(
   const auto products_of = [&](int64_t b) { return kept_data + b * kept; };
   const auto r_of = [&](int64_t b) { return products_of(b) + size; };
   const auto mixing_of = [&](int64_t b) { return products_of(b) + row; };
+  const auto weights_of = [&](int64_t b) { return products_of(b) + 2 * row; };
   const auto moments_of = [&](int64_t b, double* of_sample) {
     std::copy_n(m + b * joints * width, joints * width, of_sample);
     return of_sample;
@@ -207,32 +215,33 @@ void backward(
   const auto gradient_sums = [&](int64_t b) {
     algebra.gradient_sums(joints, products_of(b), r_of(b), mixing_of(b), sums.of(b), mu.data(), t_of.data() + b * joints);
   };
-  const auto fold_backward = [&](int64_t b, acc_t* own) {
-    std::vector<double> memory(algebra_size);
-    double *of_sample = moments_of(b, memory.data()), *scratch = of_sample + joints * width, *first = scratch + 7 * size,
+  const auto rounded = [&](double* own) { return reinterpret_cast<acc_t*>(own + mixture); };
+  const auto fold_backward = [&](int64_t b, double* own) {
+    double *first = own, *of_sample = moments_of(b, own + 2 * mixture), *scratch = of_sample + joints * width,
            *g = gradients + b * gradient;
     algebra.fold_backward(
-        joints, d.columns, scale, of_sample, products_of(b), r_of(b), mixing_of(b), mixing_of(b) + size, sums.of(b),
+        joints, d.columns, scale, of_sample, products_of(b), r_of(b), weights_of(b), mixing_of(b),
+        mixing_of(b) + size, sums.of(b),
         mu.data(), a.data(), b_of.data(), d_of.data(), wg, bg, wo, scratch, first, first + size, first + 2 * size, g,
         g + size, g + row, g + row + size, g + 2 * row);
-    std::copy_n(first, mixture, own);
+    std::copy_n(first, mixture, rounded(own));
   };
 
   const auto relate = [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums_of_chunk) {
     simd.product(d.shape(), begin, end, grad + b * d.sample_size(), x + b * d.sample_size(),
                  training ? means.data() + b * joints : nullptr, scratch, sums_of_chunk, sums_of_chunk + size);
   };
-  const auto fold = [&](int64_t b, const double* total, acc_t* own) {
-    std::vector<double> memory(joints * width + 3 * size);
-    double* of_sample = moments_of(b, memory.data());
+  const auto fold = [&](int64_t b, const double* total, double* own) {
+    double* of_sample = moments_of(b, own + 2 * mixture);
     std::copy_n(total, row, products_of(b));
-    algebra.fold(joints, d.columns, scale, of_sample, wg, bg, wo, bo, of_sample + joints * width, mixing_of(b),
-                 mixing_of(b) + size, sums.of(b));
+    algebra.fold(joints, d.columns, scale, of_sample, wg, bg, wo, bo, of_sample + joints * width, weights_of(b),
+                 mixing_of(b), mixing_of(b) + size, sums.of(b));
     if (training) return;
     gradient_sums(b);
     fold_backward(b, own);
   };
-  const auto mix = [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch, const acc_t* first) {
+  const auto mix = [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch, double* own) {
+    const acc_t* first = rounded(own);
     simd.mix(d.shape(), begin, end, gain.data(), first, grad + b * d.sample_size(), first + size,
              x + b * d.sample_size(), first + 2 * size, training ? d.chunk_before(b, i) : d.sample_ahead(b), past_caches,
              scratch, grad_x + b * d.sample_size());
@@ -248,7 +257,7 @@ void backward(
     }
   };
   if (training) {
-    d.run<acc_t>(moments, Order::forwards, row, 0, Nothing{}, relate, fold, Nothing{});
+    d.run<acc_t, double>(moments, Order::forwards, row, work, Nothing{}, relate, fold, Nothing{});
     // Of the moments again: what mean and var, rounded, would leave over is multiplied by the means.
     batch_statistics(d, sums, mu.data(), variance.data());
     prepare();
@@ -259,15 +268,15 @@ void backward(
       b_of[k] = -a[k] / (variance[k] + eps) * t[k] / count;
       d_of[k] = -a[k] * r[k] / count;
     }
-    const auto fold_before = [&](int64_t b, acc_t*, acc_t* own) { fold_backward(b, own); };
+    const auto fold_before = [&](int64_t b, acc_t*, double* own) { fold_backward(b, own); };
     const auto run = [&](const auto& last) {
-      d.run<acc_t>(moments, Order::backwards, 0, mixture, fold_before, Nothing{}, Nothing{}, last);
+      d.run<acc_t, double>(moments, Order::backwards, 0, work, fold_before, Nothing{}, Nothing{}, last);
     };
     need_heatmaps ? run(mix) : run(Nothing{});
   } else {
     prepare();
     const auto run = [&](const auto& last) {
-      d.run<acc_t>(moments, Order::forwards, row, mixture, Nothing{}, relate, fold, last);
+      d.run<acc_t, double>(moments, Order::forwards, row, work, Nothing{}, relate, fold, last);
     };
     need_heatmaps ? run(mix) : run(Nothing{});
     add_samples();
@@ -334,11 +343,10 @@ JointRelationNormBackward joint_relation_norm_backward_cpu(
     grad_parameters.zero_();
   } else if (need_heatmaps || need_parameters) {
     const auto grads = dense(grad_out, dtype), values = dense(heatmaps, dtype);
-    const auto parameters =
-        dense_parameters(at::kDouble, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_weight);
+    const auto parameters = dense_parameters(acc, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_weight);
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "joint_relation_norm_backward", [&] {
-      backward<scalar_t>(grads, values, dense(moments, acc), dense(mean, at::kDouble), dense(var, at::kDouble), parameters, training,
-                         eps, number(scale, scale_tensor), need_heatmaps, grad_heatmaps, grad_parameters);
+      backward<scalar_t>(grads, values, dense(moments, acc), dense(mean, acc), dense(var, acc), parameters, training, eps,
+                         number(scale, scale_tensor), need_heatmaps, grad_heatmaps, grad_parameters);
     });
   }
   const auto part = [&](int64_t begin, const auto& like) { return unpacked(grad_parameters, begin, like, need_parameters); };

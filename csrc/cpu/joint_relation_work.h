@@ -58,19 +58,19 @@ struct Division {
   //   after(sample, total, work)                        with the sums over all chunks
   //   mix(sample, index, begin, end, scratch, work)     for each chunk, the last one first: it is still in the nearest cache
   // Many samples: a thread per sample, which stays in its cache from step to step. Few: a thread per chunk, step by step.
-  template <typename acc_t, typename Before, typename Sum, typename After, typename Mix>
+  template <typename acc_t, typename work_t = acc_t, typename Before, typename Sum, typename After, typename Mix>
   void run(
       const at::Tensor& like, Order order, int64_t size, int64_t work, const Before& before, const Sum& sum,
       const After& after, const Mix& mix) const {
     if (samples < 2 * at::get_num_threads() && chunks > 1 && !at::in_parallel_region()) {
-      return run_by_chunk<acc_t>(like, size, work, before, sum, after, mix);
+      return run_by_chunk<acc_t, work_t>(like, size, work, before, sum, after, mix);
     }
     constexpr int64_t kPasses = kIsGiven<Sum> + kIsGiven<Mix>;
     at::parallel_for(0, samples, worth_a_thread(kPasses * columns + 10 * joints), [&](int64_t begin, int64_t end) {
-      const at::Tensor memory = buffer<acc_t>(like, scratch_elements(joints, chunk) + size + work);
-      const at::Tensor sums_memory = buffer<double>(like, 2 * size);
-      acc_t* scratch = memory.mutable_data_ptr<acc_t>();
-      acc_t *sums = scratch + scratch_elements(joints, chunk), *own = sums + size;
+      const at::Tensor memory = buffer<acc_t>(like, scratch_elements(joints, chunk) + size);
+      const at::Tensor sums_memory = buffer<double>(like, 2 * size), work_memory = buffer<work_t>(like, work);
+      acc_t *scratch = memory.mutable_data_ptr<acc_t>(), *sums = scratch + scratch_elements(joints, chunk);
+      auto* own = work_memory.mutable_data_ptr<work_t>();
       double *exact = sums_memory.mutable_data_ptr<double>(), *total = exact + size;
       for (int64_t i = begin; i < end; ++i) {
         const int64_t sample = order == Order::forwards ? i : begin + end - 1 - i;
@@ -113,12 +113,12 @@ struct Division {
     for (int64_t n = 0; n < size; ++n) sums[n] = static_cast<acc_t>(exact[n]);
   }
 
-  template <typename acc_t, typename Before, typename Sum, typename After, typename Mix>
+  template <typename acc_t, typename work_t, typename Before, typename Sum, typename After, typename Mix>
   void run_by_chunk(
       const at::Tensor& like, int64_t size, int64_t work, const Before& before, const Sum& sum, const After& after,
       const Mix& mix) const {
-    const at::Tensor work_memory = buffer<acc_t>(like, samples * work);
-    auto* of_samples = work_memory.mutable_data_ptr<acc_t>();
+    const at::Tensor work_memory = buffer<work_t>(like, samples * work);
+    auto* of_samples = work_memory.mutable_data_ptr<work_t>();
     const auto with_scratch = [&](int64_t pieces, int64_t grain, auto body) {
       at::parallel_for(0, pieces, grain, [&](int64_t begin, int64_t end) {
         const at::Tensor memory = buffer<acc_t>(like, scratch_elements(joints, chunk));

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "cpu/tiles.h"
 #include "cpu/vectors.h"
 
 namespace rpstn::RPSTN_ISA {
@@ -15,7 +16,8 @@ inline float exponential(float x) { return expf(x); }
 inline double exponential(double x) { return exp(x); }
 
 // out[i,:] = start[i,:] + sum_k factor(i, k) * b[k,:], rows of b and start `stride` apart; no start where it is null.
-// Rows of K are shorter than a long vector: lanes are masked, or, where they cannot be, the compiler cuts rows up.
+// Rows of K are shorter than a long vector: lanes are masked, or, where they cannot be, the compiler cuts rows up. Four
+// rows at a time share what is read of b and do not wait for each other's sums.
 template <typename acc_t, typename Factor>
 void combine_rows(
     int64_t joints, Factor factor, const acc_t* b, const acc_t* start, int64_t stride, acc_t* __restrict__ out) {
@@ -23,12 +25,22 @@ void combine_rows(
   constexpr int64_t kLane = kLanes<acc_t>;
   for (int64_t j = 0; j < joints; j += kLane) {
     const int64_t count = joints - j < kLane ? joints - j : kLane;
-    for (int64_t i = 0; i < joints; ++i) {
-      Vector<acc_t> total = {};
-      if (start != nullptr) total = load_part(start + i * stride + j, count);
-      for (int64_t k = 0; k < joints; ++k) total += factor(i, k) * load_part(b + k * stride + j, count);
-      store_part(out + i * joints + j, total, count);
-    }
+    for_tiles<4>(joints, [&](int64_t first, int rows) {
+      with_constant<4>(rows, [&]<int kRows>() {
+        Vector<acc_t> total[kRows] = {};
+#pragma GCC unroll 4
+        for (int row = 0; row < kRows; ++row) {
+          if (start != nullptr) total[row] = load_part(start + (first + row) * stride + j, count);
+        }
+        for (int64_t k = 0; k < joints; ++k) {
+          const Vector<acc_t> of_b = load_part(b + k * stride + j, count);
+#pragma GCC unroll 4
+          for (int row = 0; row < kRows; ++row) total[row] += factor(first + row, k) * of_b;
+        }
+#pragma GCC unroll 4
+        for (int row = 0; row < kRows; ++row) store_part(out + (first + row) * joints + j, total[row], count);
+      });
+    });
   }
 #else
   for (int64_t i = 0; i < joints; ++i) {
@@ -101,15 +113,15 @@ void fold(
   apply(joints, product, bias_g, bias_o, offset);
 }
 
+// scratch holds the weights P, as softmax_rows gives them, and room for three matrices more.
 template <typename acc_t>
-void fold_backward(
+void fold_backward_of_weights(
     int64_t joints, acc_t scale, const acc_t* gram, const acc_t* products, const acc_t* sums,
     const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o, acc_t* scratch, acc_t* mixing_t,
     acc_t* through_relation, acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o,
     acc_t* grad_scale) {
   const int64_t size = joints * joints;
   acc_t *weights = scratch, *turned = scratch + size, *e = scratch + 2 * size, *dp = scratch + 3 * size;
-  softmax_rows(joints, scale, gram, weights);
 
   // turned = P^T Wo^T; A^T - I = Wg^T turned
   transpose(joints, weight_o, e);
@@ -148,6 +160,17 @@ void fold_backward(
       through_relation[i * joints + j] = scale * (weights[i * joints + j] + weights[j * joints + i]);
     }
   }
+}
+
+template <typename acc_t>
+void fold_backward(
+    int64_t joints, acc_t scale, const acc_t* gram, const acc_t* products, const acc_t* sums,
+    const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o, acc_t* scratch, acc_t* mixing_t,
+    acc_t* through_relation, acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o,
+    acc_t* grad_scale) {
+  softmax_rows(joints, scale, gram, scratch);
+  fold_backward_of_weights(joints, scale, gram, products, sums, weight_g, bias_g, weight_o, scratch, mixing_t,
+                           through_relation, grad_weight_g, grad_bias_g, grad_weight_o, grad_bias_o, grad_scale);
 }
 
 }  // namespace

@@ -6,8 +6,8 @@
 
 namespace rpstn {
 
-// Begins at a line of the caches, so that aligned vectors do not cross one. From PyTorch's allocator of CPU memory, which
-// throws what Python sees as a RuntimeError where so much cannot be had.
+// Begins at a line of the caches, so that aligned vectors do not cross one. As PyTorch allocates, which throws what
+// Python sees as a RuntimeError where so much cannot be had.
 void* allocate_lines(int64_t bytes);
 void release_lines(void* memory);
 

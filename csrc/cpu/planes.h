@@ -36,6 +36,18 @@ struct Padded {
   int64_t elements() const { return (top + height + bottom) * stride() + right + kAcross * kLanes<scalar_t>; }
   scalar_t* origin(scalar_t* buffer) const { return buffer + top * stride() + left; }
 
+  // Copies `count` rows in, zeros before them and after them.
+  template <typename source_t>
+  void fill_part(scalar_t* buffer, int64_t before, int64_t count, const source_t* rows) const {
+    const auto zero = [&](int64_t y) { std::memset(origin(buffer) + y * stride(), 0, width * sizeof(scalar_t)); };
+    for (int64_t y = 0; y < before; ++y) zero(y);
+    Padded part = *this;
+    part.height = count;
+    part.top = top + before;
+    part.fill(buffer, rows);
+    for (int64_t y = before + count; y < height; ++y) zero(y);
+  }
+
   // Copies the plane in, in the type of the sums; the margins were zeroed with the buffer and stay so.
   template <typename source_t>
   void fill(scalar_t* buffer, const source_t* plane) const {
@@ -302,6 +314,15 @@ struct Band {
   int64_t first_row;  // of features
 };
 
+// A plane that holds any band of at most `rows` rows, with the rows of zeros beyond the features among its own.
+inline DynamicConv2dShape largest_band(const DynamicConv2dShape& s, int64_t rows) {
+  DynamicConv2dShape band = s;
+  band.height = rows + s.kernel_h - 1;
+  band.pad_top = 0;
+  band.out_height = rows;
+  return band;
+}
+
 inline Band band_of(const DynamicConv2dShape& s, int64_t begin, int64_t end) {
   const int64_t from = begin - s.pad_top, to = end - 1 - s.pad_top + s.kernel_h;  // rows of features, some outside
   const int64_t first = at_least_zero(from) < s.height ? at_least_zero(from) : s.height;
@@ -331,16 +352,22 @@ struct Plane {
   DynamicConv2dShape s;
   Padded<acc_t> inner;
   Scratch<acc_t> inner_buffer, taps;
+  const acc_t* first_tap;
 
   explicit Plane(const DynamicConv2dShape& shape)
       : s(shape),
         inner(padded_for_taps<acc_t>(
             s.height, s.width, s.pad_top, s.pad_left, s.out_height, s.out_width, s.kernel_h, s.kernel_w)),
         inner_buffer(inner.elements()),
-        taps(s.kernel_h * s.kernel_w) {}
+        taps(s.kernel_h * s.kernel_w),
+        first_tap(inner.origin(inner_buffer.data) - s.pad_top * inner.stride() - s.pad_left) {}
 
-  const acc_t* first_tap() const {
-    return inner.origin(inner_buffer.data) - s.pad_top * inner.stride() - s.pad_left;
+  // Of largest_band: this band of a plane of features.
+  template <typename scalar_t>
+  void set_band(const Band& band, const scalar_t* features) {
+    s = band.shape;
+    const int64_t before = at_least_zero(s.pad_top) < inner.height ? at_least_zero(s.pad_top) : inner.height;
+    inner.fill_part(inner_buffer.data, before, s.height, features + band.first_row * s.width);
   }
 
   template <typename scalar_t>
@@ -364,7 +391,7 @@ struct Plane {
   void output(const scalar_t* kernel, acc_t* out, const Ahead& ahead) {
     load_taps<kTurned>(kernel);
     correlate(
-        first_tap(), inner.stride(), taps.data, s.kernel_h, s.kernel_w, out, s.out_height, s.out_width, ahead);
+        first_tap, inner.stride(), taps.data, s.kernel_h, s.kernel_w, out, s.out_height, s.out_width, ahead);
   }
 };
 
@@ -406,6 +433,12 @@ struct PlaneGradients : Plane<acc_t> {
     outer.fill(outer_buffer.data, grad_output);
   }
 
+  // Of largest_band: the rows of the output that set_band chose.
+  template <typename scalar_t>
+  void set_gradient_of_band(const scalar_t* rows) {
+    outer.fill_part(outer_buffer.data, 0, s.out_height, rows);
+  }
+
   template <typename scalar_t>
   void features_gradient(const scalar_t* kernel, acc_t* grad_features, const Ahead& ahead) {
     this->template load_taps<true>(kernel);
@@ -415,9 +448,9 @@ struct PlaneGradients : Plane<acc_t> {
 
   void kernel_gradient(acc_t* grad_kernel, const Ahead& ahead) {
     const acc_t* grad = outer.origin(outer_buffer.data);
-    correlate_all_taps(grad, outer.stride(), this->first_tap(), this->inner.stride(), s, grad_kernel, ahead);
+    correlate_all_taps(grad, outer.stride(), this->first_tap, this->inner.stride(), s, grad_kernel, ahead);
     if (all_finite(grad_kernel, s.kernel_h * s.kernel_w)) return;
-    correlate_existing_taps(grad, outer.stride(), this->first_tap(), this->inner.stride(), s, grad_kernel);
+    correlate_existing_taps(grad, outer.stride(), this->first_tap, this->inner.stride(), s, grad_kernel);
   }
 };
 
