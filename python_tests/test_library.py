@@ -306,7 +306,7 @@ def test_values_on_every_instruction_set(capability):
 @pytest.mark.parametrize("op", ["joint_relation", "dynamic_conv2d", "one plane", "one plane's gradients"])
 def test_two_threads_are_used(op):
     """Without OpenMP at compile time at::parallel_for is serial and says nothing."""
-    sizes = (1, 1, 256, 256) if op.startswith("one plane") else (8, 13, 64, 64)
+    sizes = (1, 1, 512, 512) if op.startswith("one plane") else (8, 13, 64, 64)
     kernels = f"torch.from_numpy(numpy.ones({(*sizes[:2], 7, 7)}, 'f'))"
     call = {
         "joint_relation": "rx.joint_relation(x, torch.eye(13), torch.zeros(13), torch.eye(13), torch.zeros(13))",
