@@ -205,7 +205,8 @@ def test_a_gradient_nobody_asked_for_is_not_computed(op):
         assert all(map(torch.equal, grads, same))
         given, all_grads = computed(trained=everything, asked=everything)
         assert given == set(everything)
-        assert all(map(torch.equal, grads, [all_grads[i] for i in asked]))
+        # On CUDA another kernel may serve, which does not need to write the gradient of the heat maps.
+        torch.testing.assert_close(grads, tuple(all_grads[i] for i in asked), rtol=1e-4, atol=1e-3)
 
 
 @every_op
@@ -383,7 +384,7 @@ def test_opcheck(op):
             forward = (*plain, *statistics, training, 1e-5, *plain_scale)
             torch.library.opcheck(ops.joint_relation_norm_forward.default, forward)
             _, *kept = ops.joint_relation_norm_forward(*forward)
-            for needs in ((True, True), (True, False), (False, True)):
+            for needs in ((True, True), (False, True)) if training else ((True, False),):
                 torch.library.opcheck(
                     ops.joint_relation_norm_backward.default,
                     (grad, leaves[0], *kept, *leaves[1:6], training, 1e-5, *scale, *needs),

@@ -139,11 +139,16 @@ def resolve_padding(
     "same" keeps the size; an even kernel has its extra row or column of zeros at the bottom or right. Integers of any
     library are taken, truth values are not.
     """
-    if isinstance(padding, str) and padding in ("same", "valid"):
-        if padding == "valid" or kernels.dim() != 4:  # the operation says what is wrong with the kernels
+    if isinstance(padding, str) and padding == "same":
+        size = kernels.shape
+        rows, columns = (size[2] - 1, size[3] - 1) if len(size) == 4 else (0, 0)
+        if rows < 0 or columns < 0:  # here, too, the operation says what is wrong with the kernels
             return 0, 0, 0, 0
-        rows, columns = max(kernels.shape[2] - 1, 0), max(kernels.shape[3] - 1, 0)
         return rows // 2, columns // 2, rows - rows // 2, columns - columns // 2
+    if isinstance(padding, str) and padding == "valid":
+        return 0, 0, 0, 0
+    if type(padding) is int and 0 <= padding <= MOST_PADDING:  # what follows costs two microseconds
+        return padding, padding, padding, padding
     pair = padding if isinstance(padding, tuple | list) else (padding, padding)
     if len(pair) != 2 or not all(_is_integer(number) for number in pair):
         raise ValueError(f'{op}: expected padding to be "same", "valid", an int or two ints, got {padding!r}')
