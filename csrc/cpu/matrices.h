@@ -15,40 +15,55 @@ namespace {
 inline float exponential(float x) { return expf(x); }
 inline double exponential(double x) { return exp(x); }
 
+// Columns [j, j + lanes) of combine_rows, which load(row of b or start) reads and store(row of out, vector) writes. Four rows
+// at a time share what is read of b and do not wait for each other's sums.
+template <typename acc_t, typename Factor, typename Load, typename Store>
+inline void combine_columns(
+    int64_t joints, Factor factor, const acc_t* b, const acc_t* start, int64_t stride, acc_t* out, Load load, Store store) {
+  for_tiles<4>(joints, [&](int64_t first, int rows) {
+    with_constant<4>(rows, [&]<int kRows>() {
+      Vector<acc_t> total[kRows] = {};
+#pragma GCC unroll 4
+      for (int row = 0; row < kRows; ++row) {
+        if (start != nullptr) total[row] = load(start + (first + row) * stride);
+      }
+      for (int64_t k = 0; k < joints; ++k) {
+        const Vector<acc_t> of_b = load(b + k * stride);
+#pragma GCC unroll 4
+        for (int row = 0; row < kRows; ++row) total[row] += factor(first + row, k) * of_b;
+      }
+#pragma GCC unroll 4
+      for (int row = 0; row < kRows; ++row) store(out + (first + row) * joints, total[row]);
+    });
+  });
+}
+
 // out[i,:] = start[i,:] + sum_k factor(i, k) * b[k,:], rows of b and start `stride` apart; no start where it is null.
-// Rows of K are shorter than a long vector: lanes are masked, or, where they cannot be, the compiler cuts rows up. Four
-// rows at a time share what is read of b and do not wait for each other's sums.
+// Rows of K are shorter than a long vector: lanes are masked, or, where they cannot be, the compiler cuts short rows up.
 template <typename acc_t, typename Factor>
 void combine_rows(
     int64_t joints, Factor factor, const acc_t* b, const acc_t* start, int64_t stride, acc_t* __restrict__ out) {
-#if defined(__AVX512F__)
   constexpr int64_t kLane = kLanes<acc_t>;
+#if defined(__AVX512F__)
   for (int64_t j = 0; j < joints; j += kLane) {
     const int64_t count = joints - j < kLane ? joints - j : kLane;
-    for_tiles<4>(joints, [&](int64_t first, int rows) {
-      with_constant<4>(rows, [&]<int kRows>() {
-        Vector<acc_t> total[kRows] = {};
-#pragma GCC unroll 4
-        for (int row = 0; row < kRows; ++row) {
-          if (start != nullptr) total[row] = load_part(start + (first + row) * stride + j, count);
-        }
-        for (int64_t k = 0; k < joints; ++k) {
-          const Vector<acc_t> of_b = load_part(b + k * stride + j, count);
-#pragma GCC unroll 4
-          for (int row = 0; row < kRows; ++row) total[row] += factor(first + row, k) * of_b;
-        }
-#pragma GCC unroll 4
-        for (int row = 0; row < kRows; ++row) store_part(out + (first + row) * joints + j, total[row], count);
-      });
-    });
+    combine_columns<acc_t>(
+        joints, factor, b, start, stride, out, [=](const acc_t* row) { return load_part(row + j, count); },
+        [=](acc_t* row, Vector<acc_t> vector) { store_part(row + j, vector, count); });
   }
 #else
+  const int64_t whole = joints < 32 ? 0 : joints / kLane * kLane;
+  for (int64_t j = 0; j < whole; j += kLane) {
+    combine_columns<acc_t>(
+        joints, factor, b, start, stride, out, [=](const acc_t* row) { return load(row + j); },
+        [=](acc_t* row, Vector<acc_t> vector) { store(row + j, vector); });
+  }
   for (int64_t i = 0; i < joints; ++i) {
     acc_t* __restrict__ row = out + i * joints;
-    for (int64_t j = 0; j < joints; ++j) row[j] = start != nullptr ? start[i * stride + j] : acc_t(0);
-    for (int64_t k = 0; k < joints; ++k) {
+    for (int64_t j = whole; j < joints; ++j) row[j] = start != nullptr ? start[i * stride + j] : acc_t(0);
+    for (int64_t k = 0; whole < joints && k < joints; ++k) {
       const acc_t of_row = factor(i, k);
-      for (int64_t j = 0; j < joints; ++j) row[j] += of_row * b[k * stride + j];
+      for (int64_t j = whole; j < joints; ++j) row[j] += of_row * b[k * stride + j];
     }
   }
 #endif
