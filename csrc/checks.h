@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <initializer_list>
+#include <limits>
 #include <optional>
 
 #include <ATen/core/Tensor.h>
@@ -64,12 +65,24 @@ inline void check_joint_relation(
   check_tensors(op, {{"heatmaps", heatmaps}, {"scale", *scale_tensor}});
 }
 
+// `gram` is G of the forward call.
+inline void check_joint_relation_backward(
+    const at::Tensor& grad_out, const at::Tensor& heatmaps, const at::Tensor& gram, const at::Tensor& weight_g,
+    const at::Tensor& bias_g, const at::Tensor& weight_o, double scale,
+    const std::optional<at::Tensor>& scale_tensor) {
+  const char* op = "joint_relation_backward";
+  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, /*bias_o=*/bias_g, scale, scale_tensor, op);
+  check_shape(op, {"grad_out", grad_out}, heatmaps.sym_sizes());
+  const c10::SymInt matrices[] = {heatmaps.sym_size(0), heatmaps.sym_size(1), heatmaps.sym_size(1)};
+  check_shape(op, {"gram", gram}, matrices);
+  check_tensors(op, {{"heatmaps", heatmaps}, {"grad_out", grad_out}, {"gram", gram}});
+}
+
 inline void check_joint_relation_norm(
     const at::Tensor& heatmaps, const at::Tensor& weight_g, const at::Tensor& bias_g, const at::Tensor& weight_o,
     const at::Tensor& bias_o, const at::Tensor& norm_weight, const at::Tensor& norm_bias,
     const at::Tensor& running_mean, const at::Tensor& running_var, bool training, double eps, double scale,
-    const std::optional<at::Tensor>& scale_tensor) {
-  const char* op = "joint_relation_norm";
+    const std::optional<at::Tensor>& scale_tensor, const char* op = "joint_relation_norm") {
   check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor, op);
   const c10::SymInt row[] = {heatmaps.sym_size(1)};
   check_shape(op, {"norm_weight", norm_weight}, row);
@@ -84,6 +97,21 @@ inline void check_joint_relation_norm(
                     heatmaps.sym_sizes());
 }
 
+// `moments`, `mean` and `var` are those of the forward call.
+inline void check_joint_relation_norm_backward(
+    const at::Tensor& grad_out, const at::Tensor& heatmaps, const at::Tensor& moments, const at::Tensor& mean,
+    const at::Tensor& var, const at::Tensor& weight_g, const at::Tensor& bias_g, const at::Tensor& weight_o,
+    const at::Tensor& bias_o, const at::Tensor& norm_weight, bool training, double eps, double scale,
+    const std::optional<at::Tensor>& scale_tensor) {
+  const char* op = "joint_relation_norm_backward";
+  check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, /*norm_bias=*/norm_weight, mean,
+                            var, training, eps, scale, scale_tensor, op);
+  check_shape(op, {"grad_out", grad_out}, heatmaps.sym_sizes());
+  const c10::SymInt rows[] = {heatmaps.sym_size(0), heatmaps.sym_size(1), heatmaps.sym_size(1) + 2};
+  check_shape(op, {"moments", moments}, rows);
+  check_tensors(op, {{"heatmaps", heatmaps}, {"grad_out", grad_out}, {"moments", moments}});
+}
+
 inline void check_dynamic_conv2d(
     const at::Tensor& features, const at::Tensor& kernels, const c10::SymInt& top, const c10::SymInt& left,
     const c10::SymInt& bottom, const c10::SymInt& right, const char* op = "dynamic_conv2d") {
@@ -95,13 +123,28 @@ inline void check_dynamic_conv2d(
                     kernels.sym_sizes());
   check_tensors(op, {{"features", features}, {"kernels", kernels}});
   const c10::SymInt padding[] = {top, left, bottom, right};
-  TORCH_CHECK_VALUE(top >= 0 && left >= 0 && bottom >= 0 && right >= 0, op,
-                    ": expected padding of at least 0, got ", c10::SymIntArrayRef(padding));
+  constexpr int64_t kMost = std::numeric_limits<int32_t>::max();  // sums and products of sizes stay in 64 bits
+  for (const auto& side : padding) {
+    TORCH_CHECK_VALUE(side >= 0 && side <= kMost, op, ": expected padding of 0 to ", kMost, ", got ",
+                      c10::SymIntArrayRef(padding));
+  }
   const auto size = kernels.sym_sizes().slice(2);
   const c10::SymInt padded[] = {features.sym_size(2) + top + bottom, features.sym_size(3) + left + right};
   TORCH_CHECK_VALUE(size[0] >= 1 && size[1] >= 1 && size[0] <= padded[0] && size[1] <= padded[1], op,
                     ": expected kernels of at least 1 x 1 that fit into the padded features ",
                     c10::SymIntArrayRef(padded), ", got ", size);
+}
+
+inline void check_dynamic_conv2d_backward(
+    const at::Tensor& grad_out, const at::Tensor& features, const at::Tensor& kernels, const c10::SymInt& top,
+    const c10::SymInt& left, const c10::SymInt& bottom, const c10::SymInt& right) {
+  const char* op = "dynamic_conv2d_backward";
+  check_dynamic_conv2d(features, kernels, top, left, bottom, right, op);
+  const c10::SymInt sizes[] = {
+      features.sym_size(0), features.sym_size(1), features.sym_size(2) + top + bottom - kernels.sym_size(2) + 1,
+      features.sym_size(3) + left + right - kernels.sym_size(3) + 1};
+  check_shape(op, {"grad_out", grad_out}, sizes);
+  check_tensors(op, {{"features", features}, {"grad_out", grad_out}});
 }
 
 inline void check_match_weight(const char* op, const at::Tensor& features, const at::Tensor& weight) {
@@ -130,6 +173,7 @@ inline void check_dynamic_match_backward(
       features.sym_size(0), weight.sym_size(0), features.sym_size(2) + top + bottom - kernels.sym_size(2) + 1,
       features.sym_size(3) + left + right - kernels.sym_size(3) + 1};
   check_shape(op, {"grad_out", grad_out}, sizes);
+  check_tensors(op, {{"features", features}, {"grad_out", grad_out}, {"weight", weight}});
 }
 
 }  // namespace rpstn

@@ -32,13 +32,20 @@ inline at::ScalarType accumulate_dtype(at::ScalarType dtype) {
 }
 
 // Numbers [begin, begin + like.numel()) of `packed`, shaped and typed like `like`, with memory of their own, as autograd
-// wants of a parameter's first gradient.
-inline at::Tensor unpacked(const at::Tensor& packed, int64_t begin, const at::Tensor& like) {
+// wants of a parameter's first gradient. Of shape [0] where they are not needed.
+inline at::Tensor unpacked(const at::Tensor& packed, int64_t begin, const at::Tensor& like, bool needed) {
+  if (!needed) return at::empty({0}, like.options());
   return packed.narrow(0, begin, like.numel()).view(like.sizes()).to(like.scalar_type(), false, true);
 }
 
-inline at::Tensor unpacked(const at::Tensor& packed, int64_t begin, const std::optional<at::Tensor>& like) {
-  return like.has_value() ? unpacked(packed, begin, *like) : at::empty({0}, packed.options());
+inline at::Tensor unpacked(
+    const at::Tensor& packed, int64_t begin, const std::optional<at::Tensor>& like, bool needed) {
+  return like.has_value() ? unpacked(packed, begin, *like, needed) : at::empty({0}, packed.options());
+}
+
+// Memory for a gradient, of shape [0] where it is not needed.
+inline at::Tensor empty_gradient(const at::Tensor& like, at::ScalarType dtype, bool needed) {
+  return at::empty(needed ? like.sizes() : at::IntArrayRef{0}, like.options().dtype(dtype));
 }
 
 }  // namespace rpstn

@@ -24,6 +24,11 @@ namespace rpstn {
 
 // Y; per sample the columns G, xs, m [B, K, K + 2]; mu, var [K].
 using JointRelationNormForward = std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor>;
+// Y, mu, var: without what only the derivative needs.
+using JointRelationNorm = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
+inline JointRelationNorm without_moments(const JointRelationNormForward& all) {
+  return {std::get<0>(all), std::get<2>(all), std::get<3>(all)};
+}
 // Gradients of heat maps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, scale_tensor.
 using JointRelationNormBackward =
     std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;

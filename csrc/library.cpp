@@ -2,19 +2,35 @@
 // inference, autocast), cpu/<op>.cpp. Those that end in _forward and _backward
 // are steps of derivatives, registered so that compilers can trace them.
 
+#include "first_copy.h"
+
+#include <memory>
+
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <torch/library.h>
 
-TORCH_LIBRARY(rpstn_ext, m) {
+namespace rpstn {
+
+bool first_copy() {
+  static const bool first = !c10::Dispatcher::singleton().findSchema({"rpstn_ext::joint_relation", ""}).has_value();
+  return first;
+}
+
+namespace {
+
+void define(torch::Library& m) {
   // scale_tensor, one number that may have a gradient, stands in the place of scale where it is given; here and below.
   m.def("joint_relation(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, "
         "float scale=1.0, Tensor? scale_tensor=None) -> Tensor");
   // The result and G = X X^T [B, K, K], in float32 or float64.
   m.def("joint_relation_forward(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, "
         "float scale, Tensor? scale_tensor) -> (Tensor, Tensor)");
-  // Gradients of heatmaps, weight_g, bias_g, weight_o, bias_o and scale_tensor, of shape [0] without one. `gram` must be
-  // G of these heat maps.
+  // Gradients of heatmaps, weight_g, bias_g, weight_o, bias_o and scale_tensor; those that are not needed, and that of a
+  // scale_tensor which is not there, come back with shape [0]. All but the first are parameters. `gram` must be G of
+  // these heat maps.
   m.def("joint_relation_backward(Tensor grad_out, Tensor heatmaps, Tensor gram, Tensor weight_g, Tensor bias_g, "
-        "Tensor weight_o, float scale, Tensor? scale_tensor) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+        "Tensor weight_o, float scale, Tensor? scale_tensor, bool need_heatmaps, bool need_parameters) -> "
+        "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 
   // The result and the statistics it was normalised by: the batch's mean and biased variance in training, else the
   // running ones. Nothing is changed in place.
@@ -25,11 +41,11 @@ TORCH_LIBRARY(rpstn_ext, m) {
   m.def("joint_relation_norm_forward(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, "
         "Tensor bias_o, Tensor norm_weight, Tensor norm_bias, Tensor running_mean, Tensor running_var, "
         "bool training, float eps, float scale, Tensor? scale_tensor) -> (Tensor, Tensor, Tensor, Tensor)");
-  // Gradients of heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias and scale_tensor, of shape [0]
-  // without one. `moments`, `mean` and `var` must be those of the forward call.
+  // Gradients of heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias and scale_tensor, as those of
+  // joint_relation_backward. `moments`, `mean` and `var` must be those of the forward call.
   m.def("joint_relation_norm_backward(Tensor grad_out, Tensor heatmaps, Tensor moments, Tensor mean, Tensor var, "
         "Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, Tensor norm_weight, bool training, "
-        "float eps, float scale, Tensor? scale_tensor) -> "
+        "float eps, float scale, Tensor? scale_tensor, bool need_heatmaps, bool need_parameters) -> "
         "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 
   // Rows and columns of zeros at each side.
@@ -46,3 +62,16 @@ TORCH_LIBRARY(rpstn_ext, m) {
         "SymInt left, SymInt bottom, SymInt right, bool need_features, bool need_kernels, bool need_weight, "
         "bool need_bias) -> (Tensor, Tensor, Tensor, Tensor)");
 }
+
+// As TORCH_LIBRARY(rpstn_ext, m), which would end the process where another copy has been loaded.
+const auto definitions = [] {
+  std::unique_ptr<torch::Library> library;
+  if (first_copy()) {
+    library = std::make_unique<torch::Library>(MAKE_TORCH_LIBRARY(rpstn_ext));
+    define(*library);
+  }
+  return library;
+}();
+
+}  // namespace
+}  // namespace rpstn

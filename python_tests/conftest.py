@@ -16,6 +16,8 @@ CUDA_ON_CPU = os.environ.get("RPSTN_CUDA_ON_CPU")
 if CUDA_ON_CPU:
     torch.ops.load_library(CUDA_ON_CPU)
 
+torch.backends.cudnn.allow_tf32 = False  # of the plain convolutions that the kernels are measured against
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy
 import torch
 from op_cases import (
     CONV,
@@ -200,9 +201,50 @@ BAD_INPUTS = [
     BadInput(
         op=CONV,
         error=ValueError,
-        message="dynamic_conv2d: expected padding of at least 0, got [1, -1, 1, -1]",
+        message="dynamic_conv2d: expected padding of 0 to 2147483647, got [1, -1, 1, -1]",
         change=lambda tensors: tensors,
         options={"padding": (1, -1)},
+    ),
+    *(
+        BadInput(
+            op=op,
+            error=ValueError,
+            message=f"{op.name}: expected padding of 0 to 2147483647, got [{', '.join([str(most)] * 4)}]",
+            change=lambda tensors: tensors,
+            options={"padding": most},
+        )
+        for op in (CONV, MATCH)
+        for most in (2**31, 2**62, 2**70)
+    ),
+    *(
+        BadInput(
+            op=op,
+            error=ValueError,
+            message=f"{op.name}: expected kernels to have 4 dimensions [B, C, kh, kw], got shape [{size}]",
+            change=_with(1, lambda t, size=size: t.flatten()[:size] if size else t.sum()),
+            options={"padding": padding},
+        )
+        for op in (CONV, MATCH)
+        for size, padding in ((3, "same"), ("", "same"), (3, 1))
+    ),
+    BadInput(
+        op=CONV,
+        error=ValueError,
+        message="dynamic_conv2d: expected kernels of at least 1 x 1 that fit into the padded features [6, 7], "
+        "got [3, 0]",
+        change=_with(1, lambda t: t[..., :0]),
+        options={"padding": (0, 1)},
+    ),
+    *(
+        BadInput(
+            op=CONV,
+            error=ValueError,
+            message='dynamic_conv2d: expected padding to be "same", "valid", an int or two ints, '
+            f"got {padding!r}",
+            change=lambda tensors: tensors,
+            options={"padding": padding},
+        )
+        for padding in (True, (1, False), numpy.True_, 1.0, (1, numpy.float32(1)), None)
     ),
     BadInput(
         op=CONV,

@@ -38,6 +38,12 @@ class Op:
     def call_reference(self, case: dict[str, Any], tensors: Sequence[Tensor]) -> Tensor:
         return self._call(rx.reference, case, tensors)
 
+    def gradient_groups(self, inputs: int) -> list[list[int]]:
+        """Inputs whose gradients are asked for together or not at all."""
+        if self.name.startswith("dynamic"):
+            return [[i] for i in range(inputs)]
+        return [[0], list(range(1, inputs))]
+
     def terms(
         self, case: dict[str, Any], exact: Sequence[Tensor], grad: Tensor, truth: Sequence[Tensor], index: int
     ) -> Tensor | None:
@@ -76,6 +82,7 @@ RELATION = Op(
         "heat maps of a clip": relation_case(5, 13, 64, 64),
         "more than one tile of joints": relation_case(2, 27, 11, 13),
         "many joints": relation_case(1, 70, 9, 7),
+        "many joints and chunks": relation_case(2, 90, 33, 29),
         "a block of columns less one": relation_case(2, 7, 1, 63),
         "a block of columns": relation_case(2, 7, 1, 64),
         "a block of columns and one": relation_case(2, 7, 1, 65),
@@ -142,6 +149,7 @@ NORM = Op(
         "many samples, evaluation": norm_case(9, 14, 25, 41, training=False),
         "more than one tile of joints": norm_case(2, 27, 11, 13),
         "many joints": norm_case(2, 70, 9, 7),
+        "many joints and chunks": norm_case(5, 90, 33, 29),
         "a chunk of columns and one": norm_case(3, 13, 25, 41),
         "portrait": norm_case(2, 17, 64, 48),
         "large offset": norm_case(3, 13, 16, 16, offset=10.0, scale=1e-3),
@@ -255,6 +263,10 @@ CONV = Op(
         "31 x 31": conv_case(1, 2, 37, 41, (31, 31)),
         "several tiles": conv_case(1, 2, 70, 130, (7, 7)),
         "several tiles valid": conv_case(1, 1, 140, 37, (5, 5), "valid"),
+        "planes in bands": conv_case(1, 2, 530, 130, (5, 3)),
+        "planes in bands, more padding than kernel": conv_case(1, 2, 260, 260, (2, 3), (4, 5)),
+        "a large kernel over bands": conv_case(1, 1, 540, 130, (21, 3), "valid"),
+        "one row of many columns": conv_case(1, 1, 1, 70000, (1, 5)),
         "kernel of several windows": conv_case(1, 1, 38, 45, (35, 41)),
         "many small planes": conv_case(3, 23, 7, 7, (7, 7)),
         "many tiny planes": conv_case(2, 67, 2, 3, (3, 3)),
@@ -320,8 +332,15 @@ def _strided(tensor: Tensor) -> Tensor:
     return view.copy_(tensor)
 
 
+def _misaligned(tensor: Tensor) -> Tensor:
+    """Dense, and no vector of it begins where vectors do."""
+    memory = tensor.new_full([tensor.numel() + 1], torch.nan)
+    return memory[1:].view(tensor.shape).copy_(tensor)
+
+
 LAYOUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "contiguous": lambda tensor: tensor.contiguous(),
+    "misaligned": _misaligned,
     "strided": _strided,
     "transposed": lambda tensor: tensor.mT.contiguous().mT if tensor.dim() > 1 else tensor.flip(0).flip(0),
     "channels_last": lambda tensor: (

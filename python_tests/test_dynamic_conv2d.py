@@ -1,5 +1,9 @@
 """Cases of dynamic_conv2d small enough to work out by hand; everything else is in test_ops.py."""
 
+import math
+import os
+
+import numpy
 import pytest
 import torch
 
@@ -10,6 +14,7 @@ BACKENDS = [
     pytest.param(rx.reference.dynamic_conv2d, id="reference"),
 ]
 COUNT = torch.arange(1.0, 10.0).reshape(1, 1, 3, 3)
+SUMS = torch.tensor([[12.0, 21, 16], [27, 45, 33], [24, 39, 28]]).reshape(1, 1, 3, 3)  # of 3 x 3 windows
 
 
 @pytest.mark.parametrize("dynamic_conv2d", BACKENDS)
@@ -34,6 +39,12 @@ def test_even_kernels_have_the_extra_padding_at_the_bottom_and_right(dynamic_con
 def test_padding(dynamic_conv2d, padding, expected):
     """Sums of 3 x 3 windows; of (rows, columns) the first counts rows of zeros above and below."""
     assert dynamic_conv2d(COUNT, torch.ones(1, 1, 3, 3), padding=padding).squeeze(1)[0].tolist() == expected
+
+
+@pytest.mark.parametrize("dynamic_conv2d", BACKENDS)
+@pytest.mark.parametrize("padding", [numpy.int64(1), (numpy.int32(1), 1), [1, numpy.uint8(1)]], ids=repr)
+def test_padding_may_be_of_numpy(dynamic_conv2d, padding):
+    assert torch.equal(dynamic_conv2d(COUNT, torch.ones(1, 1, 3, 3), padding=padding), SUMS)
 
 
 @pytest.mark.parametrize("dynamic_conv2d", BACKENDS)
@@ -80,3 +91,46 @@ def test_reference_of_half_types_is_the_float32_result_rounded_once(dtype):
         wide_out.backward(grad.float())
         for leaf, wide_leaf in zip(leaves, wide_leaves):
             assert torch.equal(leaf.grad, wide_leaf.grad.to(dtype))
+
+
+@pytest.mark.skipif("RPSTN_CUDA_ON_CPU" in os.environ, reason="promised of the CPU")
+@pytest.mark.parametrize("value", [math.nan, math.inf], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "sizes, kernel, padding, pixel",
+    [
+        ((5, 6), (3, 3), 1, (0, 0)),
+        ((9, 21), (7, 7), 3, (8, 20)),
+        ((9, 21), (5, 3), 0, (0, 20)),
+        ((9, 21), (2, 9), (0, 7), (4, 0)),
+        ((8, 8), (3, 3), 5, (7, 0)),
+        ((800, 90), (3, 3), 1, (0, 89)),  # a plane in bands
+    ],
+    ids=str,
+)
+def test_a_nan_reaches_only_the_taps_that_meet_its_pixel(sizes, kernel, padding, pixel, dtype, value):
+    """One pixel of the features, or of the incoming gradient, is not finite; so are the taps that meet it."""
+    rows, columns = padding if isinstance(padding, tuple) else (padding, padding)
+    features, kernels = torch.rand(2, 1, *sizes), torch.rand(2, 1, *kernel)
+    out = rx.dynamic_conv2d(features, kernels, padding=padding)
+    for of_features in (True, False):
+        grad, given = torch.rand_like(out), features.clone()
+        y, x = pixel if of_features else (min(pixel[0], out.shape[2] - 1), min(pixel[1], out.shape[3] - 1))
+        (given if of_features else grad)[0, 0, y, x] = value
+        met = torch.zeros(kernel, dtype=torch.bool)
+        for i in range(kernel[0]):
+            for j in range(kernel[1]):
+                if of_features:  # the output whose tap (i, j) is the pixel
+                    there, size = (y - i + rows, x - j + columns), out.shape[2:]
+                else:  # the pixel of the features that tap (i, j) of the output multiplies
+                    there, size = (y + i - rows, x + j - columns), sizes
+                met[i, j] = 0 <= there[0] < size[0] and 0 <= there[1] < size[1]
+        leaf = kernels.to(dtype).requires_grad_()
+        result = rx.dynamic_conv2d(given.to(dtype), leaf, padding=padding)
+        (found,) = torch.autograd.grad(result, leaf, grad.to(dtype))
+        assert torch.equal(~found[0, 0].isfinite(), met)
+        assert found[1].isfinite().all()
+        clean = [tensor.to(dtype).nan_to_num(0, 0, 0).float() for tensor in (grad, given)]
+        leaf = kernels.clone().requires_grad_()
+        (expected,) = torch.autograd.grad(rx.dynamic_conv2d(clean[1], leaf, padding=padding), leaf, clean[0])
+        torch.testing.assert_close(found[0, 0][~met].float(), expected[0, 0][~met], rtol=1e-2, atol=1e-2)

@@ -1,5 +1,7 @@
 """Cases of joint_relation small enough to work out by hand; everything else is in test_ops.py."""
 
+import os
+
 import pytest
 import torch
 
@@ -137,3 +139,24 @@ def test_norm_of_a_batch_larger_than_the_caches():
     torch.testing.assert_close(
         grad_heatmaps.double(), exact_grad, rtol=0, atol=1e-5 * float(exact_grad.abs().max())
     )
+
+
+@pytest.mark.skipif("RPSTN_CUDA_ON_CPU" in os.environ, reason="promised of the CPU")
+@pytest.mark.parametrize("scale", [0.0, 1e-6])
+def test_gradients_of_the_norms_weights_keep_their_digits_at_a_large_offset(scale):
+    """Maps of 1000 and a little: terms of 1000 cancel between samples and within each."""
+    heatmaps = 1000 + torch.rand(4, 13, 32, 32)
+    parameters = [torch.randn(13, 13) * 0.3, torch.randn(13), torch.randn(13, 13) * 0.3, *torch.randn(3, 13)]
+    grad = torch.randn(4, 13, 32, 32)
+    found = []
+    for call, dtype in (
+        (rx.joint_relation_norm, torch.float32),
+        (rx.reference.joint_relation_norm, torch.float64),
+    ):
+        leaves = [tensor.to(dtype).requires_grad_() for tensor in (heatmaps, *parameters)]
+        statistics = torch.zeros(13, dtype=dtype), torch.ones(13, dtype=dtype)
+        out = call(*leaves, *statistics, training=True, scale=scale)
+        found.append(torch.autograd.grad(out, [leaves[1], leaves[3]], grad.to(dtype)))
+    for name, actual, exact in zip(("weight_g", "weight_o"), *found):
+        error = ((actual - exact).abs().max() / exact.abs().max()).item()
+        assert error < 1e-3, f"{name}: {error:.1e}"

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,89 @@ def test_one_warning_and_the_reference_serves(breakage, reason, built_for):
     assert messages[0].endswith(f"run in the source folder: {_library.MEND}")
 
 
+@compiled
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_a_second_copy_of_the_library_does_no_harm(first, tmp_path):
+    """Once it ended the interpreter. Loaded first it may be of any version: the reference serves."""
+    copy = tmp_path / "another.so"
+    shutil.copy(importlib.util.find_spec("rpstn_ext._C").origin, copy)
+    load = f"import torch\ntorch.ops.load_library({str(copy)!r})\n"
+    if first:
+        backend, warnings, total, *messages = run_python(load + CALL_EACH_OP)
+        assert (backend, warnings, total) == ("reference", "1", "264.0")
+        assert messages[0].startswith(
+            "rpstn_ext: another copy of the compiled library was loaded before this one; plain PyTorch serves every "
+        )
+    else:
+        assert run_python("import rpstn_ext\n" + load + CALL_EACH_OP) == ["cpu", "0", "264.0"]
+
+
+def run_with_memory(setup: str, megabytes: int, call: str) -> list[str]:
+    """`call` in a process that may take so much more memory than it has after `setup`."""
+    return run_python(
+        f"import resource, torch, rpstn_ext as rx\n{setup}\n"
+        "pages = int(open('/proc/self/statm').read().split()[0])\n"
+        f"limit = pages * resource.getpagesize() + {megabytes} * 2**20\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (limit, limit))\n"
+        f"{call}",
+        OMP_NUM_THREADS="1",
+    )
+
+
+in_little_memory = pytest.mark.skipif(
+    not Path("/proc/self/statm").is_file(), reason="limits memory as Linux does"
+)
+
+
+@compiled
+@in_little_memory
+@pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
+def test_memory_that_is_refused_is_an_error(backward):
+    """The result of 128 MiB is granted, the buffer of as much is not; once that ended the interpreter."""
+    call = "rx.dynamic_conv2d(features, kernels, padding=1)"
+    if backward:
+        call = "torch.ops.rpstn_ext.dynamic_conv2d_backward(features, features, kernels, 1, 1, 1, 1, True, False)"
+    seen = run_with_memory(
+        "features, kernels = torch.ones(1, 1, 4, 2**23), torch.ones(1, 1, 3, 3)",
+        192,
+        f'try:\n    {call}\nexcept RuntimeError as error:\n    print("can\'t allocate memory" in str(error))\n'
+        "print(rx.dynamic_conv2d(features[..., :4], kernels)[0, 0, 0].tolist())",
+    )
+    assert seen == ["True", "[4.0, 6.0, 6.0, 4.0]"]
+
+
+@compiled
+@in_little_memory
+def test_large_planes_need_small_buffers():
+    """A plane of 64 MiB; a buffer that held all of it would be refused."""
+    seen = run_with_memory(
+        "features, kernels = torch.rand(1, 1, 4096, 4096), torch.rand(1, 1, 7, 7)",
+        192,  # two results, and 64 MiB
+        "out = rx.dynamic_conv2d(features, kernels)\n"
+        "grads = torch.ops.rpstn_ext.dynamic_conv2d_backward(out, features, kernels, 3, 3, 3, 3, True, True)\n"
+        "window = features[0, 0, 2047:2054, 96:103].double()\n"
+        "print(torch.allclose(out[0, 0, 2050, 99].double(), (window * kernels[0, 0].double()).sum(), rtol=1e-5))\n"
+        "exact = sum((out[0, 0, y] .double() * features[0, 0, y].double()).sum() for y in range(4096))\n"
+        "print(torch.allclose(grads[1][0, 0, 3, 3].double(), exact, rtol=1e-5))",
+    )
+    assert seen == ["True", "True"]
+
+
+@compiled
+@in_little_memory
+def test_the_relation_of_many_joints_needs_one_samples_sums_at_a_time():
+    """The chunks' sums of all samples at once were five times the heat maps."""
+    mebibytes = 16 * 300 * 32 * 32 * 4 / 2**20
+    seen = run_with_memory(
+        "heatmaps = torch.rand(16, 300, 32, 32) * 0.1\n"
+        "weight, bias = torch.eye(300), torch.zeros(300)\n"
+        "rx.joint_relation(heatmaps[:1, :4], weight[:4, :4], bias[:4], weight[:4, :4], bias[:4])",
+        int(3 * mebibytes) + 16,  # the result, G of a third of it, and what one sample needs
+        "print(rx.joint_relation(heatmaps, weight, bias, weight, bias).isfinite().all().item())",
+    )
+    assert seen == ["True"]
+
+
 def test_the_convolution_that_hangs_is_known(tmp_path):
     intel, amd = tmp_path / "intel", tmp_path / "amd"
     intel.write_text("flags\t\t: fpu avx512_bf16 avx512_fp16 amx_tile\n")
@@ -150,6 +234,57 @@ def test_use_backend_changes_and_restores():
 
 
 @compiled
+def test_use_backend_of_two_threads_that_overlap():
+    """Each keeps its choice, and the process has its own back: once the second to leave restored the first's."""
+    loaded, entered, leave = rx.backend(), threading.Event(), threading.Event()
+    seen = []
+
+    def other() -> None:
+        seen.append(rx.backend())
+        with rx.use_backend("reference"):
+            entered.set()
+            leave.wait()
+            seen.append(rx.backend())
+        seen.append(rx.backend())
+
+    thread = threading.Thread(target=other)
+    with rx.use_backend("reference"):
+        thread.start()
+        entered.wait()
+        with rx.use_backend(loaded):
+            assert rx.backend() == loaded
+    assert rx.backend() == loaded
+    leave.set()
+    thread.join()
+    assert seen == [loaded, "reference", loaded]
+    assert rx.backend() == loaded and not _library._open
+
+
+@compiled
+def test_use_backend_reaches_compiled_functions():
+    """A graph that was compiled outside of the block is not used inside of it, nor the reverse."""
+    features, kernels = torch.rand(1, 2, 4, 4), torch.rand(1, 2, 3, 3)
+    targets = []
+
+    def backend(graph, inputs):
+        targets.append(any("rpstn_ext" in str(node.target) for node in graph.graph.nodes))
+        return graph.forward
+
+    call = torch.compile(
+        lambda *tensors: rx.dynamic_conv2d(*tensors, padding=1), fullgraph=True, backend=backend
+    )
+    outs = [call(features, kernels)]
+    with rx.use_backend("reference"):
+        outs.append(call(features, kernels))
+        with rx.use_backend("cpu"):
+            outs.append(call(features, kernels))
+    outs.append(call(features, kernels))
+    assert targets[:3] == [True, False, True] and not any(target is False for target in targets[3:])
+    for out in outs[1:]:
+        torch.testing.assert_close(out, outs[0])
+
+
+@compiled
 @pytest.mark.parametrize("capability", ["default", "avx2"])
 def test_values_on_every_instruction_set(capability):
     """This process runs the best one; the others are asked for by torch's own variable."""
@@ -168,19 +303,23 @@ def test_values_on_every_instruction_set(capability):
 
 @compiled
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux shows them")
-@pytest.mark.parametrize("op", ["joint_relation", "dynamic_conv2d"])
+@pytest.mark.parametrize("op", ["joint_relation", "dynamic_conv2d", "one plane", "one plane's gradients"])
 def test_two_threads_are_used(op):
     """Without OpenMP at compile time at::parallel_for is serial and says nothing."""
-    arguments = {
-        "joint_relation": "x, torch.eye(13), torch.zeros(13), torch.eye(13), torch.zeros(13)",
-        "dynamic_conv2d": "x, torch.from_numpy(numpy.ones((8, 13, 7, 7), 'f'))",
+    sizes = (1, 1, 512, 512) if op.startswith("one plane") else (8, 13, 64, 64)
+    kernels = f"torch.from_numpy(numpy.ones({(*sizes[:2], 7, 7)}, 'f'))"
+    call = {
+        "joint_relation": "rx.joint_relation(x, torch.eye(13), torch.zeros(13), torch.eye(13), torch.zeros(13))",
+        "dynamic_conv2d": f"rx.dynamic_conv2d(x, {kernels})",
+        "one plane": f"rx.dynamic_conv2d(x, {kernels})",
+        "one plane's gradients": "torch.ops.rpstn_ext.dynamic_conv2d_backward("
+        f"x, x, {kernels}, 3, 3, 3, 3, False, True)",
     }[op]
     code = f"""
 import os, numpy, torch, rpstn_ext as rx
-x = torch.from_numpy(numpy.ones((8, 13, 64, 64), 'f'))
-arguments = ({arguments},)
+x = torch.from_numpy(numpy.ones({sizes}, 'f'))
 before = len(os.listdir("/proc/self/task"))
-rx.{op}(*arguments)
+{call}
 print(len(os.listdir("/proc/self/task")) - before)
 print(len(set(line.split()[-1] for line in open("/proc/self/maps") if "libgomp" in line)))
 """
@@ -233,7 +372,6 @@ def test_the_cuda_library_loads_beside_any_torch():
     """It needs no CUDA of torch to load, and brings what the CPU library has."""
     names = [f"{op}{step}" for op in OPS for step in ("", "_backward")]
     names += ["joint_relation_forward", "joint_relation_norm_forward"]
-    names.remove("joint_relation_norm")  # of all backends, it calls joint_relation_norm_forward
     found = run_python(
         "import torch, rpstn_ext\n"
         f"torch.ops.load_library({str(CUDA_LIBRARY)!r})\n"

@@ -1,11 +1,15 @@
 """What every operation promises, from the tables in op_cases.py."""
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from op_bad_inputs import BAD_INPUTS, GOOD_CASES, BadInput, good_inputs
 from op_cases import CASES, DTYPES, LAYOUTS, MIDDLE, OPS, Op, assert_as_exact, results
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import gradcheck, gradgradcheck
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import rpstn_ext as rx
 
@@ -163,6 +167,145 @@ def test_third_derivative(op):
     torch.testing.assert_close(thirds[0], thirds[1], rtol=1e-8, atol=1e-8)
 
 
+def _calls(function: Callable[[], object]) -> tuple[list[tuple[str, object]], object]:
+    """The operations below autograd that `function` calls, each with its result, and what it returns."""
+    calls = []
+
+    class Recorder(TorchDispatchMode):
+        def __torch_dispatch__(self, called, types, args=(), kwargs=None):
+            result = called(*args, **(kwargs or {}))
+            calls.append((str(called), result))
+            return result
+
+    with Recorder():
+        returned = function()
+    return calls, returned
+
+
+@every_op
+def test_a_gradient_nobody_asked_for_is_not_computed(op):
+    """Neither that of frozen inputs nor that of frozen parameters: it comes back from the kernel with shape [0]."""
+    case = op.cases["portrait"]
+    tensors = [tensor.float() for tensor in op.inputs(case)]
+
+    def computed(trained: Sequence[int], asked: Sequence[int]) -> tuple[set[int], tuple[torch.Tensor, ...]]:
+        """Which gradients the kernel gave, and those that were asked for."""
+        leaves = [tensor.clone().requires_grad_(i in trained) for i, tensor in enumerate(tensors)]
+        value = op.call(case, leaves).sum()
+        calls, grads = _calls(lambda: torch.autograd.grad(value, [leaves[i] for i in asked]))
+        (returned,) = (result for name, result in calls if name.endswith("_backward.default"))
+        return {i for i, result in enumerate(returned) if result.numel() > 0}, grads
+
+    everything = range(len(tensors))
+    for asked in op.gradient_groups(len(tensors)):
+        given, grads = computed(trained=asked, asked=asked)
+        assert given == set(asked)
+        given, same = computed(trained=everything, asked=asked)
+        assert given == set(asked)
+        assert all(map(torch.equal, grads, same))
+        given, all_grads = computed(trained=everything, asked=everything)
+        assert given == set(everything)
+        # On CUDA another kernel may serve, which does not need to write the gradient of the heat maps.
+        torch.testing.assert_close(grads, tuple(all_grads[i] for i in asked), rtol=1e-4, atol=1e-3)
+
+
+@every_op
+def test_a_second_derivative_nobody_asked_for_is_not_computed(op):
+    """What one gradient depends on is less work than what all of them depend on."""
+    case = op.cases["portrait"]
+    tensors = [tensor.float() for tensor in op.inputs(case)]
+    leaves = [tensor.requires_grad_() for tensor in tensors]
+
+    def multiplications(of: Sequence[int], by: Sequence[int]) -> int:
+        out = op.call(case, leaves)
+        firsts = torch.autograd.grad((out**2).sum(), leaves, create_graph=True)
+        value = sum((firsts[i] ** 2).sum() for i in of)
+        calls, _ = _calls(lambda: torch.autograd.grad(value, [leaves[i] for i in by]))
+        made_of = ("mm.default", "dynamic_conv2d")  # second derivatives are
+        return sum(
+            sum(part.numel() > 0 for part in (result if isinstance(result, tuple) else (result,)))
+            for name, result in calls
+            if any(word in name for word in made_of)
+        )
+
+    everything = multiplications(range(len(leaves)), range(len(leaves)))
+    last = len(leaves) - 1 if not op.with_scale else len(leaves) - 2
+    assert 3 * multiplications([last], [0]) <= 2 * everything
+
+
+@pytest.mark.parametrize(
+    "of, by, calls", [(0, "grad", ["conv"]), (1, "grad", ["conv"]), (0, 1, ["backward"])]
+)
+def test_second_derivatives_of_the_convolution_are_single_calls(of, by, calls):
+    features, kernels = torch.rand(2, 3, 9, 8), torch.rand(2, 3, 3, 3)
+    leaves = [features.requires_grad_(), kernels.requires_grad_()]
+    grad = torch.rand(2, 3, 9, 8, requires_grad=True)
+    first = torch.autograd.grad(rx.dynamic_conv2d(*leaves), leaves, grad, create_graph=True)[of]
+    weight = torch.rand_like(first)
+    made, _ = _calls(lambda: torch.autograd.grad(first, grad if by == "grad" else leaves[by], weight))
+    names = [name.removeprefix("rpstn_ext.dynamic_") for name, _ in made if name.startswith("rpstn_ext")]
+    assert names == [
+        {"conv": "conv2d.default", "backward": "conv2d_backward.default"}[call] for call in calls
+    ]
+
+
+@every_op
+def test_backward_steps_refuse_what_the_forward_call_did_not_give(op, device):
+    """Before any memory is read; as real tensors and as shapes alone."""
+    if op.with_scale:
+        return
+    case = GOOD_CASES[op.name]
+    tensors = good_inputs(op)
+    step = getattr(torch.ops.rpstn_ext, f"{op.name}_backward")
+    grad = torch.ones_like(op.call(case, tensors))
+    x, joints = tensors[0], tensors[0].shape[1]
+    match op.name:
+        case "joint_relation":
+            kept, rest = [torch.zeros(2, joints, joints)], [*tensors[1:4], 1.0, None, True, True]
+        case "joint_relation_norm":
+            kept = [torch.zeros(2, joints, joints + 2), torch.zeros(joints), torch.ones(joints)]
+            rest = [*tensors[1:6], True, 1e-5, 1.0, None, True, True]
+        case "dynamic_conv2d":
+            kept, rest = [tensors[1]], [1, 1, 1, 1, True, True]
+        case "dynamic_match":
+            kept, rest = [tensors[1]], [tensors[2], 1, 1, 1, 1, True, True, True, True]
+    shape = list(grad.shape)
+    bad = [
+        (
+            ValueError,
+            "grad_out",
+            f"to have shape {shape}, got {[shape[0], shape[1], 1, 1]}",
+            grad[:, :, :1, :1],
+            kept,
+        ),
+        (TypeError, "grad_out", "to be float64, float32, float16 or bfloat16, got int64", grad.long(), kept),
+    ]
+    if op.name.startswith("joint_relation"):
+        name, shape = ("gram" if op.name == "joint_relation" else "moments"), list(kept[0].shape)
+        less = [kept[0][:1], *kept[1:]]
+        bad.append((ValueError, name, f"to have shape {shape}, got {[1, *shape[1:]]}", grad, less))
+    for where in (device, "meta"):
+        for error, name, rule, given, stored in bad:
+            arguments = [
+                t.to(where) if isinstance(t, torch.Tensor) else t for t in (given, x, *stored, *rest)
+            ]
+            with pytest.raises(error) as raised:
+                step(*arguments)
+            assert str(raised.value).splitlines()[0] == f"{op.name}_backward: expected {name} {rule}"
+
+
+@every_op
+def test_a_call_without_derivative_is_one_dispatch(op):
+    case = GOOD_CASES[op.name]
+    tensors = good_inputs(op)
+    with torch.autograd.profiler.profile() as profile:
+        op.call(case, tensors)
+    # Not function_events, which leave out a call that calls itself.
+    names = [event.name() for event in profile.kineto_results.events()]
+    events = [name for name in names if name.startswith("rpstn_ext::")]
+    assert events == [f"rpstn_ext::{op.function}"]
+
+
 @every_op
 def test_functional_transforms_are_refused_and_the_reference_serves_them(op):
     case = SMALL[op.name]
@@ -227,9 +370,10 @@ def test_opcheck(op):
         plain = [leaf.detach() for leaf in leaves]
         _, gram = ops.joint_relation_forward(*plain, *plain_scale)
         torch.library.opcheck(ops.joint_relation_forward.default, (*plain, *plain_scale))
-        torch.library.opcheck(
-            ops.joint_relation_backward.default, (grad, leaves[0], gram, *leaves[1:4], *scale)
-        )
+        for needs in ((True, True), (True, False), (False, True)):
+            torch.library.opcheck(
+                ops.joint_relation_backward.default, (grad, leaves[0], gram, *leaves[1:4], *scale, *needs)
+            )
     elif op.function == "joint_relation_norm":
         plain = [leaf.detach() for leaf in leaves]
         statistics = op.constants(leaves)
@@ -240,10 +384,11 @@ def test_opcheck(op):
             forward = (*plain, *statistics, training, 1e-5, *plain_scale)
             torch.library.opcheck(ops.joint_relation_norm_forward.default, forward)
             _, *kept = ops.joint_relation_norm_forward(*forward)
-            torch.library.opcheck(
-                ops.joint_relation_norm_backward.default,
-                (grad, leaves[0], *kept, *leaves[1:6], training, 1e-5, *scale),
-            )
+            for needs in ((True, True), (False, True)) if training else ((True, False),):
+                torch.library.opcheck(
+                    ops.joint_relation_norm_backward.default,
+                    (grad, leaves[0], *kept, *leaves[1:6], training, 1e-5, *scale, *needs),
+                )
     elif op.name == "dynamic_match":
         torch.library.opcheck(ops.dynamic_match.default, (*leaves, 1, 0, 1, 1))
         for needs in (
@@ -352,3 +497,18 @@ def test_a_sample_does_not_depend_on_its_batch_or_on_threads(op, dtype, two_thre
             part = run(slice(first, first + count))
             for index in per_sample:
                 assert torch.equal(part[index], whole[index][first : first + count])
+
+
+@every_op
+def test_two_threads_that_call_at_once_with_other_shapes(op):
+    names = [MIDDLE[op.name], "portrait"]
+    inputs = [[tensor.float() for tensor in op.inputs(op.cases[name])] for name in names]
+    grads = [torch.randn_like(op.call(op.cases[name], given)) for name, given in zip(names, inputs)]
+
+    def run(which: int) -> list[torch.Tensor]:
+        return results(op, op.cases[names[which]], inputs[which], grads[which], op.call)
+
+    expected = [run(0), run(1)]
+    with ThreadPoolExecutor(2) as pool:
+        for i, found in enumerate(pool.map(run, [0, 1] * 10)):
+            assert all(map(torch.equal, found, expected[i % 2]))

@@ -2,10 +2,13 @@
 
 import importlib
 import importlib.util
+import os
 import platform
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from types import ModuleType
 
 import torch
@@ -36,6 +39,11 @@ def _load() -> str:
     built_for = f"torch {info.TORCH}, {info.SYSTEM}, {info.COMPILER}"
     if _minor(info.TORCH) != _minor(torch.__version__):
         _warn("the compiled library belongs to another torch", EVERY_CALL, built_for)
+        return "reference"
+    if os.path.realpath(spec.origin) not in torch.ops.loaded_libraries and hasattr(
+        torch.ops.rpstn_ext, "joint_relation"
+    ):
+        _warn("another copy of the compiled library was loaded before this one", EVERY_CALL, built_for)
         return "reference"
     try:
         torch.ops.load_library(spec.origin)
@@ -70,25 +78,35 @@ def _warn(reason: str, served: str, built_for: str) -> None:
 
 problem: str | None = None  # what the warning at import said
 _LOADED = _load()
-_active = _LOADED
+_choice: ContextVar[str] = ContextVar("rpstn_ext.backend", default=_LOADED)
+_open: tuple[
+    str, ...
+] = ()  # what the blocks of use_backend that are open in this process ask for, newest last
+_open_lock = threading.Lock()
 
 
 def backend() -> str:
     """What serves the calls now: "cuda+cpu" or "cpu" (compiled operations), or "reference" (plain PyTorch)."""
-    return _active
+    if not _open:
+        return _LOADED
+    if torch.compiler.is_dynamo_compiling():  # it cannot read a context variable; it does watch _open
+        return _open[-1]
+    return _choice.get()
 
 
 def compiled(device_type: str) -> bool:
     """Whether the compiled operations serve tensors of this type of device; the reference serves the others."""
-    return _active != "reference" and (device_type in ("cpu", "meta") or device_type in _active.split("+"))
+    active = backend()
+    return active != "reference" and (device_type in ("cpu", "meta") or device_type in active.split("+"))
 
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
     """Serves the calls inside the block by `name`: "reference", or what `backend()` said at import.
 
-    The choice holds for the whole process, not for one thread. Use "reference" to export without custom operations
-    or for `torch.func` transforms.
+    The choice is this thread's, or this asyncio task's; other threads keep their own, and one that is started inside
+    the block begins with what `backend()` said at import. Use "reference" to export without custom operations or for
+    `torch.func` transforms.
 
     Raises:
         ValueError: `name` is not available.
@@ -99,13 +117,17 @@ def use_backend(name: str) -> Iterator[None]:
         ...     backend()
         'reference'
     """
-    global _active
+    global _open
     available = dict.fromkeys(("reference", _LOADED))
     if name not in available:
         raise ValueError(f"use_backend: expected one of {', '.join(available)}, got {name}")
-    before = _active
-    _active = name
+    before = _choice.set(name)
+    with _open_lock:
+        _open += (name,)
     try:
         yield
     finally:
-        _active = before
+        with _open_lock:
+            last = len(_open) - 1 - _open[::-1].index(name)
+            _open = _open[:last] + _open[last + 1 :]
+        _choice.reset(before)

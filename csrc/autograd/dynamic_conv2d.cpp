@@ -14,6 +14,7 @@
 #include "autograd/padding.h"
 #include "checks.h"
 #include "dtypes.h"
+#include "first_copy.h"
 
 namespace rpstn {
 namespace {
@@ -28,18 +29,26 @@ using ForwardSignature = Tensor(const Tensor&, const Tensor&, SymInt, SymInt, Sy
 using BackwardSignature =
     Gradients(const Tensor&, const Tensor&, const Tensor&, SymInt, SymInt, SymInt, SymInt, bool, bool);
 
-Tensor call_forward(const Tensor& features, const Tensor& kernels, const Padding& p) {
+const auto& forward_op() {
   static const auto op = find_op<ForwardSignature>("rpstn_ext::dynamic_conv2d");
-  return op.call(features, kernels, p.top, p.left, p.bottom, p.right);
+  return op;
+}
+
+const auto& backward_op() {
+  static const auto op = find_op<BackwardSignature>("rpstn_ext::dynamic_conv2d_backward");
+  return op;
+}
+
+Tensor call_forward(const Tensor& features, const Tensor& kernels, const Padding& p) {
+  return forward_op().call(features, kernels, p.top, p.left, p.bottom, p.right);
 }
 
 // A gradient that is not needed is undefined.
 Gradients call_backward(
     const Tensor& grad_out, const Tensor& features, const Tensor& kernels, const Padding& p, bool need_features,
     bool need_kernels) {
-  static const auto op = find_op<BackwardSignature>("rpstn_ext::dynamic_conv2d_backward");
-  auto [grad_features, grad_kernels] =
-      op.call(grad_out, features, kernels, p.top, p.left, p.bottom, p.right, need_features, need_kernels);
+  auto [grad_features, grad_kernels] = backward_op().call(
+      grad_out, features, kernels, p.top, p.left, p.bottom, p.right, need_features, need_kernels);
   return {need_features ? grad_features : Tensor(), need_kernels ? grad_kernels : Tensor()};
 }
 
@@ -52,13 +61,13 @@ struct DynamicConv2dBackwardFunction : torch::autograd::Function<DynamicConv2dBa
   static variable_list forward(
       AutogradContext* ctx, const Tensor& grad_out, const Tensor& features, const Tensor& kernels,
       const Padding& padding, bool need_features, bool need_kernels) {
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward({grad_out, features, kernels});
     padding.save(ctx);
     ctx->saved_data["need_features"] = need_features;
     ctx->saved_data["need_kernels"] = need_kernels;
     at::AutoDispatchBelowADInplaceOrView below;
-    static const auto op = find_op<BackwardSignature>("rpstn_ext::dynamic_conv2d_backward");
-    auto [grad_features, grad_kernels] = op.call(
+    auto [grad_features, grad_kernels] = backward_op().call(
         grad_out, features, kernels, padding.top, padding.left, padding.bottom, padding.right, need_features,
         need_kernels);
     return {grad_features, grad_kernels};
@@ -70,14 +79,17 @@ struct DynamicConv2dBackwardFunction : torch::autograd::Function<DynamicConv2dBa
     const auto padding = Padding::saved(ctx);
     const bool of_features = grads[0].defined() && ctx->saved_data["need_features"].toBool();
     const bool of_kernels = grads[1].defined() && ctx->saved_data["need_kernels"].toBool();
+    const bool need_grad_out = ctx->needs_input_grad(0);
+    // The gradient of features comes from that of kernels alone, and the reverse.
+    const bool need_features = of_kernels && ctx->needs_input_grad(1);
+    const bool need_kernels = of_features && ctx->needs_input_grad(2);
     Tensor to_grad_out, to_features, to_kernels;
-    if (of_features) to_grad_out = call_forward(grads[0], kernels, padding);
-    if (of_kernels) to_grad_out = sum(to_grad_out, call_forward(features, grads[1], padding));
-    if (of_features || of_kernels) {
-      // The gradient of features comes from that of kernels alone, and the reverse.
+    if (need_grad_out && of_features) to_grad_out = call_forward(grads[0], kernels, padding);
+    if (need_grad_out && of_kernels) to_grad_out = sum(to_grad_out, call_forward(features, grads[1], padding));
+    if (need_features || need_kernels) {
       std::tie(to_features, to_kernels) = call_backward(
-          grad_out, of_features ? grads[0] : features, of_kernels ? grads[1] : kernels, padding,
-          /*need_features=*/of_kernels, /*need_kernels=*/of_features);
+          grad_out, of_features ? grads[0] : features, of_kernels ? grads[1] : kernels, padding, need_features,
+          need_kernels);
     }
     return {to_grad_out, to_features, to_kernels, Tensor(), Tensor(), Tensor()};
   }
@@ -86,6 +98,7 @@ struct DynamicConv2dBackwardFunction : torch::autograd::Function<DynamicConv2dBa
 struct DynamicConv2dFunction : torch::autograd::Function<DynamicConv2dFunction> {
   static Tensor forward(
       AutogradContext* ctx, const Tensor& features, const Tensor& kernels, const Padding& padding) {
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward({features, kernels});
     padding.save(ctx);
     at::AutoDispatchBelowADInplaceOrView below;
@@ -104,11 +117,10 @@ struct DynamicConv2dFunction : torch::autograd::Function<DynamicConv2dFunction> 
 // --- Autograd ---
 
 Tensor dynamic_conv2d_autograd(
-    const Tensor& features, const Tensor& kernels, SymInt top, SymInt left, SymInt bottom, SymInt right) {
+    c10::DispatchKeySet keys, const Tensor& features, const Tensor& kernels, SymInt top, SymInt left, SymInt bottom, SymInt right) {
   const Padding padding{top, left, bottom, right};
   if (!needs_autograd(features, kernels)) {
-    at::AutoDispatchBelowADInplaceOrView below;
-    return call_forward(features, kernels, padding);
+    return call_below(forward_op(), keys, features, kernels, top, left, bottom, right);
   }
   check_dynamic_conv2d(features, kernels, top, left, bottom, right);
   const auto dtype = common_dtype(features, kernels);
@@ -116,12 +128,11 @@ Tensor dynamic_conv2d_autograd(
 }
 
 Gradients dynamic_conv2d_backward_autograd(
-    const Tensor& grad_out, const Tensor& features, const Tensor& kernels, SymInt top, SymInt left,
+    c10::DispatchKeySet keys, const Tensor& grad_out, const Tensor& features, const Tensor& kernels, SymInt top, SymInt left,
     SymInt bottom, SymInt right, bool need_features, bool need_kernels) {
   if (!needs_autograd(grad_out, features, kernels)) {
-    at::AutoDispatchBelowADInplaceOrView below;
-    static const auto op = find_op<BackwardSignature>("rpstn_ext::dynamic_conv2d_backward");
-    return op.call(grad_out, features, kernels, top, left, bottom, right, need_features, need_kernels);
+    return call_below(backward_op(), keys, grad_out, features, kernels, top, left, bottom, right, need_features,
+                      need_kernels);
   }
   auto grads = DynamicConv2dBackwardFunction::apply(
       grad_out, features, kernels, Padding{top, left, bottom, right}, need_features, need_kernels);
@@ -142,6 +153,7 @@ Tensor dynamic_conv2d_meta(
 Gradients dynamic_conv2d_backward_meta(
     const Tensor& grad_out, const Tensor& features, const Tensor& kernels, SymInt top, SymInt left,
     SymInt bottom, SymInt right, bool need_features, bool need_kernels) {
+  check_dynamic_conv2d_backward(grad_out, features, kernels, top, left, bottom, right);
   const auto empty = [](const Tensor& like, bool needed) {
     return needed ? at::empty_symint(like.sym_sizes(), like.options()) : at::empty_symint({0}, like.options());
   };
@@ -160,20 +172,24 @@ Tensor dynamic_conv2d_autocast(
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, Autograd, m) {
+  if (!first_copy()) return;
   m.impl("dynamic_conv2d", &dynamic_conv2d_autograd);
   m.impl("dynamic_conv2d_backward", &dynamic_conv2d_backward_autograd);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, Meta, m) {
+  if (!first_copy()) return;
   m.impl("dynamic_conv2d", &dynamic_conv2d_meta);
   m.impl("dynamic_conv2d_backward", &dynamic_conv2d_backward_meta);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, AutocastCPU, m) {
+  if (!first_copy()) return;
   m.impl("dynamic_conv2d", &dynamic_conv2d_autocast<c10::DeviceType::CPU, c10::DispatchKey::AutocastCPU>);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, AutocastCUDA, m) {
+  if (!first_copy()) return;
   m.impl("dynamic_conv2d", &dynamic_conv2d_autocast<c10::DeviceType::CUDA, c10::DispatchKey::AutocastCUDA>);
 }
 

@@ -7,7 +7,6 @@
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/unflatten.h>
 #include <ATen/ops/zeros.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -15,6 +14,7 @@
 #include "autograd/padding.h"
 #include "checks.h"
 #include "dtypes.h"
+#include "first_copy.h"
 
 namespace rpstn {
 namespace {
@@ -30,19 +30,27 @@ using BackwardSignature = DynamicMatchBackward(
     const Tensor&, const Tensor&, const Tensor&, const Tensor&, SymInt, SymInt, SymInt, SymInt, bool, bool, bool,
     bool);
 
+const auto& forward_op() {
+  static const auto op = find_op<ForwardSignature>("rpstn_ext::dynamic_match");
+  return op;
+}
+
+const auto& backward_op() {
+  static const auto op = find_op<BackwardSignature>("rpstn_ext::dynamic_match_backward");
+  return op;
+}
+
 Tensor call_forward(
     const Tensor& features, const Tensor& kernels, const Tensor& weight, const Tensor& bias, const Padding& p) {
-  static const auto op = find_op<ForwardSignature>("rpstn_ext::dynamic_match");
-  return op.call(features, kernels, weight, bias, p.top, p.left, p.bottom, p.right);
+  return forward_op().call(features, kernels, weight, bias, p.top, p.left, p.bottom, p.right);
 }
 
 // Gradients that are not needed have shape [0].
 DynamicMatchBackward call_backward(
     const Tensor& grad_out, const Tensor& features, const Tensor& kernels, const Tensor& weight, const Padding& p,
     bool need_features, bool need_kernels, bool need_weight, bool need_bias) {
-  static const auto op = find_op<BackwardSignature>("rpstn_ext::dynamic_match_backward");
-  return op.call(grad_out, features, kernels, weight, p.top, p.left, p.bottom, p.right, need_features, need_kernels,
-                 need_weight, need_bias);
+  return backward_op().call(grad_out, features, kernels, weight, p.top, p.left, p.bottom, p.right, need_features,
+                            need_kernels, need_weight, need_bias);
 }
 
 // The operation from differentiable operations: second and higher derivatives are taken of this form.
@@ -62,6 +70,7 @@ struct DynamicMatchBackwardFunction : torch::autograd::Function<DynamicMatchBack
       AutogradContext* ctx, const Tensor& grad_out, const Tensor& features, const Tensor& kernels,
       const Tensor& weight, const Padding& padding, bool need_features, bool need_kernels, bool need_weight,
       bool need_bias) {
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward({grad_out, features, kernels, weight});
     padding.save(ctx);
     ctx->saved_data["needs"] =
@@ -76,28 +85,18 @@ struct DynamicMatchBackwardFunction : torch::autograd::Function<DynamicMatchBack
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const bool create_graph = at::GradMode::is_enabled();
     at::AutoGradMode with_grad(true);
-    // Aliases: where grad_out itself comes from the features, that path is not followed here a second time.
-    variable_list inputs;
-    for (const auto& saved : ctx->get_saved_variables()) {
-      const bool in_graph = create_graph && saved.requires_grad();
-      inputs.push_back(in_graph ? saved.view_as(saved) : saved.detach().requires_grad_());
+    const auto asked = ctx->saved_data["needs"].toBoolList();
+    auto weights = grads;
+    for (size_t i = 0; i < weights.size(); ++i) {
+      if (!asked[i]) weights[i] = Tensor();
     }
+    variable_list inputs;
+    for (const auto& saved : ctx->get_saved_variables()) inputs.push_back(leaf_or_alias(saved, create_graph));
     const auto &grad_out = inputs[0], &features = inputs[1], &kernels = inputs[2], &weight = inputs[3];
     const auto bias = at::zeros_symint({weight.sym_size(0)}, weight.options()).requires_grad_();
     const auto out = differentiable_form(features, kernels, weight, bias, Padding::saved(ctx));
-    const auto first = torch::autograd::grad(
-        {out}, {features, kernels, weight, bias}, {grad_out}, /*retain_graph=*/true, /*create_graph=*/true);
-    const auto needs = ctx->saved_data["needs"].toBoolList();
-    variable_list outputs, weights;
-    for (size_t i = 0; i < grads.size(); ++i) {
-      if (grads[i].defined() && needs[i]) {
-        outputs.push_back(first[i]);
-        weights.push_back(grads[i]);
-      }
-    }
-    if (outputs.empty()) return variable_list(9);
-    const auto second = torch::autograd::grad(
-        outputs, inputs, weights, /*retain_graph=*/create_graph, create_graph, /*allow_unused=*/true);
+    const auto second = second_derivatives(
+        out, grad_out, {features, kernels, weight, bias}, weights, inputs, needed_inputs(ctx, 0, 4), create_graph);
     return {second[0], second[1], second[2], second[3], Tensor(), Tensor(), Tensor(), Tensor(), Tensor()};
   }
 };
@@ -106,6 +105,7 @@ struct DynamicMatchFunction : torch::autograd::Function<DynamicMatchFunction> {
   static Tensor forward(
       AutogradContext* ctx, const Tensor& features, const Tensor& kernels, const Tensor& weight, const Tensor& bias,
       const Padding& padding) {
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward({features, kernels, weight});
     padding.save(ctx);
     at::AutoDispatchBelowADInplaceOrView below;
@@ -115,8 +115,7 @@ struct DynamicMatchFunction : torch::autograd::Function<DynamicMatchFunction> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     if (!grads[0].defined()) return variable_list(5);
     const auto saved = ctx->get_saved_variables();
-    bool need[4];
-    for (size_t i = 0; i < 4; ++i) need[i] = ctx->needs_input_grad(i);
+    const auto need = needed_inputs(ctx, 0, 4);
     auto [grad_features, grad_kernels, grad_weight, grad_bias] = call_backward(
         grads[0], saved[0], saved[1], saved[2], Padding::saved(ctx), need[0], need[1], need[2], need[3]);
     const auto kept = [&](size_t i, const Tensor& grad) { return need[i] ? grad : Tensor(); };
@@ -127,13 +126,12 @@ struct DynamicMatchFunction : torch::autograd::Function<DynamicMatchFunction> {
 // --- Autograd ---
 
 Tensor dynamic_match_autograd(
-    const Tensor& features, const Tensor& kernels, const Tensor& weight, const Tensor& bias, SymInt top, SymInt left,
-    SymInt bottom, SymInt right) {
-  const Padding padding{top, left, bottom, right};
+    c10::DispatchKeySet keys, const Tensor& features, const Tensor& kernels, const Tensor& weight, const Tensor& bias,
+    SymInt top, SymInt left, SymInt bottom, SymInt right) {
   if (!needs_autograd(features, kernels, weight, bias)) {
-    at::AutoDispatchBelowADInplaceOrView below;
-    return call_forward(features, kernels, weight, bias, padding);
+    return call_below(forward_op(), keys, features, kernels, weight, bias, top, left, bottom, right);
   }
+  const Padding padding{top, left, bottom, right};
   check_dynamic_match(features, kernels, weight, bias, top, left, bottom, right);
   const auto dtype = common_dtype(features, kernels, weight, bias);
   return DynamicMatchFunction::apply(
@@ -141,15 +139,14 @@ Tensor dynamic_match_autograd(
 }
 
 DynamicMatchBackward dynamic_match_backward_autograd(
-    const Tensor& grad_out, const Tensor& features, const Tensor& kernels, const Tensor& weight, SymInt top,
-    SymInt left, SymInt bottom, SymInt right, bool need_features, bool need_kernels, bool need_weight,
-    bool need_bias) {
-  const Padding padding{top, left, bottom, right};
+    c10::DispatchKeySet keys, const Tensor& grad_out, const Tensor& features, const Tensor& kernels,
+    const Tensor& weight, SymInt top, SymInt left, SymInt bottom, SymInt right, bool need_features, bool need_kernels,
+    bool need_weight, bool need_bias) {
   if (!needs_autograd(grad_out, features, kernels, weight)) {
-    at::AutoDispatchBelowADInplaceOrView below;
-    return call_backward(grad_out, features, kernels, weight, padding, need_features, need_kernels, need_weight,
-                         need_bias);
+    return call_below(backward_op(), keys, grad_out, features, kernels, weight, top, left, bottom, right, need_features,
+                      need_kernels, need_weight, need_bias);
   }
+  const Padding padding{top, left, bottom, right};
   auto grads = DynamicMatchBackwardFunction::apply(
       grad_out, features, kernels, weight, padding, need_features, need_kernels, need_weight, need_bias);
   return {grads[0], grads[1], grads[2], grads[3]};
@@ -171,6 +168,7 @@ DynamicMatchBackward dynamic_match_backward_meta(
     const Tensor& grad_out, const Tensor& features, const Tensor& kernels, const Tensor& weight, SymInt top,
     SymInt left, SymInt bottom, SymInt right, bool need_features, bool need_kernels, bool need_weight,
     bool need_bias) {
+  check_dynamic_match_backward(grad_out, features, kernels, weight, top, left, bottom, right);
   const auto empty = [](c10::SymIntArrayRef sizes, const Tensor& like, bool needed) {
     return needed ? at::empty_symint(sizes, like.options()) : at::empty_symint({0}, like.options());
   };
@@ -192,20 +190,24 @@ Tensor dynamic_match_autocast(
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, Autograd, m) {
+  if (!first_copy()) return;
   m.impl("dynamic_match", &dynamic_match_autograd);
   m.impl("dynamic_match_backward", &dynamic_match_backward_autograd);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, Meta, m) {
+  if (!first_copy()) return;
   m.impl("dynamic_match", &dynamic_match_meta);
   m.impl("dynamic_match_backward", &dynamic_match_backward_meta);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, AutocastCPU, m) {
+  if (!first_copy()) return;
   m.impl("dynamic_match", &dynamic_match_autocast<c10::DeviceType::CPU, c10::DispatchKey::AutocastCPU>);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, AutocastCUDA, m) {
+  if (!first_copy()) return;
   m.impl("dynamic_match", &dynamic_match_autocast<c10::DeviceType::CUDA, c10::DispatchKey::AutocastCUDA>);
 }
 

@@ -5,7 +5,6 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -13,6 +12,7 @@
 #include "autograd/relation_form.h"
 #include "checks.h"
 #include "dtypes.h"
+#include "first_copy.h"
 
 namespace rpstn {
 namespace {
@@ -22,25 +22,27 @@ using OptionalTensor = std::optional<Tensor>;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-Tensor call_joint_relation(
-    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
-    const Tensor& bias_o, double scale, const OptionalTensor& scale_tensor) {
-  static const auto op = find_op<decltype(call_joint_relation)>("rpstn_ext::joint_relation");
-  return op.call(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor);
+using Signature = Tensor(
+    const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, double, const OptionalTensor&);
+using ForwardSignature = JointRelationForward(
+    const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, double, const OptionalTensor&);
+using BackwardSignature = JointRelationBackward(
+    const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, double,
+    const OptionalTensor&, bool, bool);
+
+const auto& plain_op() {
+  static const auto op = find_op<Signature>("rpstn_ext::joint_relation");
+  return op;
 }
 
-JointRelationForward call_forward(
-    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
-    const Tensor& bias_o, double scale, const OptionalTensor& scale_tensor) {
-  static const auto op = find_op<decltype(call_forward)>("rpstn_ext::joint_relation_forward");
-  return op.call(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor);
+const auto& forward_op() {
+  static const auto op = find_op<ForwardSignature>("rpstn_ext::joint_relation_forward");
+  return op;
 }
 
-JointRelationBackward call_backward(
-    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& gram, const Tensor& weight_g,
-    const Tensor& bias_g, const Tensor& weight_o, double scale, const OptionalTensor& scale_tensor) {
-  static const auto op = find_op<decltype(call_backward)>("rpstn_ext::joint_relation_backward");
-  return op.call(grad_out, heatmaps, gram, weight_g, bias_g, weight_o, scale, scale_tensor);
+const auto& backward_op() {
+  static const auto op = find_op<BackwardSignature>("rpstn_ext::joint_relation_backward");
+  return op;
 }
 
 // Second and higher derivatives are taken of this form.
@@ -56,13 +58,17 @@ struct JointRelationBackwardFunction : torch::autograd::Function<JointRelationBa
   static variable_list forward(
       AutogradContext* ctx, const Tensor& grad_out, const Tensor& heatmaps, const Tensor& gram,
       const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, double scale,
-      const OptionalTensor& scale_tensor) {
+      const OptionalTensor& scale_tensor, bool need_heatmaps, bool need_parameters) {
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward({grad_out, heatmaps, weight_g, bias_g, weight_o, or_undefined(scale_tensor)});
     ctx->saved_data["scale"] = scale;
+    ctx->saved_data["need_heatmaps"] = need_heatmaps;
+    ctx->saved_data["need_parameters"] = need_parameters;
     at::AutoDispatchBelowADInplaceOrView below;
-    auto [grad_heatmaps, grad_weight_g, grad_bias_g, grad_weight_o, grad_bias_o, grad_scale] =
-        call_backward(grad_out, heatmaps, gram, weight_g, bias_g, weight_o, scale, scale_tensor);
-    return {grad_heatmaps, grad_weight_g, grad_bias_g, grad_weight_o, grad_bias_o, grad_scale};
+    auto [of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_scale] =
+        backward_op().call(grad_out, heatmaps, gram, weight_g, bias_g, weight_o, scale, scale_tensor, need_heatmaps,
+                           need_parameters);
+    return {of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_scale};
   }
 
   // Differentiates the first derivative as a function of grad_out, heat maps, parameters and scale. G is a function of
@@ -70,6 +76,11 @@ struct JointRelationBackwardFunction : torch::autograd::Function<JointRelationBa
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const bool create_graph = at::GradMode::is_enabled();
     at::AutoGradMode with_grad(true);
+    auto weights = grads;
+    if (!ctx->saved_data["need_heatmaps"].toBool()) weights[0] = Tensor();
+    for (size_t i = 1; i < weights.size(); ++i) {
+      if (!ctx->saved_data["need_parameters"].toBool()) weights[i] = Tensor();
+    }
     variable_list inputs;
     for (const auto& saved : ctx->get_saved_variables()) inputs.push_back(leaf_or_alias(saved, create_graph));
     const auto scale_tensor = inputs[5];
@@ -79,21 +90,13 @@ struct JointRelationBackwardFunction : torch::autograd::Function<JointRelationBa
     const auto bias_o = at::zeros_like(bias_g.detach()).requires_grad_();
     const auto out = differentiable_form(heatmaps, weight_g, bias_g, weight_o, bias_o,
                                          ctx->saved_data["scale"].toDouble(), if_defined(scale_tensor));
-    variable_list differentiated = {heatmaps, weight_g, bias_g, weight_o, bias_o};
-    if (scale_tensor.defined()) differentiated.push_back(scale_tensor);
-    const auto first = torch::autograd::grad(
-        {out}, differentiated, {grad_out}, /*retain_graph=*/true, /*create_graph=*/true);
-    variable_list outputs, weights;
-    for (size_t i = 0; i < first.size(); ++i) {
-      if (grads[i].defined()) {
-        outputs.push_back(first[i]);
-        weights.push_back(grads[i]);
-      }
-    }
-    const auto second = torch::autograd::grad(
-        outputs, inputs, weights, /*retain_graph=*/create_graph, create_graph, /*allow_unused=*/true);
+    variable_list arguments = {heatmaps, weight_g, bias_g, weight_o, bias_o};
+    if (scale_tensor.defined()) arguments.push_back(scale_tensor);
+    auto needed = needed_inputs(ctx, 0, inputs.size() + 1);
+    needed.erase(needed.begin() + 2);  // G's
+    const auto second = second_derivatives(out, grad_out, arguments, weights, inputs, needed, create_graph);
     return {second[0], second[1], Tensor(), second[2], second[3], second[4], Tensor(),
-            scale_tensor.defined() ? second[5] : Tensor()};
+            scale_tensor.defined() ? second[5] : Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -102,7 +105,8 @@ struct JointRelationFunction : torch::autograd::Function<JointRelationFunction> 
       AutogradContext* ctx, const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g,
       const Tensor& weight_o, const Tensor& bias_o, double scale, const OptionalTensor& scale_tensor) {
     at::AutoDispatchBelowADInplaceOrView below;
-    auto [out, gram] = call_forward(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor);
+    auto [out, gram] = forward_op().call(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor);
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward({heatmaps, gram, weight_g, bias_g, weight_o, or_undefined(scale_tensor)});
     ctx->saved_data["scale"] = scale;
     return out;
@@ -113,22 +117,23 @@ struct JointRelationFunction : torch::autograd::Function<JointRelationFunction> 
     const auto saved = ctx->get_saved_variables();
     const auto &heatmaps = saved[0], &gram = saved[1], &weight_g = saved[2], &bias_g = saved[3],
                &weight_o = saved[4], &scale_tensor = saved[5];
-    auto [grad_heatmaps, grad_weight_g, grad_bias_g, grad_weight_o, grad_bias_o, grad_scale] =
-        call_backward(grads[0], heatmaps, gram, weight_g, bias_g, weight_o, ctx->saved_data["scale"].toDouble(),
-                      if_defined(scale_tensor));
-    return {grad_heatmaps, grad_weight_g, grad_bias_g, grad_weight_o, grad_bias_o, Tensor(),
-            scale_tensor.defined() ? grad_scale : Tensor()};
+    const auto needed = needed_inputs(ctx, 0, scale_tensor.defined() ? 6 : 5);
+    auto [of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_scale] = backward_op().call(
+        grads[0], heatmaps, gram, weight_g, bias_g, weight_o, ctx->saved_data["scale"].toDouble(),
+        if_defined(scale_tensor), needed[0], any_of(needed, 1));
+    const auto kept = [&](size_t i, const Tensor& grad) { return needed[i] ? grad : Tensor(); };
+    return {kept(0, of_heatmaps), kept(1, of_weight_g), kept(2, of_bias_g), kept(3, of_weight_o), kept(4, of_bias_o),
+            Tensor(), scale_tensor.defined() ? kept(5, of_scale) : Tensor()};
   }
 };
 
 // --- Autograd ---
 
 Tensor joint_relation_autograd(
-    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
-    const Tensor& bias_o, double scale, const OptionalTensor& scale_tensor) {
+    c10::DispatchKeySet keys, const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g,
+    const Tensor& weight_o, const Tensor& bias_o, double scale, const OptionalTensor& scale_tensor) {
   if (!needs_autograd(heatmaps, weight_g, bias_g, weight_o, bias_o, scale_tensor)) {
-    at::AutoDispatchBelowADInplaceOrView below;
-    return call_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor);
+    return call_below(plain_op(), keys, heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor);
   }
   check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor);
   const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
@@ -138,14 +143,15 @@ Tensor joint_relation_autograd(
 }
 
 JointRelationBackward joint_relation_backward_autograd(
-    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& gram, const Tensor& weight_g,
-    const Tensor& bias_g, const Tensor& weight_o, double scale, const OptionalTensor& scale_tensor) {
+    c10::DispatchKeySet keys, const Tensor& grad_out, const Tensor& heatmaps, const Tensor& gram,
+    const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, double scale,
+    const OptionalTensor& scale_tensor, bool need_heatmaps, bool need_parameters) {
   if (!needs_autograd(grad_out, heatmaps, weight_g, bias_g, weight_o, scale_tensor)) {
-    at::AutoDispatchBelowADInplaceOrView below;
-    return call_backward(grad_out, heatmaps, gram, weight_g, bias_g, weight_o, scale, scale_tensor);
+    return call_below(backward_op(), keys, grad_out, heatmaps, gram, weight_g, bias_g, weight_o, scale, scale_tensor,
+                      need_heatmaps, need_parameters);
   }
   auto grads = JointRelationBackwardFunction::apply(
-      grad_out, heatmaps, gram, weight_g, bias_g, weight_o, scale, scale_tensor);
+      grad_out, heatmaps, gram, weight_g, bias_g, weight_o, scale, scale_tensor, need_heatmaps, need_parameters);
   return {grads[0], grads[1], grads[2], grads[3], grads[4], grads[5]};
 }
 
@@ -171,10 +177,12 @@ Tensor joint_relation_meta(
 
 JointRelationBackward joint_relation_backward_meta(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& gram, const Tensor& weight_g,
-    const Tensor& bias_g, const Tensor& weight_o, double scale, const OptionalTensor& scale_tensor) {
-  const auto empty = [](const Tensor& like) { return at::empty_symint(like.sym_sizes(), like.options()); };
-  return {empty(heatmaps), empty(weight_g), empty(bias_g), empty(weight_o), empty(bias_g),
-          empty_like_scale(scale_tensor, gram)};
+    const Tensor& bias_g, const Tensor& weight_o, double scale, const OptionalTensor& scale_tensor,
+    bool need_heatmaps, bool need_parameters) {
+  check_joint_relation_backward(grad_out, heatmaps, gram, weight_g, bias_g, weight_o, scale, scale_tensor);
+  const auto of = [&](const Tensor& parameter) { return empty_gradient(parameter, need_parameters); };
+  return {empty_gradient(heatmaps, need_heatmaps), of(weight_g), of(bias_g), of(weight_o), of(bias_g),
+          empty_gradient(scale_tensor, gram, need_parameters)};
 }
 
 // --- Autocast: the arguments in autocast's dtype, as for a convolution; sums and the scale stay in float32 ---
@@ -186,26 +194,30 @@ Tensor joint_relation_autocast(
   const c10::impl::ExcludeDispatchKeyGuard without_autocast(kKey);
   const auto dtype = at::autocast::get_autocast_dtype(kDevice);
   const auto cast = [dtype](const Tensor& tensor) { return at::autocast::cached_cast(dtype, tensor, kDevice); };
-  return call_joint_relation(cast(heatmaps), cast(weight_g), cast(bias_g), cast(weight_o), cast(bias_o), scale,
-                             scale_tensor);
+  return plain_op().call(cast(heatmaps), cast(weight_g), cast(bias_g), cast(weight_o), cast(bias_o), scale,
+                         scale_tensor);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, Autograd, m) {
+  if (!first_copy()) return;
   m.impl("joint_relation", &joint_relation_autograd);
   m.impl("joint_relation_backward", &joint_relation_backward_autograd);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, Meta, m) {
+  if (!first_copy()) return;
   m.impl("joint_relation", &joint_relation_meta);
   m.impl("joint_relation_forward", &joint_relation_forward_meta);
   m.impl("joint_relation_backward", &joint_relation_backward_meta);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, AutocastCPU, m) {
+  if (!first_copy()) return;
   m.impl("joint_relation", &joint_relation_autocast<c10::DeviceType::CPU, c10::DispatchKey::AutocastCPU>);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, AutocastCUDA, m) {
+  if (!first_copy()) return;
   m.impl("joint_relation", &joint_relation_autocast<c10::DeviceType::CUDA, c10::DispatchKey::AutocastCUDA>);
 }
 

@@ -5,7 +5,6 @@
 #include <ATen/autocast_mode.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros_like.h>
-#include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/library.h>
 
@@ -13,6 +12,7 @@
 #include "autograd/relation_form.h"
 #include "checks.h"
 #include "dtypes.h"
+#include "first_copy.h"
 
 namespace rpstn {
 namespace {
@@ -21,9 +21,8 @@ using at::Tensor;
 using OptionalTensor = std::optional<Tensor>;
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-using Normalised = std::tuple<Tensor, Tensor, Tensor>;  // Y, mu, var
 
-using Signature = Normalised(
+using Signature = JointRelationNorm(
     const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
     const Tensor&, const Tensor&, bool, double, double, const OptionalTensor&);
 using ForwardSignature = JointRelationNormForward(
@@ -31,18 +30,21 @@ using ForwardSignature = JointRelationNormForward(
     const Tensor&, const Tensor&, bool, double, double, const OptionalTensor&);
 using BackwardSignature = JointRelationNormBackward(
     const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-    const Tensor&, const Tensor&, const Tensor&, bool, double, double, const OptionalTensor&);
+    const Tensor&, const Tensor&, const Tensor&, bool, double, double, const OptionalTensor&, bool, bool);
 
-template <typename... Arguments>
-JointRelationNormForward call_forward(const Arguments&... arguments) {
-  static const auto op = find_op<ForwardSignature>("rpstn_ext::joint_relation_norm_forward");
-  return op.call(arguments...);
+const auto& plain_op() {
+  static const auto op = find_op<Signature>("rpstn_ext::joint_relation_norm");
+  return op;
 }
 
-template <typename... Arguments>
-JointRelationNormBackward call_backward(const Arguments&... arguments) {
+const auto& forward_op() {
+  static const auto op = find_op<ForwardSignature>("rpstn_ext::joint_relation_norm_forward");
+  return op;
+}
+
+const auto& backward_op() {
   static const auto op = find_op<BackwardSignature>("rpstn_ext::joint_relation_norm_backward");
-  return op.call(arguments...);
+  return op;
 }
 
 // The operation from differentiable ATen operations: second and higher derivatives are taken of this form. In
@@ -70,16 +72,19 @@ struct JointRelationNormBackwardFunction : torch::autograd::Function<JointRelati
       AutogradContext* ctx, const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments,
       const Tensor& mean, const Tensor& var, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
       const Tensor& bias_o, const Tensor& norm_weight, bool training, double eps, double scale,
-    const OptionalTensor& scale_tensor) {
+      const OptionalTensor& scale_tensor, bool need_heatmaps, bool need_parameters) {
+    ctx->set_materialize_grads(false);
     ctx->save_for_backward(
         {grad_out, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, mean, var, or_undefined(scale_tensor)});
     ctx->saved_data["training"] = training;
     ctx->saved_data["eps"] = eps;
     ctx->saved_data["scale"] = scale;
+    ctx->saved_data["need_heatmaps"] = need_heatmaps;
+    ctx->saved_data["need_parameters"] = need_parameters;
     at::AutoDispatchBelowADInplaceOrView below;
     auto [of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias, of_scale] =
-        call_backward(grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight, training,
-                      eps, scale, scale_tensor);
+        backward_op().call(grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight,
+                           training, eps, scale, scale_tensor, need_heatmaps, need_parameters);
     return {of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias, of_scale};
   }
 
@@ -89,6 +94,11 @@ struct JointRelationNormBackwardFunction : torch::autograd::Function<JointRelati
     constexpr size_t kInputs = 7;  // grad_out, heat maps, four parameters, norm_weight
     const bool create_graph = at::GradMode::is_enabled();
     at::AutoGradMode with_grad(true);
+    auto weights = grads;
+    if (!ctx->saved_data["need_heatmaps"].toBool()) weights[0] = Tensor();
+    for (size_t i = 1; i < weights.size(); ++i) {
+      if (!ctx->saved_data["need_parameters"].toBool()) weights[i] = Tensor();
+    }
     const auto saved = ctx->get_saved_variables();
     variable_list inputs;
     for (size_t i = 0; i < kInputs; ++i) inputs.push_back(leaf_or_alias(saved[i], create_graph));
@@ -98,26 +108,18 @@ struct JointRelationNormBackwardFunction : torch::autograd::Function<JointRelati
         inputs[1], inputs[2], inputs[3], inputs[4], inputs[5], inputs[6], norm_bias, saved[7], saved[8],
         ctx->saved_data["training"].toBool(), ctx->saved_data["eps"].toDouble(),
         ctx->saved_data["scale"].toDouble(), if_defined(scale_tensor));
-    variable_list differentiated(inputs.begin() + 1, inputs.end());
-    differentiated.push_back(norm_bias);
+    variable_list arguments(inputs.begin() + 1, inputs.end());
+    arguments.push_back(norm_bias);
     if (scale_tensor.defined()) {
-      differentiated.push_back(scale_tensor);
+      arguments.push_back(scale_tensor);
       inputs.push_back(scale_tensor);
     }
-    const auto first = torch::autograd::grad(
-        {out}, differentiated, {inputs[0]}, /*retain_graph=*/true, /*create_graph=*/true);
-    variable_list outputs, weights;
-    for (size_t i = 0; i < first.size(); ++i) {
-      if (grads[i].defined()) {
-        outputs.push_back(first[i]);
-        weights.push_back(grads[i]);
-      }
-    }
-    const auto second = torch::autograd::grad(
-        outputs, inputs, weights, /*retain_graph=*/create_graph, create_graph, /*allow_unused=*/true);
+    auto needed = needed_inputs(ctx, 0, inputs.size() + 3);
+    needed.erase(needed.begin() + 2, needed.begin() + 5);  // those of moments, mean and var
+    const auto second = second_derivatives(out, inputs[0], arguments, weights, inputs, needed, create_graph);
     return {second[0], second[1], Tensor(), Tensor(), Tensor(), second[2], second[3],
             second[4], second[5], second[6], Tensor(), Tensor(), Tensor(),
-            scale_tensor.defined() ? second[7] : Tensor()};
+            scale_tensor.defined() ? second[7] : Tensor(), Tensor(), Tensor()};
   }
 };
 
@@ -128,9 +130,10 @@ struct JointRelationNormFunction : torch::autograd::Function<JointRelationNormFu
       const Tensor& running_mean, const Tensor& running_var, bool training, double eps, double scale,
     const OptionalTensor& scale_tensor) {
     at::AutoDispatchBelowADInplaceOrView below;
-    auto [out, moments, mean, var] = call_forward(
+    auto [out, moments, mean, var] = forward_op().call(
         heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, training,
         eps, scale, scale_tensor);
+    ctx->set_materialize_grads(false);
     ctx->mark_non_differentiable({mean, var});
     ctx->save_for_backward({heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight,
                             or_undefined(scale_tensor)});
@@ -144,27 +147,29 @@ struct JointRelationNormFunction : torch::autograd::Function<JointRelationNormFu
     if (!grads[0].defined()) return variable_list(13);
     const auto saved = ctx->get_saved_variables();
     const auto& scale_tensor = saved[9];
+    auto needed = needed_inputs(ctx, 0, scale_tensor.defined() ? 10 : 9);
+    needed.erase(needed.begin() + 7, needed.begin() + 9);  // those of the running statistics
     auto [of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias, of_scale] =
-        call_backward(grads[0], saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7],
-                      saved[8], ctx->saved_data["training"].toBool(), ctx->saved_data["eps"].toDouble(),
-                      ctx->saved_data["scale"].toDouble(), if_defined(scale_tensor));
-    return {of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias,
-            Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), scale_tensor.defined() ? of_scale : Tensor()};
+        backward_op().call(grads[0], saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7],
+                           saved[8], ctx->saved_data["training"].toBool(), ctx->saved_data["eps"].toDouble(),
+                           ctx->saved_data["scale"].toDouble(), if_defined(scale_tensor), needed[0], any_of(needed, 1));
+    const auto kept = [&](size_t i, const Tensor& grad) { return needed[i] ? grad : Tensor(); };
+    return {kept(0, of_heatmaps), kept(1, of_weight_g), kept(2, of_bias_g), kept(3, of_weight_o), kept(4, of_bias_o),
+            kept(5, of_norm_weight), kept(6, of_norm_bias), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(),
+            scale_tensor.defined() ? kept(7, of_scale) : Tensor()};
   }
 };
 
 // --- Autograd ---
 
-Normalised joint_relation_norm_autograd(
-    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
-    const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
-    const Tensor& running_var, bool training, double eps, double scale,
+JointRelationNorm joint_relation_norm_autograd(
+    c10::DispatchKeySet keys, const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g,
+    const Tensor& weight_o, const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias,
+    const Tensor& running_mean, const Tensor& running_var, bool training, double eps, double scale,
     const OptionalTensor& scale_tensor) {
   if (!needs_autograd(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, scale_tensor)) {
-    at::AutoDispatchBelowADInplaceOrView below;
-    static const auto op = find_op<Signature>("rpstn_ext::joint_relation_norm");
-    return op.call(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var,
-                   training, eps, scale, scale_tensor);
+    return call_below(plain_op(), keys, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias,
+                      running_mean, running_var, training, eps, scale, scale_tensor);
   }
   check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean,
                             running_var, training, eps, scale, scale_tensor);
@@ -178,32 +183,18 @@ Normalised joint_relation_norm_autograd(
 }
 
 JointRelationNormBackward joint_relation_norm_backward_autograd(
-    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
-    const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
-    const Tensor& norm_weight, bool training, double eps, double scale,
-    const OptionalTensor& scale_tensor) {
+    c10::DispatchKeySet keys, const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments,
+    const Tensor& mean, const Tensor& var, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
+    const Tensor& bias_o, const Tensor& norm_weight, bool training, double eps, double scale,
+    const OptionalTensor& scale_tensor, bool need_heatmaps, bool need_parameters) {
   if (!needs_autograd(grad_out, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, scale_tensor)) {
-    at::AutoDispatchBelowADInplaceOrView below;
-    return call_backward(grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight,
-                         training, eps, scale, scale_tensor);
+    return call_below(backward_op(), keys, grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o,
+                      norm_weight, training, eps, scale, scale_tensor, need_heatmaps, need_parameters);
   }
   auto grads = JointRelationNormBackwardFunction::apply(
       grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight, training, eps, scale,
-      scale_tensor);
+      scale_tensor, need_heatmaps, need_parameters);
   return {grads[0], grads[1], grads[2], grads[3], grads[4], grads[5], grads[6], grads[7]};
-}
-
-// --- All backends: the result without what only the derivative needs ---
-
-Normalised joint_relation_norm_plain(
-    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
-    const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
-    const Tensor& running_var, bool training, double eps, double scale,
-    const OptionalTensor& scale_tensor) {
-  auto [out, moments, mean, var] = call_forward(
-      heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, training, eps,
-      scale, scale_tensor);
-  return {out, mean, var};
 }
 
 // --- Shape inference ---
@@ -223,20 +214,31 @@ JointRelationNormForward joint_relation_norm_forward_meta(
           at::empty_symint({joints}, sums)};
 }
 
+JointRelationNorm joint_relation_norm_meta(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
+    const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
+    const Tensor& running_var, bool training, double eps, double scale, const OptionalTensor& scale_tensor) {
+  return without_moments(joint_relation_norm_forward_meta(
+      heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, training, eps,
+      scale, scale_tensor));
+}
+
 JointRelationNormBackward joint_relation_norm_backward_meta(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
     const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
     const Tensor& norm_weight, bool training, double eps, double scale,
-    const OptionalTensor& scale_tensor) {
-  const auto empty = [](const Tensor& like) { return at::empty_symint(like.sym_sizes(), like.options()); };
-  return {empty(heatmaps), empty(weight_g),    empty(bias_g),      empty(weight_o),
-          empty(bias_o),   empty(norm_weight), empty(norm_weight), empty_like_scale(scale_tensor, moments)};
+    const OptionalTensor& scale_tensor, bool need_heatmaps, bool need_parameters) {
+  check_joint_relation_norm_backward(grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o,
+                                     norm_weight, training, eps, scale, scale_tensor);
+  const auto of = [&](const Tensor& parameter) { return empty_gradient(parameter, need_parameters); };
+  return {empty_gradient(heatmaps, need_heatmaps), of(weight_g), of(bias_g), of(weight_o), of(bias_o), of(norm_weight),
+          of(norm_weight), empty_gradient(scale_tensor, moments, need_parameters)};
 }
 
 // --- Autocast: the heat maps and convolutions in autocast's dtype; sums and the normalisation stay in float32 ---
 
 template <c10::DeviceType kDevice, c10::DispatchKey kKey>
-Normalised joint_relation_norm_autocast(
+JointRelationNorm joint_relation_norm_autocast(
     const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
     const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
     const Tensor& running_var, bool training, double eps, double scale,
@@ -244,31 +246,31 @@ Normalised joint_relation_norm_autocast(
   const c10::impl::ExcludeDispatchKeyGuard without_autocast(kKey);
   const auto dtype = at::autocast::get_autocast_dtype(kDevice);
   const auto cast = [dtype](const Tensor& tensor) { return at::autocast::cached_cast(dtype, tensor, kDevice); };
-  static const auto op = find_op<Signature>("rpstn_ext::joint_relation_norm");
-  return op.call(cast(heatmaps), cast(weight_g), cast(bias_g), cast(weight_o), cast(bias_o), norm_weight, norm_bias,
+  return plain_op().call(cast(heatmaps), cast(weight_g), cast(bias_g), cast(weight_o), cast(bias_o), norm_weight, norm_bias,
                  running_mean, running_var, training, eps, scale, scale_tensor);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, Autograd, m) {
+  if (!first_copy()) return;
   m.impl("joint_relation_norm", &joint_relation_norm_autograd);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_autograd);
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, CompositeExplicitAutograd, m) {
-  m.impl("joint_relation_norm", &joint_relation_norm_plain);
-}
-
 TORCH_LIBRARY_IMPL(rpstn_ext, Meta, m) {
+  if (!first_copy()) return;
+  m.impl("joint_relation_norm", &joint_relation_norm_meta);
   m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_meta);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_meta);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, AutocastCPU, m) {
+  if (!first_copy()) return;
   m.impl("joint_relation_norm",
          &joint_relation_norm_autocast<c10::DeviceType::CPU, c10::DispatchKey::AutocastCPU>);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, AutocastCUDA, m) {
+  if (!first_copy()) return;
   m.impl("joint_relation_norm",
          &joint_relation_norm_autocast<c10::DeviceType::CUDA, c10::DispatchKey::AutocastCUDA>);
 }

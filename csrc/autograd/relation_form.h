@@ -28,10 +28,14 @@ inline at::Tensor relation_form(
   return (mixed + as_dtype(bias_o, acc).unsqueeze(1) + values).view_as(heatmaps);
 }
 
-// Shape inference of scale_tensor's gradient.
-inline at::Tensor empty_like_scale(const std::optional<at::Tensor>& scale_tensor, const at::Tensor& sums) {
+// Shape inference of a gradient, and of scale_tensor's.
+inline at::Tensor empty_gradient(const at::Tensor& like, bool needed) {
+  return needed ? at::empty_symint(like.sym_sizes(), like.options()) : at::empty_symint({0}, like.options());
+}
+
+inline at::Tensor empty_gradient(const std::optional<at::Tensor>& scale_tensor, const at::Tensor& sums, bool needed) {
   if (!scale_tensor.has_value()) return at::empty_symint({0}, sums.options());
-  return at::empty_symint(scale_tensor->sym_sizes(), scale_tensor->options());
+  return empty_gradient(*scale_tensor, needed);
 }
 
 }  // namespace rpstn

@@ -14,10 +14,8 @@ Ahead plane_ahead(const scalar_t* planes, int64_t plane, int64_t end, int64_t si
   return {planes + plane * size, size * static_cast<int64_t>(sizeof(scalar_t))};
 }
 
-}  // namespace
-
 template <typename scalar_t>
-void dynamic_conv2d_planes(
+void forward(
     const DynamicConv2dShape& s, const scalar_t* features, const scalar_t* kernels, scalar_t* output,
     int64_t begin, int64_t end) {
   using acc_t = typename Accumulate<scalar_t>::type;
@@ -34,7 +32,7 @@ void dynamic_conv2d_planes(
 }
 
 template <typename scalar_t>
-void dynamic_conv2d_backward_planes(
+void backward(
     const DynamicConv2dShape& s, const scalar_t* grad_output, const scalar_t* features, const scalar_t* kernels,
     scalar_t* grad_features, scalar_t* grad_kernels, int64_t begin, int64_t end) {
   using acc_t = typename Accumulate<scalar_t>::type;
@@ -57,15 +55,65 @@ void dynamic_conv2d_backward_planes(
   }
 }
 
-#define RPSTN_INSTANTIATE(scalar_t)                                                                                 \
-  template void dynamic_conv2d_planes<scalar_t>(                                                                    \
-      const DynamicConv2dShape&, const scalar_t*, const scalar_t*, scalar_t*, int64_t, int64_t);                    \
-  template void dynamic_conv2d_backward_planes<scalar_t>(                                                           \
-      const DynamicConv2dShape&, const scalar_t*, const scalar_t*, const scalar_t*, scalar_t*, scalar_t*, int64_t, \
-      int64_t);
-RPSTN_INSTANTIATE(float)
-RPSTN_INSTANTIATE(double)
-RPSTN_INSTANTIATE(Half)
-RPSTN_INSTANTIATE(BFloat16)
+// Calls body(plane, first row, last row) for bands [begin, end) of `rows` of each plane's `height` rows.
+template <typename Body>
+void for_bands(int64_t height, int64_t rows, int64_t begin, int64_t end, Body body) {
+  const int64_t bands = (height + rows - 1) / rows;
+  for (int64_t i = begin; i < end; ++i) {
+    const int64_t first = i % bands * rows;
+    body(i / bands, first, first + rows < height ? first + rows : height);
+  }
+}
+
+template <bool kTurned, typename scalar_t>
+void correlate_bands(
+    const DynamicConv2dShape& s, int64_t rows, const scalar_t* input, const scalar_t* kernels, scalar_t* output,
+    int64_t begin, int64_t end) {
+  using acc_t = typename Accumulate<scalar_t>::type;
+  Plane<acc_t> plane(largest_band(s, rows));
+  const Scratch<acc_t> unrounded(std::is_same_v<scalar_t, acc_t> ? 0 : rows * s.out_width);
+  for_bands(s.out_height, rows, begin, end, [&](int64_t p, int64_t first, int64_t last) {
+    plane.set_band(band_of(s, first, last), input + p * s.height * s.width);
+    rounded_into(output + (p * s.out_height + first) * s.out_width, (last - first) * s.out_width, unrounded.data,
+                 [&](acc_t* out) {
+                   plane.template output<kTurned>(kernels + p * s.kernel_h * s.kernel_w, out, {});
+                 });
+  });
+}
+
+template <typename scalar_t>
+void features_bands(
+    const DynamicConv2dShape& s, int64_t rows, const scalar_t* grad_output, const scalar_t* kernels,
+    scalar_t* grad_features, int64_t begin, int64_t end) {
+  correlate_bands<true>(transposed(s), rows, grad_output, kernels, grad_features, begin, end);
+}
+
+template <typename scalar_t, typename acc_t>
+void kernels_bands(
+    const DynamicConv2dShape& s, int64_t rows, const scalar_t* grad_output, const scalar_t* features, acc_t* parts,
+    int64_t begin, int64_t end) {
+  PlaneGradients<acc_t> plane(largest_band(s, rows));
+  acc_t* part = parts + begin * s.kernel_h * s.kernel_w;
+  for_bands(s.out_height, rows, begin, end, [&](int64_t p, int64_t first, int64_t last) {
+    plane.set_band(band_of(s, first, last), features + p * s.height * s.width);
+    plane.set_gradient_of_band(grad_output + (p * s.out_height + first) * s.out_width);
+    plane.kernel_gradient(part, {});
+    part += s.kernel_h * s.kernel_w;
+  });
+}
+
+}  // namespace
+
+template <typename scalar_t>
+DynamicConv2dSimd<scalar_t> dynamic_conv2d_simd() {
+  using acc_t = typename Accumulate<scalar_t>::type;
+  return {&forward<scalar_t>, &backward<scalar_t>, &correlate_bands<false, scalar_t>, &features_bands<scalar_t>,
+          &kernels_bands<scalar_t, acc_t>};
+}
+
+template DynamicConv2dSimd<double> dynamic_conv2d_simd<double>();
+template DynamicConv2dSimd<float> dynamic_conv2d_simd<float>();
+template DynamicConv2dSimd<Half> dynamic_conv2d_simd<Half>();
+template DynamicConv2dSimd<BFloat16> dynamic_conv2d_simd<BFloat16>();
 
 }  // namespace rpstn::RPSTN_ISA

@@ -16,6 +16,8 @@
 #include "cpu/instruction_set.h"
 #include "cpu/plane_shape.h"
 #include "cpu/raw.h"
+#include "cpu/sums.h"
+#include "first_copy.h"
 
 namespace rpstn {
 namespace {
@@ -59,16 +61,6 @@ Tensor dynamic_match_cpu(
     });
   });
   return out;
-}
-
-// Adds samples' parts [B, size] in double, in order.
-template <typename acc_t>
-void add_samples(int64_t samples, int64_t size, const acc_t* parts, acc_t* total) {
-  for (int64_t i = 0; i < size; ++i) {
-    double sum = 0;
-    for (int64_t b = 0; b < samples; ++b) sum += parts[b * size + i];
-    total[i] = static_cast<acc_t>(sum);
-  }
 }
 
 DynamicMatchBackward dynamic_match_backward_cpu(
@@ -122,14 +114,14 @@ DynamicMatchBackward dynamic_match_backward_cpu(
       });
     }
     if (need_weight) {
-      add_samples(samples, weight.numel(), gw_data, grad_weight.template mutable_data_ptr<acc_t>());
+      add_in_order(samples, weight.numel(), gw_data, grad_weight.template mutable_data_ptr<acc_t>());
     }
     if (need_bias) {
       at::parallel_for(0, samples, worth_a_thread(shape.joints * out_size), [&](int64_t first, int64_t last) {
         simd.sum_planes((last - first) * shape.joints, out_size, d_data + first * shape.joints * out_size,
                         gb_data + first * shape.joints);
       });
-      add_samples(samples, shape.joints, gb_data, grad_bias.template mutable_data_ptr<acc_t>());
+      add_in_order(samples, shape.joints, gb_data, grad_bias.template mutable_data_ptr<acc_t>());
     }
   });
   return {as_dtype(grad_features, features.scalar_type()), as_dtype(grad_kernels, kernels.scalar_type()),
@@ -137,6 +129,7 @@ DynamicMatchBackward dynamic_match_backward_cpu(
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
+  if (!first_copy()) return;
   m.impl("dynamic_match", &dynamic_match_cpu);
   m.impl("dynamic_match_backward", &dynamic_match_backward_cpu);
 }

@@ -65,23 +65,6 @@ void add_mixed(
   });
 }
 
-// Rows [begin, end) of the output as a plane of their own: the rows of features that their taps reach.
-struct Band {
-  DynamicConv2dShape shape;
-  int64_t first_row;  // of features
-};
-
-Band band_of(const DynamicConv2dShape& s, int64_t begin, int64_t end) {
-  const int64_t from = begin - s.pad_top, to = end - 1 - s.pad_top + s.kernel_h;  // rows of features, some outside
-  const int64_t first = at_least_zero(from) < s.height ? at_least_zero(from) : s.height;
-  const int64_t last = at_least_zero(to) < s.height ? at_least_zero(to) : s.height;
-  DynamicConv2dShape band = s;
-  band.height = at_least_zero(last - first);
-  band.pad_top = first - from;
-  band.out_height = end - begin;
-  return {band, first};
-}
-
 template <typename scalar_t, typename acc_t>
 void forward(
     const DynamicMatchShape& shape, int64_t begin, int64_t end, const scalar_t* features, const scalar_t* kernels,

@@ -3,6 +3,8 @@
 
 #include "joint_relation.h"
 
+#include <algorithm>
+
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -13,6 +15,7 @@
 #include "cpu/joint_relation_simd.h"
 #include "cpu/joint_relation_work.h"
 #include "cpu/raw.h"
+#include "first_copy.h"
 
 namespace rpstn {
 namespace {
@@ -34,39 +37,29 @@ void forward(
   auto* g = gram.mutable_data_ptr<acc_t>();
   const auto *wg = weight_g.const_data_ptr<acc_t>(), *bg = bias_g.const_data_ptr<acc_t>(),
              *wo = weight_o.const_data_ptr<acc_t>(), *bo = bias_o.const_data_ptr<acc_t>();
-  // Per sample: the chunks' products; two matrices of scratch, A - I and c.
-  const int64_t folded = 3 * size + d.joints;
-  const Tensor parts_memory = buffer<acc_t>(gram, d.samples * d.chunks * size);
-  const Tensor folded_memory = buffer<acc_t>(gram, d.samples * folded);
-  acc_t *parts = parts_memory.mutable_data_ptr<acc_t>(), *folding = folded_memory.mutable_data_ptr<acc_t>();
-
-  const Stage relate{
-      Order::forwards,
-      [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch) {
+  const int64_t work = 3 * size + d.joints;  // two matrices of scratch, A - I and c
+  d.run<acc_t>(
+      gram, Order::forwards, size, work, Nothing{},
+      [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums) {
         const scalar_t* values = x + b * d.sample_size();
-        simd.product(d.shape(), begin, end, values, values, nullptr, scratch, parts + (b * d.chunks + i) * size,
-                     nullptr);
+        simd.product(d.shape(), begin, end, values, values, nullptr, scratch, sums, nullptr);
       },
-      [&](int64_t b) {
-        acc_t* f = folding + b * folded;
-        add_in_order(d.chunks, size, parts + b * d.chunks * size, g + b * size);
-        simd.fold(d.joints, static_cast<acc_t>(scale), g + b * size, wg, bg, wo, bo, f, f + 2 * size, f + 3 * size);
-      }};
-  const Stage mix{
-      Order::backwards,
-      [&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch) {
-        const acc_t* f = folding + b * folded;
+      [&](int64_t b, const double* total, acc_t* f) {
+        acc_t* of_sample = g + b * size;
+        std::copy_n(total, size, of_sample);
+        simd.fold(d.joints, static_cast<acc_t>(scale), of_sample, wg, bg, wo, bo, f, f + 2 * size, f + 3 * size);
+      },
+      [&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch, const acc_t* f) {
         simd.mix(d.shape(), begin, end, nullptr, f + 2 * size, x + b * d.sample_size(), nullptr, nullptr,
                  f + 3 * size, d.sample_ahead(b), false, scratch, z + b * d.sample_size());
-      },
-      nothing_more};
-  d.run<acc_t>(gram, relate, mix);
+      });
 }
 
 template <typename tensor_t>
 void backward(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& gram, const Tensor& weight_g,
-    const Tensor& bias_g, const Tensor& weight_o, double scale, Tensor& grad_heatmaps, Tensor& grad_parameters) {
+    const Tensor& bias_g, const Tensor& weight_o, double scale, bool need_heatmaps, Tensor& grad_heatmaps,
+    Tensor& grad_parameters) {
   using scalar_t = typename Raw<tensor_t>::type;
   using acc_t = typename Accumulate<scalar_t>::type;
   const auto simd = (*RPSTN_SELECT(joint_relation_simd<scalar_t>))();
@@ -77,38 +70,36 @@ void backward(
   const auto* products = gram.const_data_ptr<acc_t>();
   const auto *wg = weight_g.const_data_ptr<acc_t>(), *bg = bias_g.const_data_ptr<acc_t>(),
              *wo = weight_o.const_data_ptr<acc_t>();
-  // Per sample: the chunks' products and sums; their total, four matrices of scratch, A^T - I and Q; the gradients of
-  // Wg, bg, Wo, bo and scale.
-  const int64_t folded = row + 6 * size, gradient = 2 * row + 1;
-  const Tensor parts_memory = buffer<acc_t>(gram, d.samples * d.chunks * row);
-  const Tensor folded_memory = buffer<acc_t>(gram, d.samples * folded);
+  // The total of the products and sums, four matrices of scratch, A^T - I and Q; the gradients of Wg, bg, Wo, bo and scale.
+  const int64_t work = row + 6 * size, gradient = 2 * row + 1;
   const Tensor gradients_memory = buffer<acc_t>(gram, d.samples * gradient);
-  acc_t *parts = parts_memory.mutable_data_ptr<acc_t>(), *folding = folded_memory.mutable_data_ptr<acc_t>(),
-        *gradients = gradients_memory.mutable_data_ptr<acc_t>();
+  acc_t* gradients = gradients_memory.mutable_data_ptr<acc_t>();
 
-  const Stage relate{
-      Order::forwards,
-      [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch) {
-        acc_t* part = parts + (b * d.chunks + i) * row;
-        simd.product(d.shape(), begin, end, grad + b * d.sample_size(), x + b * d.sample_size(), nullptr, scratch,
-                     part, part + size);
-      },
-      [&](int64_t b) {
-        acc_t *total = folding + b * folded, *f = total + row, *g = gradients + b * gradient;
-        add_in_order(d.chunks, row, parts + b * d.chunks * row, total);
-        simd.fold_backward(
-            d.joints, static_cast<acc_t>(scale), products + b * size, total, total + size, wg, bg, wo, f, f + 4 * size,
-            f + 5 * size, g, g + size, g + row, g + row + size, g + 2 * row);
-      }};
-  const Stage mix{
-      Order::backwards,
-      [&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch) {
-        const acc_t* f = folding + b * folded + row;
-        simd.mix(d.shape(), begin, end, nullptr, f + 4 * size, grad + b * d.sample_size(), f + 5 * size,
-                 x + b * d.sample_size(), nullptr, d.sample_ahead(b), false, scratch, grad_x + b * d.sample_size());
-      },
-      nothing_more};
-  d.run<acc_t>(gram, relate, mix);
+  const auto run = [&](const auto& mix) {
+    d.run<acc_t>(
+        gram, Order::forwards, row, work, Nothing{},
+        [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums) {
+          simd.product(d.shape(), begin, end, grad + b * d.sample_size(), x + b * d.sample_size(), nullptr, scratch,
+                       sums, sums + size);
+        },
+        [&](int64_t b, const double* total, acc_t* products_of_sample) {
+          acc_t *f = products_of_sample + row, *g = gradients + b * gradient;
+          std::copy_n(total, row, products_of_sample);
+          simd.fold_backward(
+              d.joints, static_cast<acc_t>(scale), products + b * size, products_of_sample, products_of_sample + size, wg,
+              bg, wo, f, f + 4 * size, f + 5 * size, g, g + size, g + row, g + row + size, g + 2 * row);
+        },
+        mix);
+  };
+  if (need_heatmaps) {
+    run([&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch, const acc_t* of_sample) {
+      const acc_t* f = of_sample + row;
+      simd.mix(d.shape(), begin, end, nullptr, f + 4 * size, grad + b * d.sample_size(), f + 5 * size,
+               x + b * d.sample_size(), nullptr, d.sample_ahead(b), false, scratch, grad_x + b * d.sample_size());
+    });
+  } else {
+    run(Nothing{});
+  }
   add_in_order(d.samples, gradient, gradients, grad_parameters.mutable_data_ptr<acc_t>());
 }
 
@@ -139,30 +130,31 @@ Tensor joint_relation_cpu(
 
 JointRelationBackward joint_relation_backward_cpu(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& gram, const Tensor& weight_g,
-    const Tensor& bias_g, const Tensor& weight_o, double scale, const OptionalTensor& scale_tensor) {
+    const Tensor& bias_g, const Tensor& weight_o, double scale, const OptionalTensor& scale_tensor,
+    bool need_heatmaps, bool need_parameters) {
+  check_joint_relation_backward(grad_out, heatmaps, gram, weight_g, bias_g, weight_o, scale, scale_tensor);
   const auto dtype = heatmaps.scalar_type();
   const auto acc = accumulate_dtype(dtype);
-  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_g, scale, scale_tensor);
-  check_shape("joint_relation_backward", {"grad_out", grad_out}, heatmaps.sym_sizes());
   const int64_t joints = heatmaps.size(1), row = joints * joints + joints;
-  auto grad_heatmaps = at::empty(heatmaps.sizes(), heatmaps.options());
+  auto grad_heatmaps = empty_gradient(heatmaps, dtype, need_heatmaps);
   auto grad_parameters = at::empty({2 * row + 1}, heatmaps.options().dtype(acc));
   if (heatmaps.size(0) == 0 || joints == 0) {
     grad_parameters.zero_();
-  } else {
+  } else if (need_heatmaps || need_parameters) {
     const auto grads = dense(grad_out, dtype), values = dense(heatmaps, dtype), products = dense(gram, acc);
     const auto wg = dense(weight_g, acc), bg = dense(bias_g, acc), wo = dense(weight_o, acc);
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "joint_relation_backward", [&] {
-      backward<scalar_t>(grads, values, products, wg, bg, wo, number(scale, scale_tensor), grad_heatmaps,
-                         grad_parameters);
+      backward<scalar_t>(grads, values, products, wg, bg, wo, number(scale, scale_tensor), need_heatmaps,
+                         grad_heatmaps, grad_parameters);
     });
   }
-  const auto part = [&](int64_t begin, const auto& like) { return unpacked(grad_parameters, begin, like); };
+  const auto part = [&](int64_t begin, const auto& like) { return unpacked(grad_parameters, begin, like, need_parameters); };
   return {grad_heatmaps, part(0, weight_g), part(joints * joints, bias_g), part(row, weight_o),
           part(row + joints * joints, bias_g), part(2 * row, scale_tensor)};
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
+  if (!first_copy()) return;
   m.impl("joint_relation", &joint_relation_cpu);
   m.impl("joint_relation_forward", &joint_relation_forward_cpu);
   m.impl("joint_relation_backward", &joint_relation_backward_cpu);

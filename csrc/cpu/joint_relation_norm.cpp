@@ -4,6 +4,7 @@
 
 #include "joint_relation_norm.h"
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "cpu/joint_relation_simd.h"
 #include "cpu/joint_relation_work.h"
 #include "cpu/raw.h"
+#include "first_copy.h"
 
 namespace rpstn {
 namespace {
@@ -84,21 +86,19 @@ void forward(
   const auto *wg = data(parameters.weight_g), *bg = data(parameters.bias_g), *wo = data(parameters.weight_o),
              *bo = data(parameters.bias_o), *gamma = data(parameters.norm_weight),
              *beta = data(parameters.norm_bias);
-  // Per sample: the chunks' products and sums; their total, row means, three matrices of scratch, A - I and c.
-  const int64_t folded = row + joints + 3 * size + row;
-  const Tensor parts_memory = buffer<acc_t>(moments, d.samples * d.chunks * row);
-  const Tensor folded_memory = buffer<acc_t>(moments, d.samples * folded);
-  acc_t *parts = parts_memory.mutable_data_ptr<acc_t>(), *folding = folded_memory.mutable_data_ptr<acc_t>();
+  // Three matrices of scratch; A - I and c, which in training outlive the statistics.
+  const int64_t work = 3 * size + (training ? 0 : row);
+  const Tensor kept_memory = buffer<acc_t>(moments, training ? d.samples * row : 0);
+  acc_t* kept = kept_memory.mutable_data_ptr<acc_t>();
   SampleSums sums(d.samples, joints);
   std::vector<double> batch(2 * joints);  // mu, var
-  std::vector<acc_t> gain(joints), shift(joints);
+  std::vector<acc_t> gain(joints), means(training ? d.samples * joints : 0);
 
-  const auto total_of = [&](int64_t b) { return folding + b * folded; };
-  const auto means_of = [&](int64_t b) { return total_of(b) + row; };
-  const auto mixing_of = [&](int64_t b) { return means_of(b) + joints + 3 * size; };
+  const auto means_of = [&](int64_t b) { return training ? means.data() + b * joints : nullptr; };
+  const auto mixing_of = [&](int64_t b, acc_t* own) { return training ? kept + b * row : own + 3 * size; };
   // Y = gain * (X + (A - I) X + c) + shift, in place of A - I and c.
-  const auto normalise = [&](int64_t b) {
-    acc_t *mixing = mixing_of(b), *offset = mixing + size;
+  const auto normalise = [&](acc_t* mixing) {
+    acc_t* offset = mixing + size;
     for (int64_t k = 0; k < joints; ++k) {
       for (int64_t j = 0; j < joints; ++j) mixing[k * joints + j] *= gain[k];
       offset[k] = static_cast<acc_t>(double(gain[k]) * (offset[k] - batch[k]) + beta[k]);
@@ -110,58 +110,46 @@ void forward(
 
   // Means of each map's first chunk: within sqrt(chunks - 1) standard deviations of the map's mean, whatever it holds,
   // and so as good a centre for sums of squares.
-  const Stage average{
-      Order::forwards,
-      [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch) {
-        if (i != 0) return;
-        acc_t* means = means_of(b);
-        simd.sum_rows(d.shape(), begin, end, x + b * d.sample_size(), scratch, means);
-        for (int64_t k = 0; k < joints; ++k) means[k] /= static_cast<acc_t>(end - begin);
-      },
-      nothing_more};
-  const Stage relate{
-      Order::forwards,
-      [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch) {
-        const scalar_t* values = x + b * d.sample_size();
-        acc_t* part = parts + (b * d.chunks + i) * row;
-        simd.product(d.shape(), begin, end, values, values, training ? means_of(b) : nullptr, scratch, part,
-                     part + size);
-      },
-      [&](int64_t b) {
-        acc_t *total = total_of(b), *of_sample = m + b * joints * width, *mixing = mixing_of(b);
-        add_in_order(d.chunks, row, parts + b * d.chunks * row, total);
-        for (int64_t k = 0; k < joints; ++k) {
-          for (int64_t j = 0; j < joints; ++j) of_sample[k * width + j] = total[k * joints + j];
-          of_sample[k * width + joints] = total[size + k];
-          of_sample[k * width + joints + 1] = training ? means_of(b)[k] : acc_t(0);
-        }
-        algebra.fold(joints, d.columns, static_cast<acc_t>(scale), of_sample, wg, bg, wo, bo, means_of(b) + joints, mixing,
-                     mixing + size, sums.of(b));
-        if (!training) normalise(b);
-      }};
-  const Stage mix{
-      Order::backwards,
-      [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch) {
-        const acc_t* mixing = mixing_of(b);
-        simd.mix(d.shape(), begin, end, gain.data(), mixing, x + b * d.sample_size(), nullptr, nullptr,
-                 mixing + size, training ? d.chunk_before(b, i) : d.sample_ahead(b),
-                 past_caches, scratch, y + b * d.sample_size());
-      },
-      nothing_more};
+  const auto average = [&](int64_t b, acc_t* scratch, acc_t*) {
+    const int64_t end = std::min(d.chunk, d.columns);
+    simd.sum_rows(d.shape(), 0, end, x + b * d.sample_size(), scratch, means_of(b));
+    for (int64_t k = 0; k < joints; ++k) means_of(b)[k] /= static_cast<acc_t>(end);
+  };
+  const auto relate = [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums_of_chunk) {
+    const scalar_t* values = x + b * d.sample_size();
+    simd.product(d.shape(), begin, end, values, values, means_of(b), scratch, sums_of_chunk, sums_of_chunk + size);
+  };
+  const auto fold = [&](int64_t b, const double* total, acc_t* own) {
+    acc_t *of_sample = m + b * joints * width, *mixing = mixing_of(b, own);
+    for (int64_t k = 0; k < joints; ++k) {
+      std::copy_n(total + k * joints, joints, of_sample + k * width);
+      of_sample[k * width + joints] = static_cast<acc_t>(total[size + k]);
+      of_sample[k * width + joints + 1] = training ? means_of(b)[k] : acc_t(0);
+    }
+    algebra.fold(joints, d.columns, static_cast<acc_t>(scale), of_sample, wg, bg, wo, bo, own, nullptr, mixing,
+                 mixing + size, sums.of(b));
+    if (!training) normalise(mixing);
+  };
+  const auto mix = [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch, acc_t* own) {
+    const acc_t* mixing = mixing_of(b, own);
+    simd.mix(d.shape(), begin, end, gain.data(), mixing, x + b * d.sample_size(), nullptr, nullptr, mixing + size,
+             training ? d.chunk_before(b, i) : d.sample_ahead(b), past_caches, scratch, y + b * d.sample_size());
+  };
 
   if (training) {
-    d.run<acc_t>(moments, average, relate);
+    d.run<acc_t>(moments, Order::forwards, row, work, average, relate, fold, Nothing{});
     batch_statistics(d, sums, batch.data(), batch.data() + joints);
     prepare();
-    for (int64_t b = 0; b < d.samples; ++b) normalise(b);
-    d.run<acc_t>(moments, mix);
+    d.run<acc_t>(
+        moments, Order::backwards, 0, 0, [&](int64_t b, acc_t*, acc_t* own) { normalise(mixing_of(b, own)); }, Nothing{},
+        Nothing{}, mix);
   } else {
     for (int64_t k = 0; k < joints; ++k) {
       batch[k] = mean.const_data_ptr<acc_t>()[k];
       batch[joints + k] = var.const_data_ptr<acc_t>()[k];
     }
     prepare();
-    d.run<acc_t>(moments, relate, mix);
+    d.run<acc_t>(moments, Order::forwards, row, work, Nothing{}, relate, fold, mix);
   }
   for (int64_t k = 0; k < joints; ++k) {
     mean.mutable_data_ptr<acc_t>()[k] = static_cast<acc_t>(batch[k]);
@@ -172,115 +160,131 @@ void forward(
 template <typename tensor_t>
 void backward(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
-    const Parameters& parameters, bool training, double eps, double scale, Tensor& grad_heatmaps,
+    const Parameters& parameters, bool training, double eps, double scale, bool need_heatmaps, Tensor& grad_heatmaps,
     Tensor& grad_parameters) {
   using scalar_t = typename Raw<tensor_t>::type;
   using acc_t = typename Accumulate<scalar_t>::type;
   const auto simd = (*RPSTN_SELECT(joint_relation_simd<scalar_t>))();
-  const auto algebra = (*RPSTN_SELECT(joint_relation_norm_simd<acc_t>))();
+  // In double: with large means the gradients of the parameters are differences of large numbers, between samples and
+  // between the terms of each.
+  const auto algebra = (*RPSTN_SELECT(joint_relation_norm_simd<double>))();
   const Division d(heatmaps);
   const int64_t joints = d.joints, size = d.matrix(), row = size + joints, width = moments_row(joints);
   const bool past_caches = training && outgrows_caches<scalar_t>(d);
   const auto *grad = input<tensor_t>(grad_out), *x = input<tensor_t>(heatmaps);
   auto* grad_x = output<tensor_t>(grad_heatmaps);
-  const auto data = [](const Tensor& tensor) { return tensor.const_data_ptr<acc_t>(); };
-  const auto* m = data(moments);
-  const auto *wg = data(parameters.weight_g), *bg = data(parameters.bias_g), *wo = data(parameters.weight_o),
-             *bo = data(parameters.bias_o), *gamma = data(parameters.norm_weight);
-  // Per sample: the chunks' products and sums; their total, row means, A - I and c, seven matrices of scratch, first,
-  // second and offset of dX; the gradients of Wg, bg, Wo, bo and scale.
-  const int64_t folded = row + joints + row + 7 * size + size + row, gradient = 2 * row + 1;
-  const Tensor parts_memory = buffer<acc_t>(moments, d.samples * d.chunks * row);
-  const Tensor folded_memory = buffer<acc_t>(moments, d.samples * folded);
-  const Tensor gradients_memory = buffer<acc_t>(moments, d.samples * gradient);
-  acc_t *parts = parts_memory.mutable_data_ptr<acc_t>(), *folding = folded_memory.mutable_data_ptr<acc_t>(),
-        *gradients = gradients_memory.mutable_data_ptr<acc_t>();
+  const auto* m = moments.const_data_ptr<acc_t>();
+  std::vector<double> numbers;
+  numbers.reserve(2 * size + 5 * joints);
+  const auto as_doubles = [&](const Tensor& tensor) {  // one small operation less for each
+    const auto* first = tensor.const_data_ptr<acc_t>();
+    numbers.insert(numbers.end(), first, first + tensor.numel());
+    return numbers.data() + numbers.size() - tensor.numel();
+  };
+  const auto *wg = as_doubles(parameters.weight_g), *bg = as_doubles(parameters.bias_g),
+             *wo = as_doubles(parameters.weight_o), *bo = as_doubles(parameters.bias_o),
+             *gamma = as_doubles(parameters.norm_weight);
+  // Kept of each sample: its Cc and r, A - I and c, P. Its own meanwhile: first, second and offset of dX, its moments and
+  // seven matrices of scratch; the first three again in the type of the sums.
+  const int64_t kept = 2 * row + size, mixture = 2 * size + joints, gradient = 2 * row + 1;
+  const int64_t work = 2 * mixture + joints * width + 7 * size;
+  const Tensor kept_memory = buffer<double>(moments, d.samples * kept);
+  const Tensor gradients_memory = buffer<double>(moments, d.samples * gradient);
+  double *kept_data = kept_memory.mutable_data_ptr<double>(), *gradients = gradients_memory.mutable_data_ptr<double>();
   SampleSums sums(d.samples, joints);
-  std::vector<double> r_of(d.samples * joints), t_of(d.samples * joints), mu(joints), a(joints), b_of(joints), d_of(joints);
-  std::vector<acc_t> gain(joints);
-  for (int64_t k = 0; k < joints; ++k) {
-    mu[k] = data(mean)[k];
-    a[k] = gamma[k] / std::sqrt(double(data(var)[k]) + eps);
-    gain[k] = static_cast<acc_t>(a[k]);
-  }
-
-  const auto total_of = [&](int64_t b) { return folding + b * folded; };
-  const auto means_of = [&](int64_t b) { return total_of(b) + row; };
-  const auto mixing_of = [&](int64_t b) { return means_of(b) + joints; };
-  const auto scratch_of = [&](int64_t b) { return mixing_of(b) + row; };
-  const auto first_of = [&](int64_t b) { return scratch_of(b) + 7 * size; };
-  const auto fold_backward = [&](int64_t b) {
-    acc_t *first = first_of(b), *g = gradients + b * gradient;
-    algebra.fold_backward(
-        joints, d.columns, static_cast<acc_t>(scale), m + b * joints * width, total_of(b), r_of.data() + b * joints, mixing_of(b),
-        mixing_of(b) + size, sums.of(b), mu.data(), a.data(), b_of.data(), d_of.data(), wg, bg, wo, scratch_of(b),
-        first, first + size, first + 2 * size, g, g + size, g + row, g + row + size,
-        g + 2 * row);
+  std::vector<double> t_of(d.samples * joints), mu(joints), variance(joints), a(joints), b_of(joints), d_of(joints);
+  std::vector<acc_t> gain(joints), means(training ? d.samples * joints : 0);
+  for (size_t i = 0; i < means.size(); ++i) means[i] = m[i * width + joints + 1];
+  std::copy_n(mean.const_data_ptr<acc_t>(), joints, mu.data());
+  std::copy_n(var.const_data_ptr<acc_t>(), joints, variance.data());
+  const auto prepare = [&] {
+    for (int64_t k = 0; k < joints; ++k) {
+      a[k] = gamma[k] / std::sqrt(variance[k] + eps);
+      gain[k] = static_cast<acc_t>(a[k]);
+    }
   };
 
-  for (int64_t b = 0; b < d.samples; ++b) {
-    for (int64_t k = 0; k < joints; ++k) means_of(b)[k] = m[(b * joints + k) * width + joints + 1];
-  }
-  const Stage relate{
-      Order::forwards,
-      [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch) {
-        acc_t* part = parts + (b * d.chunks + i) * row;
-        simd.product(d.shape(), begin, end, grad + b * d.sample_size(), x + b * d.sample_size(),
-                     training ? means_of(b) : nullptr, scratch, part, part + size);
-      },
-      [&](int64_t b) {
-        add_in_order(d.chunks, row, parts + b * d.chunks * row, total_of(b));
-        for (int64_t k = 0; k < joints; ++k) {
-          double& r = r_of[b * joints + k];
-          r = 0;
-          for (int64_t i = 0; i < d.chunks; ++i) r += parts[(b * d.chunks + i) * row + size + k];
-        }
-        algebra.fold(joints, d.columns, static_cast<acc_t>(scale), m + b * joints * width, wg, bg, wo, bo, scratch_of(b), mixing_of(b),
-                     mixing_of(b) + size, sums.of(b));
-        algebra.gradient_sums(joints, total_of(b), r_of.data() + b * joints, mixing_of(b), sums.of(b), mu.data(),
-                              t_of.data() + b * joints);
-        if (!training) fold_backward(b);
-      }};
-  const Stage mix{
-      Order::backwards,
-      [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch) {
-        const acc_t* first = first_of(b);
-        simd.mix(d.shape(), begin, end, gain.data(), first, grad + b * d.sample_size(), first + size,
-                 x + b * d.sample_size(), first + 2 * size, training ? d.chunk_before(b, i) : d.sample_ahead(b),
-                 past_caches, scratch,
-                 grad_x + b * d.sample_size());
-      },
-      nothing_more};
+  const auto products_of = [&](int64_t b) { return kept_data + b * kept; };
+  const auto r_of = [&](int64_t b) { return products_of(b) + size; };
+  const auto mixing_of = [&](int64_t b) { return products_of(b) + row; };
+  const auto weights_of = [&](int64_t b) { return products_of(b) + 2 * row; };
+  const auto moments_of = [&](int64_t b, double* of_sample) {
+    std::copy_n(m + b * joints * width, joints * width, of_sample);
+    return of_sample;
+  };
+  const auto gradient_sums = [&](int64_t b) {
+    algebra.gradient_sums(joints, products_of(b), r_of(b), mixing_of(b), sums.of(b), mu.data(), t_of.data() + b * joints);
+  };
+  const auto rounded = [&](double* own) { return reinterpret_cast<acc_t*>(own + mixture); };
+  const auto fold_backward = [&](int64_t b, double* own) {
+    double *first = own, *of_sample = moments_of(b, own + 2 * mixture), *scratch = of_sample + joints * width,
+           *g = gradients + b * gradient;
+    algebra.fold_backward(
+        joints, d.columns, scale, of_sample, products_of(b), r_of(b), weights_of(b), mixing_of(b),
+        mixing_of(b) + size, sums.of(b),
+        mu.data(), a.data(), b_of.data(), d_of.data(), wg, bg, wo, scratch, first, first + size, first + 2 * size, g,
+        g + size, g + row, g + row + size, g + 2 * row);
+    std::copy_n(first, mixture, rounded(own));
+  };
 
+  const auto relate = [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums_of_chunk) {
+    simd.product(d.shape(), begin, end, grad + b * d.sample_size(), x + b * d.sample_size(),
+                 training ? means.data() + b * joints : nullptr, scratch, sums_of_chunk, sums_of_chunk + size);
+  };
+  const auto fold = [&](int64_t b, const double* total, double* own) {
+    double* of_sample = moments_of(b, own + 2 * mixture);
+    std::copy_n(total, row, products_of(b));
+    algebra.fold(joints, d.columns, scale, of_sample, wg, bg, wo, bo, of_sample + joints * width, weights_of(b),
+                 mixing_of(b), mixing_of(b) + size, sums.of(b));
+    if (training) return;
+    gradient_sums(b);
+    fold_backward(b, own);
+  };
+  const auto mix = [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch, double* own) {
+    const acc_t* first = rounded(own);
+    simd.mix(d.shape(), begin, end, gain.data(), first, grad + b * d.sample_size(), first + size,
+             x + b * d.sample_size(), first + 2 * size, training ? d.chunk_before(b, i) : d.sample_ahead(b), past_caches,
+             scratch, grad_x + b * d.sample_size());
+  };
   // t and R of the batch, over the samples in their order.
   std::vector<double> t(joints), r(joints);
   const auto add_samples = [&] {
     for (int64_t b = 0; b < d.samples; ++b) {
       for (int64_t k = 0; k < joints; ++k) {
         t[k] += t_of[b * joints + k];
-        r[k] += r_of[b * joints + k];
+        r[k] += r_of(b)[k];
       }
     }
   };
   if (training) {
-    d.run<acc_t>(moments, relate);
+    d.run<acc_t, double>(moments, Order::forwards, row, work, Nothing{}, relate, fold, Nothing{});
+    // Of the moments again: what mean and var, rounded, would leave over is multiplied by the means.
+    batch_statistics(d, sums, mu.data(), variance.data());
+    prepare();
+    for (int64_t b = 0; b < d.samples; ++b) gradient_sums(b);
     add_samples();
     const double count = static_cast<double>(d.samples) * static_cast<double>(d.columns);
     for (int64_t k = 0; k < joints; ++k) {
-      const double inverse = 1.0 / (double(data(var)[k]) + eps);
-      b_of[k] = -a[k] * inverse * t[k] / count;
+      b_of[k] = -a[k] / (variance[k] + eps) * t[k] / count;
       d_of[k] = -a[k] * r[k] / count;
     }
-    const Stage fold_stage{Order::backwards, [](int64_t, int64_t, int64_t, int64_t, acc_t*) {}, fold_backward};
-    d.run<acc_t>(moments, fold_stage, mix);
+    const auto fold_before = [&](int64_t b, acc_t*, double* own) { fold_backward(b, own); };
+    const auto run = [&](const auto& last) {
+      d.run<acc_t, double>(moments, Order::backwards, 0, work, fold_before, Nothing{}, Nothing{}, last);
+    };
+    need_heatmaps ? run(mix) : run(Nothing{});
   } else {
-    d.run<acc_t>(moments, relate, mix);
+    prepare();
+    const auto run = [&](const auto& last) {
+      d.run<acc_t, double>(moments, Order::forwards, row, work, Nothing{}, relate, fold, last);
+    };
+    need_heatmaps ? run(mix) : run(Nothing{});
     add_samples();
   }
   acc_t* g = grad_parameters.mutable_data_ptr<acc_t>();
   add_in_order(d.samples, gradient, gradients, g);
   for (int64_t k = 0; k < joints; ++k) {
-    g[gradient + k] = static_cast<acc_t>(t[k] / std::sqrt(double(data(var)[k]) + eps));
+    g[gradient + k] = static_cast<acc_t>(t[k] / std::sqrt(variance[k] + eps));
     g[gradient + joints + k] = static_cast<acc_t>(r[k]);
   }
 }
@@ -314,29 +318,38 @@ JointRelationNormForward joint_relation_norm_forward_cpu(
   return {out, moments, mean, var};
 }
 
+JointRelationNorm joint_relation_norm_cpu(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
+    const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
+    const Tensor& running_var, bool training, double eps, double scale, const OptionalTensor& scale_tensor) {
+  return without_moments(joint_relation_norm_forward_cpu(
+      heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, training, eps,
+      scale, scale_tensor));
+}
+
 JointRelationNormBackward joint_relation_norm_backward_cpu(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
     const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
-    const Tensor& norm_weight, bool training, double eps, double scale, const OptionalTensor& scale_tensor) {
+    const Tensor& norm_weight, bool training, double eps, double scale, const OptionalTensor& scale_tensor,
+    bool need_heatmaps, bool need_parameters) {
+  check_joint_relation_norm_backward(grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o,
+                                     norm_weight, training, eps, scale, scale_tensor);
   const auto dtype = heatmaps.scalar_type();
   const auto acc = accumulate_dtype(dtype);
-  check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_weight, mean, var,
-                            training, eps, scale, scale_tensor);
-  check_shape("joint_relation_norm_backward", {"grad_out", grad_out}, heatmaps.sym_sizes());
   const int64_t joints = heatmaps.size(1), row = joints * joints + joints;
-  auto grad_heatmaps = at::empty(heatmaps.sizes(), heatmaps.options());
+  auto grad_heatmaps = empty_gradient(heatmaps, dtype, need_heatmaps);
   auto grad_parameters = at::empty({2 * row + 1 + 2 * joints}, heatmaps.options().dtype(acc));
   if (heatmaps.numel() == 0) {
     grad_parameters.zero_();
-  } else {
+  } else if (need_heatmaps || need_parameters) {
     const auto grads = dense(grad_out, dtype), values = dense(heatmaps, dtype);
     const auto parameters = dense_parameters(acc, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_weight);
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "joint_relation_norm_backward", [&] {
-      backward<scalar_t>(grads, values, dense(moments, acc), dense(mean, acc), dense(var, acc), parameters, training,
-                         eps, number(scale, scale_tensor), grad_heatmaps, grad_parameters);
+      backward<scalar_t>(grads, values, dense(moments, acc), dense(mean, acc), dense(var, acc), parameters, training, eps,
+                         number(scale, scale_tensor), need_heatmaps, grad_heatmaps, grad_parameters);
     });
   }
-  const auto part = [&](int64_t begin, const auto& like) { return unpacked(grad_parameters, begin, like); };
+  const auto part = [&](int64_t begin, const auto& like) { return unpacked(grad_parameters, begin, like, need_parameters); };
   return {grad_heatmaps,
           part(0, weight_g),
           part(joints * joints, bias_g),
@@ -348,6 +361,8 @@ JointRelationNormBackward joint_relation_norm_backward_cpu(
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
+  if (!first_copy()) return;
+  m.impl("joint_relation_norm", &joint_relation_norm_cpu);
   m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_cpu);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_cpu);
 }

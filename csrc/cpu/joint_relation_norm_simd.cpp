@@ -2,6 +2,8 @@
 
 #include "cpu/joint_relation_norm_simd.h"
 
+#include <cstring>
+
 #include "cpu/matrices.h"
 
 namespace rpstn::RPSTN_ISA {
@@ -41,10 +43,12 @@ void mix_gram(int64_t joints, const acc_t* mixing, const acc_t* moments, acc_t* 
 template <typename acc_t>
 void fold(
     int64_t joints, int64_t columns, acc_t scale, const acc_t* moments, const acc_t* weight_g, const acc_t* bias_g,
-    const acc_t* weight_o, const acc_t* bias_o, acc_t* scratch, acc_t* mixing, acc_t* offset, NormSums sums) {
+    const acc_t* weight_o, const acc_t* bias_o, acc_t* scratch, acc_t* weights, acc_t* mixing, acc_t* offset,
+    NormSums sums) {
   acc_t* gram = scratch + 2 * joints * joints;
   gram_of(joints, columns, moments, gram);
   fold(joints, scale, gram, weight_g, bias_g, weight_o, bias_o, scratch, mixing, offset);
+  if (weights != nullptr) std::memcpy(weights, scratch, joints * joints * sizeof(acc_t));
   acc_t* mixed_gram = scratch;
   mix_gram(joints, mixing, moments, mixed_gram);
   for (int64_t k = 0; k < joints; ++k) {
@@ -71,7 +75,7 @@ void gradient_sums(
 template <typename acc_t>
 void fold_backward(
     int64_t joints, int64_t columns, acc_t scale, const acc_t* moments, const acc_t* products, const double* sums,
-    const acc_t* mixing, const acc_t* constant, NormSums of_sample, const double* mean, const double* a,
+    const acc_t* weights, const acc_t* mixing, const acc_t* constant, NormSums of_sample, const double* mean, const double* a,
     const double* b, const double* d, const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o,
     acc_t* scratch, acc_t* first, acc_t* second, acc_t* offset, acc_t* grad_weight_g, acc_t* grad_bias_g,
     acc_t* grad_weight_o, acc_t* grad_bias_o, acc_t* grad_scale) {
@@ -94,8 +98,9 @@ void fold_backward(
     }
   }
   // `first` is A^T - I until its columns are multiplied by a, `through` is Q.
-  fold_backward(joints, scale, gram, second, total_sums, weight_g, bias_g, weight_o, scratch, first, through,
-                grad_weight_g, grad_bias_g, grad_weight_o, grad_bias_o, grad_scale);
+  std::memcpy(scratch, weights, size * sizeof(acc_t));
+  fold_backward_of_weights(joints, scale, gram, second, total_sums, weight_g, bias_g, weight_o, scratch, first, through,
+                           grad_weight_g, grad_bias_g, grad_weight_o, grad_bias_o, grad_scale);
   for (int64_t k = 0; k < joints; ++k) {
     double total = 0;
     for (int64_t j = 0; j < joints; ++j) {

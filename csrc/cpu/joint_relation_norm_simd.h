@@ -16,13 +16,14 @@ struct NormSums {
 
 template <typename acc_t>
 struct JointRelationNormSimd {
-  // A - I, c and the sample's sums from its moments.
+  // A - I, c and the sample's sums from its moments; the weights P, too, where they are kept.
   void (*fold)(
       int64_t joints, int64_t columns, acc_t scale,
       const acc_t* moments,                           // [K, K + 2]
       const acc_t* weight_g, const acc_t* bias_g,     // [K, K], [K]
       const acc_t* weight_o, const acc_t* bias_o,     // [K, K], [K]
       acc_t* scratch,                                 // [3, K, K]
+      acc_t* weights,                                 // [K, K] or null
       acc_t* mixing, acc_t* offset,                   // [K, K], [K]
       NormSums sums);
 
@@ -36,6 +37,7 @@ struct JointRelationNormSimd {
   void (*fold_backward)(
       int64_t joints, int64_t columns, acc_t scale,
       const acc_t* moments, const acc_t* products, const double* sums,              // [K, K + 2], Cc [K, K], r [K]
+      const acc_t* weights,                                                         // P [K, K]
       const acc_t* mixing, const acc_t* constant, NormSums of_sample,               // A - I [K, K], c [K]
       const double* mean, const double* a, const double* b, const double* d,        // [K] each
       const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o,            // [K, K], [K], [K, K]

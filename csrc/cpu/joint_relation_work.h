@@ -1,31 +1,27 @@
 #pragma once
 
-// How joint_relation and joint_relation_norm divide their work. A sample's columns are cut into chunks by K alone and
-// the chunks' sums are added in their order, whoever computed them: results do not depend on threads, batch or run.
+// How joint_relation and joint_relation_norm divide their work. A sample's columns are cut into chunks by K alone. The
+// sums over some chunks in a row are a part, and both are added in double in their order, whoever computed them: results
+// do not depend on threads, batch or run. A part has so many columns that the parts of all samples are smaller than the
+// heat maps; a thread that has whole samples keeps one at a time.
 
 #include <algorithm>
+#include <type_traits>
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include "cpu/joint_relation_simd.h"
+#include "cpu/sums.h"
 
 namespace rpstn {
 
 enum class Order { forwards, backwards };
 
-// What is done to every chunk, chunk(sample, index, begin, end, scratch), and then once per sample, finish(sample).
-// A stage after another goes backwards: the last columns are the ones that are still in the nearest cache.
-template <typename Chunk, typename Finish>
-struct Stage {
-  Order order;
-  Chunk chunk;
-  Finish finish;
-};
-template <typename Chunk, typename Finish>
-Stage(Order, Chunk, Finish) -> Stage<Chunk, Finish>;
+struct Nothing {};  // in the place of a step that is left out
 
-inline void nothing_more(int64_t) {}
+template <typename Step>
+constexpr bool kIsGiven = !std::is_same_v<std::decay_t<Step>, Nothing>;
 
 template <typename scalar_t>
 at::Tensor buffer(const at::Tensor& like, int64_t size) {
@@ -33,13 +29,15 @@ at::Tensor buffer(const at::Tensor& like, int64_t size) {
 }
 
 struct Division {
-  int64_t samples, joints, columns, chunk, chunks;
+  int64_t samples, joints, columns, chunk, chunks, chunks_of_part, parts;
 
   explicit Division(const at::Tensor& heatmaps)
       : samples(heatmaps.size(0)), joints(heatmaps.size(1)), columns(heatmaps.size(2) * heatmaps.size(3)) {
     constexpr int64_t kFirstLevelCache = 16 * 1024;  // elements of a chunk, and at least a few vectors a row
     chunk = std::clamp<int64_t>(kFirstLevelCache / std::max<int64_t>(joints, 1) / 64 * 64, 64, 1024);
     chunks = (columns + chunk - 1) / chunk;
+    chunks_of_part = std::max<int64_t>((4 * joints + chunk - 1) / chunk, 1);
+    parts = (chunks + chunks_of_part - 1) / chunks_of_part;
   }
 
   int64_t matrix() const { return joints * joints; }
@@ -54,62 +52,107 @@ struct Division {
     return sample > 0 ? (chunks - 1) * chunk - sample_size() : 0;
   }
 
-  // Goes through the stages, one after the other for each sample. Many samples: a thread per sample, which stays in
-  // its cache from stage to stage. Few samples: a thread per chunk, stage by stage.
-  template <typename acc_t, typename First, typename... Rest>
-  void run(const at::Tensor& like, const First& first, const Rest&... rest) const {
-    const int64_t work = std::max<int64_t>(1, matrix() * columns * (1 + sizeof...(rest)));
+  // Does for each sample, in this order, what is given of:
+  //   before(sample, scratch, work)                     with `work` numbers that are the sample's own
+  //   sum(sample, begin, end, scratch, sums)            the chunk's `size` sums
+  //   after(sample, total, work)                        with the sums over all chunks
+  //   mix(sample, index, begin, end, scratch, work)     for each chunk, the last one first: it is still in the nearest cache
+  // Many samples: a thread per sample, which stays in its cache from step to step. Few: a thread per chunk, step by step.
+  template <typename acc_t, typename work_t = acc_t, typename Before, typename Sum, typename After, typename Mix>
+  void run(
+      const at::Tensor& like, Order order, int64_t size, int64_t work, const Before& before, const Sum& sum,
+      const After& after, const Mix& mix) const {
     if (samples < 2 * at::get_num_threads() && chunks > 1 && !at::in_parallel_region()) {
-      run_by_chunk<acc_t>(like, first);
-      (run_by_chunk<acc_t>(like, rest), ...);
-      return;
+      return run_by_chunk<acc_t, work_t>(like, size, work, before, sum, after, mix);
     }
-    at::parallel_for(0, samples, std::max<int64_t>(1, kWorthAThread / work), [&](int64_t begin, int64_t end) {
-      const at::Tensor memory = buffer<acc_t>(like, scratch_elements(joints, chunk));
-      acc_t* scratch = memory.mutable_data_ptr<acc_t>();
+    constexpr int64_t kPasses = kIsGiven<Sum> + kIsGiven<Mix>;
+    at::parallel_for(0, samples, worth_a_thread(kPasses * columns + 10 * joints), [&](int64_t begin, int64_t end) {
+      const at::Tensor memory = buffer<acc_t>(like, scratch_elements(joints, chunk) + size);
+      const at::Tensor sums_memory = buffer<double>(like, 2 * size), work_memory = buffer<work_t>(like, work);
+      acc_t *scratch = memory.mutable_data_ptr<acc_t>(), *sums = scratch + scratch_elements(joints, chunk);
+      auto* own = work_memory.mutable_data_ptr<work_t>();
+      double *exact = sums_memory.mutable_data_ptr<double>(), *total = exact + size;
       for (int64_t i = begin; i < end; ++i) {
-        const int64_t sample = first.order == Order::forwards ? i : begin + end - 1 - i;
-        run_sample(sample, first, scratch);
-        (run_sample(sample, rest, scratch), ...);
+        const int64_t sample = order == Order::forwards ? i : begin + end - 1 - i;
+        if constexpr (kIsGiven<Before>) before(sample, scratch, own);
+        if constexpr (kIsGiven<Sum>) {
+          std::fill_n(total, size, 0.0);
+          for (int64_t part = 0; part < parts; ++part) {
+            sum_part(sample, part, size, sum, scratch, exact, sums);
+            for (int64_t n = 0; n < size; ++n) total[n] += sums[n];
+          }
+        }
+        if constexpr (kIsGiven<After>) after(sample, total, own);
+        if constexpr (kIsGiven<Mix>) {
+          for (int64_t index = chunks - 1; index >= 0; --index)
+            mix(sample, index, index * chunk, end_of(index), scratch, own);
+        }
       }
     });
   }
 
  private:
-  static constexpr int64_t kWorthAThread = 300'000;  // multiply-adds: about 20 microseconds
+  int64_t end_of(int64_t index) const { return std::min(columns, (index + 1) * chunk); }
 
-  template <typename SomeStage, typename acc_t>
-  void run_sample(int64_t sample, const SomeStage& stage, acc_t* scratch) const {
-    for (int64_t i = 0; i < chunks; ++i) {
-      const int64_t index = stage.order == Order::forwards ? i : chunks - 1 - i;
-      stage.chunk(sample, index, index * chunk, std::min(columns, (index + 1) * chunk), scratch);
-    }
-    stage.finish(sample);
+  // Pieces of so many columns that are worth a thread.
+  int64_t worth_a_thread(int64_t of_columns) const {
+    constexpr int64_t kWorthAThread = 300'000;  // multiply-adds: about 20 microseconds
+    return std::max<int64_t>(1, kWorthAThread / std::max<int64_t>(1, matrix() * of_columns));
   }
 
-  template <typename acc_t, typename SomeStage>
-  void run_by_chunk(const at::Tensor& like, const SomeStage& stage) const {
-    const int64_t grain = std::max<int64_t>(1, kWorthAThread / std::max<int64_t>(1, matrix() * chunk));
-    at::parallel_for(0, samples * chunks, grain, [&](int64_t first, int64_t last) {
-      const at::Tensor memory = buffer<acc_t>(like, scratch_elements(joints, chunk));
-      for (int64_t i = first; i < last; ++i) {
-        const int64_t index = i % chunks;
-        stage.chunk(i / chunks, index, index * chunk, std::min(columns, (index + 1) * chunk),
-                    memory.mutable_data_ptr<acc_t>());
-      }
-    });
-    for (int64_t sample = 0; sample < samples; ++sample) stage.finish(sample);
+  template <typename Sum, typename acc_t>
+  void sum_part(
+      int64_t sample, int64_t part, int64_t size, const Sum& sum, acc_t* scratch, double* exact, acc_t* sums) const {
+    const int64_t first = part * chunks_of_part, last = std::min(chunks, first + chunks_of_part);
+    if (last - first == 1) return sum(sample, first * chunk, end_of(first), scratch, sums);
+    std::fill_n(exact, size, 0.0);
+    for (int64_t index = first; index < last; ++index) {
+      sum(sample, index * chunk, end_of(index), scratch, sums);
+      for (int64_t n = 0; n < size; ++n) exact[n] += sums[n];
+    }
+    for (int64_t n = 0; n < size; ++n) sums[n] = static_cast<acc_t>(exact[n]);
+  }
+
+  template <typename acc_t, typename work_t, typename Before, typename Sum, typename After, typename Mix>
+  void run_by_chunk(
+      const at::Tensor& like, int64_t size, int64_t work, const Before& before, const Sum& sum, const After& after,
+      const Mix& mix) const {
+    const at::Tensor work_memory = buffer<work_t>(like, samples * work);
+    auto* of_samples = work_memory.mutable_data_ptr<work_t>();
+    const auto with_scratch = [&](int64_t pieces, int64_t grain, auto body) {
+      at::parallel_for(0, pieces, grain, [&](int64_t begin, int64_t end) {
+        const at::Tensor memory = buffer<acc_t>(like, scratch_elements(joints, chunk));
+        for (int64_t i = begin; i < end; ++i) body(i, memory.mutable_data_ptr<acc_t>());
+      });
+    };
+    if constexpr (kIsGiven<Before>) {
+      with_scratch(samples, worth_a_thread(10 * joints), [&](int64_t b, acc_t* scratch) { before(b, scratch, of_samples + b * work); });
+    }
+    const at::Tensor parts_memory = buffer<acc_t>(like, kIsGiven<Sum> ? samples * parts * size : 0);
+    auto* sums = parts_memory.mutable_data_ptr<acc_t>();
+    if constexpr (kIsGiven<Sum>) {
+      with_scratch(samples * parts, worth_a_thread(chunks_of_part * chunk), [&](int64_t i, acc_t* scratch) {
+        const at::Tensor exact = chunks_of_part > 1 ? buffer<double>(like, size) : at::Tensor();
+        sum_part(i / parts, i % parts, size, sum, scratch, exact.defined() ? exact.mutable_data_ptr<double>() : nullptr,
+                 sums + i * size);
+      });
+    }
+    if constexpr (kIsGiven<After>) {
+      at::parallel_for(0, samples, worth_a_thread(10 * joints), [&](int64_t begin, int64_t end) {
+        const at::Tensor total = buffer<double>(like, size);
+        for (int64_t b = begin; b < end; ++b) {
+          if (kIsGiven<Sum>) add_in_order(parts, size, sums + b * parts * size, total.mutable_data_ptr<double>());
+          after(b, total.mutable_data_ptr<double>(), of_samples + b * work);
+        }
+      });
+    }
+    if constexpr (kIsGiven<Mix>) {
+      with_scratch(samples * chunks, worth_a_thread(chunk), [&](int64_t i, acc_t* scratch) {
+        const int64_t b = i / chunks, index = i % chunks;
+        mix(b, index, index * chunk, end_of(index), scratch, of_samples + b * work);
+      });
+    }
   }
 };
-
-// Adds parts [count, size] in double, in order.
-template <typename acc_t>
-void add_in_order(int64_t count, int64_t size, const acc_t* parts, acc_t* total) {
-  for (int64_t i = 0; i < size; ++i) {
-    double sum = 0;
-    for (int64_t part = 0; part < count; ++part) sum += parts[part * size + i];
-    total[i] = static_cast<acc_t>(sum);
-  }
-}
 
 }  // namespace rpstn

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "cpu/tiles.h"
 #include "cpu/vectors.h"
 
 namespace rpstn::RPSTN_ISA {
@@ -14,29 +15,55 @@ namespace {
 inline float exponential(float x) { return expf(x); }
 inline double exponential(double x) { return exp(x); }
 
+// Columns [j, j + lanes) of combine_rows, which load(row of b or start) reads and store(row of out, vector) writes. Four rows
+// at a time share what is read of b and do not wait for each other's sums.
+template <typename acc_t, typename Factor, typename Load, typename Store>
+inline void combine_columns(
+    int64_t joints, Factor factor, const acc_t* b, const acc_t* start, int64_t stride, acc_t* out, Load load, Store store) {
+  for_tiles<4>(joints, [&](int64_t first, int rows) {
+    with_constant<4>(rows, [&]<int kRows>() {
+      Vector<acc_t> total[kRows] = {};
+#pragma GCC unroll 4
+      for (int row = 0; row < kRows; ++row) {
+        if (start != nullptr) total[row] = load(start + (first + row) * stride);
+      }
+      for (int64_t k = 0; k < joints; ++k) {
+        const Vector<acc_t> of_b = load(b + k * stride);
+#pragma GCC unroll 4
+        for (int row = 0; row < kRows; ++row) total[row] += factor(first + row, k) * of_b;
+      }
+#pragma GCC unroll 4
+      for (int row = 0; row < kRows; ++row) store(out + (first + row) * joints, total[row]);
+    });
+  });
+}
+
 // out[i,:] = start[i,:] + sum_k factor(i, k) * b[k,:], rows of b and start `stride` apart; no start where it is null.
-// Rows of K are shorter than a long vector: lanes are masked, or, where they cannot be, the compiler cuts rows up.
+// Rows of K are shorter than a long vector: lanes are masked, or, where they cannot be, the compiler cuts short rows up.
 template <typename acc_t, typename Factor>
 void combine_rows(
     int64_t joints, Factor factor, const acc_t* b, const acc_t* start, int64_t stride, acc_t* __restrict__ out) {
-#if defined(__AVX512F__)
   constexpr int64_t kLane = kLanes<acc_t>;
+#if defined(__AVX512F__)
   for (int64_t j = 0; j < joints; j += kLane) {
     const int64_t count = joints - j < kLane ? joints - j : kLane;
-    for (int64_t i = 0; i < joints; ++i) {
-      Vector<acc_t> total = {};
-      if (start != nullptr) total = load_part(start + i * stride + j, count);
-      for (int64_t k = 0; k < joints; ++k) total += factor(i, k) * load_part(b + k * stride + j, count);
-      store_part(out + i * joints + j, total, count);
-    }
+    combine_columns<acc_t>(
+        joints, factor, b, start, stride, out, [=](const acc_t* row) { return load_part(row + j, count); },
+        [=](acc_t* row, Vector<acc_t> vector) { store_part(row + j, vector, count); });
   }
 #else
+  const int64_t whole = joints < 32 ? 0 : joints / kLane * kLane;
+  for (int64_t j = 0; j < whole; j += kLane) {
+    combine_columns<acc_t>(
+        joints, factor, b, start, stride, out, [=](const acc_t* row) { return load(row + j); },
+        [=](acc_t* row, Vector<acc_t> vector) { store(row + j, vector); });
+  }
   for (int64_t i = 0; i < joints; ++i) {
     acc_t* __restrict__ row = out + i * joints;
-    for (int64_t j = 0; j < joints; ++j) row[j] = start != nullptr ? start[i * stride + j] : acc_t(0);
-    for (int64_t k = 0; k < joints; ++k) {
+    for (int64_t j = whole; j < joints; ++j) row[j] = start != nullptr ? start[i * stride + j] : acc_t(0);
+    for (int64_t k = 0; whole < joints && k < joints; ++k) {
       const acc_t of_row = factor(i, k);
-      for (int64_t j = 0; j < joints; ++j) row[j] += of_row * b[k * stride + j];
+      for (int64_t j = whole; j < joints; ++j) row[j] += of_row * b[k * stride + j];
     }
   }
 #endif
@@ -101,15 +128,15 @@ void fold(
   apply(joints, product, bias_g, bias_o, offset);
 }
 
+// scratch holds the weights P, as softmax_rows gives them, and room for three matrices more.
 template <typename acc_t>
-void fold_backward(
+void fold_backward_of_weights(
     int64_t joints, acc_t scale, const acc_t* gram, const acc_t* products, const acc_t* sums,
     const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o, acc_t* scratch, acc_t* mixing_t,
     acc_t* through_relation, acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o,
     acc_t* grad_scale) {
   const int64_t size = joints * joints;
   acc_t *weights = scratch, *turned = scratch + size, *e = scratch + 2 * size, *dp = scratch + 3 * size;
-  softmax_rows(joints, scale, gram, weights);
 
   // turned = P^T Wo^T; A^T - I = Wg^T turned
   transpose(joints, weight_o, e);
@@ -148,6 +175,17 @@ void fold_backward(
       through_relation[i * joints + j] = scale * (weights[i * joints + j] + weights[j * joints + i]);
     }
   }
+}
+
+template <typename acc_t>
+void fold_backward(
+    int64_t joints, acc_t scale, const acc_t* gram, const acc_t* products, const acc_t* sums,
+    const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o, acc_t* scratch, acc_t* mixing_t,
+    acc_t* through_relation, acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o,
+    acc_t* grad_scale) {
+  softmax_rows(joints, scale, gram, scratch);
+  fold_backward_of_weights(joints, scale, gram, products, sums, weight_g, bias_g, weight_o, scratch, mixing_t,
+                           through_relation, grad_weight_g, grad_bias_g, grad_weight_o, grad_bias_o, grad_scale);
 }
 
 }  // namespace

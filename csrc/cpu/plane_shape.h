@@ -25,6 +25,19 @@ inline DynamicConv2dShape plane_shape(
           features.size(3) + left + right - kernels.size(3) + 1};
 }
 
+// How planes of height x width results are cut: not at all where one buffer holds a plane, else into bands whose results
+// and the rows that the kernel reaches beyond them stay in the second cache. It depends on the sizes alone.
+struct Bands {
+  int64_t rows, count;
+
+  Bands(int64_t height, int64_t width, int64_t kernel_h) : rows(std::max<int64_t>(height, 1)), count(1) {
+    constexpr int64_t kResults = 16 * 1024, kFewest = 16;
+    if (height * width <= 4 * kResults) return;
+    rows = (std::max({kResults / width, kFewest, kernel_h}) + 3) / 4 * 4;
+    count = (height + rows - 1) / rows;
+  }
+};
+
 // Pieces of `work` multiply-adds that are worth a thread: about 20 microseconds.
 inline int64_t worth_a_thread(int64_t work) { return std::max<int64_t>(1, 300'000 / std::max<int64_t>(1, work)); }
 

@@ -6,9 +6,9 @@
 // same sum over the gradient of the output with the kernel turned by 180 degrees. Loops are written for registers: see
 // correlate_tile and correlate_taps. Everything has internal linkage, see rows.h.
 
-#include <cstdlib>
 #include <type_traits>
 
+#include "cpu/memory.h"
 #include "cpu/rows.h"
 #include "cpu/tiles.h"
 #include "cpu/vectors.h"
@@ -35,6 +35,18 @@ struct Padded {
   // Tiles may read whole vectors beyond the last row, for outputs that are then not stored.
   int64_t elements() const { return (top + height + bottom) * stride() + right + kAcross * kLanes<scalar_t>; }
   scalar_t* origin(scalar_t* buffer) const { return buffer + top * stride() + left; }
+
+  // Copies `count` rows in, zeros before them and after them.
+  template <typename source_t>
+  void fill_part(scalar_t* buffer, int64_t before, int64_t count, const source_t* rows) const {
+    const auto zero = [&](int64_t y) { std::memset(origin(buffer) + y * stride(), 0, width * sizeof(scalar_t)); };
+    for (int64_t y = 0; y < before; ++y) zero(y);
+    Padded part = *this;
+    part.height = count;
+    part.top = top + before;
+    part.fill(buffer, rows);
+    for (int64_t y = before + count; y < height; ++y) zero(y);
+  }
 
   // Copies the plane in, in the type of the sums; the margins were zeroed with the buffer and stay so.
   template <typename source_t>
@@ -65,18 +77,16 @@ Padded<scalar_t> padded_for_taps(
           at_least_zero(whole_vectors<scalar_t>(out_width) + kernel_w - 1 - before_x - width)};
 }
 
-// Zeroed scratch for one call; freed on every way out.
+// Zeroed scratch; freed on every way out.
 template <typename scalar_t>
 struct Scratch {
   scalar_t* data;
   explicit Scratch(int64_t elements) {
-    constexpr int64_t kLine = 64;  // of the caches: aligned vectors do not cross one
-    const int64_t bytes = (elements * static_cast<int64_t>(sizeof(scalar_t)) + kLine) / kLine * kLine;
-    data = static_cast<scalar_t*>(std::aligned_alloc(kLine, bytes));
-    if (data == nullptr) std::abort();  // a few kilobytes were refused: nothing sensible can follow
+    const int64_t bytes = (elements > 0 ? elements : 1) * static_cast<int64_t>(sizeof(scalar_t));
+    data = static_cast<scalar_t*>(allocate_lines(bytes));
     std::memset(data, 0, bytes);
   }
-  ~Scratch() { std::free(data); }
+  ~Scratch() { release_lines(data); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 };
@@ -270,6 +280,60 @@ void correlate_all_taps(
   });
 }
 
+// The sum of a kernel's gradient in which something is not finite, over the pairs of a gradient and a feature that exist:
+// the zeros around the planes, which the quick sums multiply as well, would hand a NaN to taps that never meet it.
+template <typename scalar_t>
+void correlate_existing_taps(
+    const scalar_t* grad, int64_t grad_stride, const scalar_t* input, int64_t stride, const DynamicConv2dShape& s,
+    scalar_t* grad_kernel) {
+  const auto smaller = [](int64_t a, int64_t b) { return a < b ? a : b; };
+  for (int64_t i = 0; i < s.kernel_h; ++i) {
+    for (int64_t j = 0; j < s.kernel_w; ++j) {
+      const int64_t top = at_least_zero(s.pad_top - i), bottom = smaller(s.out_height, s.pad_top - i + s.height);
+      const int64_t left = at_least_zero(s.pad_left - j), right = smaller(s.out_width, s.pad_left - j + s.width);
+      double sum = 0;
+      for (int64_t y = top; y < bottom; ++y) {
+        const scalar_t *of_grad = grad + y * grad_stride, *of_input = input + (y + i) * stride + j;
+        for (int64_t x = left; x < right; ++x) sum += double(of_grad[x]) * of_input[x];
+      }
+      grad_kernel[i * s.kernel_w + j] = static_cast<scalar_t>(sum);
+    }
+  }
+}
+
+template <typename scalar_t>
+bool all_finite(const scalar_t* values, int64_t count) {
+  bool finite = true;
+  for (int64_t i = 0; i < count; ++i) finite &= values[i] - values[i] == 0;
+  return finite;
+}
+
+// Rows [begin, end) of the output as a plane of their own: the rows of features that their taps reach.
+struct Band {
+  DynamicConv2dShape shape;
+  int64_t first_row;  // of features
+};
+
+// A plane that holds any band of at most `rows` rows, with the rows of zeros beyond the features among its own.
+inline DynamicConv2dShape largest_band(const DynamicConv2dShape& s, int64_t rows) {
+  DynamicConv2dShape band = s;
+  band.height = rows + s.kernel_h - 1;
+  band.pad_top = 0;
+  band.out_height = rows;
+  return band;
+}
+
+inline Band band_of(const DynamicConv2dShape& s, int64_t begin, int64_t end) {
+  const int64_t from = begin - s.pad_top, to = end - 1 - s.pad_top + s.kernel_h;  // rows of features, some outside
+  const int64_t first = at_least_zero(from) < s.height ? at_least_zero(from) : s.height;
+  const int64_t last = at_least_zero(to) < s.height ? at_least_zero(to) : s.height;
+  DynamicConv2dShape band = s;
+  band.height = at_least_zero(last - first);
+  band.pad_top = first - from;
+  band.out_height = end - begin;
+  return {band, first};
+}
+
 // Calls body with memory for `count` results in the type of the sums: `target` itself, or `plane`, which is then
 // rounded into `target`.
 template <typename scalar_t, typename acc_t, typename Body>
@@ -288,16 +352,22 @@ struct Plane {
   DynamicConv2dShape s;
   Padded<acc_t> inner;
   Scratch<acc_t> inner_buffer, taps;
+  const acc_t* first_tap;
 
   explicit Plane(const DynamicConv2dShape& shape)
       : s(shape),
         inner(padded_for_taps<acc_t>(
             s.height, s.width, s.pad_top, s.pad_left, s.out_height, s.out_width, s.kernel_h, s.kernel_w)),
         inner_buffer(inner.elements()),
-        taps(s.kernel_h * s.kernel_w) {}
+        taps(s.kernel_h * s.kernel_w),
+        first_tap(inner.origin(inner_buffer.data) - s.pad_top * inner.stride() - s.pad_left) {}
 
-  const acc_t* first_tap() const {
-    return inner.origin(inner_buffer.data) - s.pad_top * inner.stride() - s.pad_left;
+  // Of largest_band: this band of a plane of features.
+  template <typename scalar_t>
+  void set_band(const Band& band, const scalar_t* features) {
+    s = band.shape;
+    const int64_t before = at_least_zero(s.pad_top) < inner.height ? at_least_zero(s.pad_top) : inner.height;
+    inner.fill_part(inner_buffer.data, before, s.height, features + band.first_row * s.width);
   }
 
   template <typename scalar_t>
@@ -305,35 +375,56 @@ struct Plane {
     inner.fill(inner_buffer.data, features);
   }
 
-  template <typename scalar_t>
+  // As it is, or turned by 180 degrees.
+  template <bool kTurned, typename scalar_t>
+  void load_taps(const scalar_t* kernel) {
+    const int64_t count = s.kernel_h * s.kernel_w;
+    load_row(kernel, taps.data, count);
+    for (int64_t i = 0; kTurned && i < count / 2; ++i) {
+      const acc_t other = taps.data[i];
+      taps.data[i] = taps.data[count - 1 - i];
+      taps.data[count - 1 - i] = other;
+    }
+  }
+
+  template <bool kTurned = false, typename scalar_t>
   void output(const scalar_t* kernel, acc_t* out, const Ahead& ahead) {
-    load_row(kernel, taps.data, s.kernel_h * s.kernel_w);
+    load_taps<kTurned>(kernel);
     correlate(
-        first_tap(), inner.stride(), taps.data, s.kernel_h, s.kernel_w, out, s.out_height, s.out_width, ahead);
+        first_tap, inner.stride(), taps.data, s.kernel_h, s.kernel_w, out, s.out_height, s.out_width, ahead);
   }
 };
+
+// The gradient of the features as the output of a plane: that of the kernel turned, over the gradient of the output.
+inline DynamicConv2dShape transposed(const DynamicConv2dShape& s) {
+  return {s.planes,
+          s.out_height,
+          s.out_width,
+          s.kernel_h,
+          s.kernel_w,
+          s.kernel_h - 1 - s.pad_top,  // negative where more was padded than the kernel reaches
+          s.kernel_w - 1 - s.pad_left,
+          s.height,
+          s.width};
+}
 
 template <typename acc_t>
 struct PlaneGradients : Plane<acc_t> {
   using Plane<acc_t>::s;
-  int64_t before_y, before_x;  // rows and columns before the first tap of features' gradient; may be negative
+  DynamicConv2dShape t;
   Padded<acc_t> outer;
   Scratch<acc_t> outer_buffer;
 
   explicit PlaneGradients(const DynamicConv2dShape& shape)
-      : Plane<acc_t>(shape),
-        before_y(s.kernel_h - 1 - s.pad_top),
-        before_x(s.kernel_w - 1 - s.pad_left),
-        outer(outer_of(s, before_y, before_x)),
-        outer_buffer(outer.elements()) {}
+      : Plane<acc_t>(shape), t(transposed(s)), outer(outer_of(t)), outer_buffer(outer.elements()) {}
 
   // The kernel's gradient reads the gradient in whole vectors, and rows of zeros above and below it.
-  static Padded<acc_t> outer_of(const DynamicConv2dShape& s, int64_t before_y, int64_t before_x) {
+  static Padded<acc_t> outer_of(const DynamicConv2dShape& t) {
     auto padded = padded_for_taps<acc_t>(
-        s.out_height, s.out_width, before_y, before_x, s.height, s.width, s.kernel_h, s.kernel_w);
+        t.height, t.width, t.pad_top, t.pad_left, t.out_height, t.out_width, t.kernel_h, t.kernel_w);
     padded.top = larger(padded.top, kMostTapRows - 1);
     padded.bottom = larger(padded.bottom, kMostTapRows - 1);
-    padded.right = larger(padded.right, whole_vectors<acc_t>(s.out_width) - s.out_width);
+    padded.right = larger(padded.right, whole_vectors<acc_t>(t.width) - t.width);
     return padded;
   }
 
@@ -342,22 +433,24 @@ struct PlaneGradients : Plane<acc_t> {
     outer.fill(outer_buffer.data, grad_output);
   }
 
+  // Of largest_band: the rows of the output that set_band chose.
+  template <typename scalar_t>
+  void set_gradient_of_band(const scalar_t* rows) {
+    outer.fill_part(outer_buffer.data, 0, s.out_height, rows);
+  }
+
   template <typename scalar_t>
   void features_gradient(const scalar_t* kernel, acc_t* grad_features, const Ahead& ahead) {
-    const int64_t count = s.kernel_h * s.kernel_w;
-    load_row(kernel, this->taps.data, count);
-    for (int64_t i = 0; i < count / 2; ++i) {
-      const acc_t other = this->taps.data[i];
-      this->taps.data[i] = this->taps.data[count - 1 - i];
-      this->taps.data[count - 1 - i] = other;
-    }
-    correlate(outer.origin(outer_buffer.data) - before_y * outer.stride() - before_x, outer.stride(),
+    this->template load_taps<true>(kernel);
+    correlate(outer.origin(outer_buffer.data) - t.pad_top * outer.stride() - t.pad_left, outer.stride(),
               this->taps.data, s.kernel_h, s.kernel_w, grad_features, s.height, s.width, ahead);
   }
 
   void kernel_gradient(acc_t* grad_kernel, const Ahead& ahead) {
-    correlate_all_taps(outer.origin(outer_buffer.data), outer.stride(), this->first_tap(), this->inner.stride(), s,
-                       grad_kernel, ahead);
+    const acc_t* grad = outer.origin(outer_buffer.data);
+    correlate_all_taps(grad, outer.stride(), this->first_tap, this->inner.stride(), s, grad_kernel, ahead);
+    if (all_finite(grad_kernel, s.kernel_h * s.kernel_w)) return;
+    correlate_existing_taps(grad, outer.stride(), this->first_tap, this->inner.stride(), s, grad_kernel);
   }
 };
 

@@ -36,16 +36,12 @@ Tensor dynamic_conv2d_cuda(
 Gradients dynamic_conv2d_backward_cuda(
     const Tensor& grad_out, const Tensor& features, const Tensor& kernels, int64_t top, int64_t left,
     int64_t bottom, int64_t right, bool need_features, bool need_kernels) {
-  check_dynamic_conv2d(features, kernels, top, left, bottom, right);
+  check_dynamic_conv2d_backward(grad_out, features, kernels, top, left, bottom, right);
   const DeviceScope scope(features);
   const auto dtype = common_dtype(features, kernels);
   const auto shape = cuda_plane_shape("dynamic_conv2d_backward", features, kernels, top, left, bottom, right);
-  const c10::SymInt out_sizes[] = {features.size(0), features.size(1), shape.out_height, shape.out_width};
-  check_shape("dynamic_conv2d_backward", {"grad_out", grad_out}, out_sizes);
-  const auto empty = [dtype](const Tensor& like, bool needed) {
-    return at::empty(needed ? like.sizes() : at::IntArrayRef{0}, like.options().dtype(dtype));
-  };
-  auto grad_features = empty(features, need_features), grad_kernels = empty(kernels, need_kernels);
+  auto grad_features = empty_gradient(features, dtype, need_features);
+  auto grad_kernels = empty_gradient(kernels, dtype, need_kernels);
   const auto d = as_dtype(grad_out, dtype), f = as_dtype(features, dtype), k = as_dtype(kernels, dtype);
   launch_dynamic_conv2d_backward(
       shape, plane_view(d), plane_view(f), plane_view(k), plane_target(grad_features, need_features),

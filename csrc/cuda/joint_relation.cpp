@@ -53,26 +53,27 @@ Tensor joint_relation_cuda(
 
 JointRelationBackward joint_relation_backward_cuda(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& gram, const Tensor& weight_g,
-    const Tensor& bias_g, const Tensor& weight_o, double scale, const OptionalTensor& scale_tensor) {
+    const Tensor& bias_g, const Tensor& weight_o, double scale, const OptionalTensor& scale_tensor,
+    bool need_heatmaps, bool need_parameters) {
+  check_joint_relation_backward(grad_out, heatmaps, gram, weight_g, bias_g, weight_o, scale, scale_tensor);
   const auto dtype = heatmaps.scalar_type();
   const auto acc = accumulate_dtype(dtype);
-  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_g, scale, scale_tensor);
-  check_shape("joint_relation_backward", {"grad_out", grad_out}, heatmaps.sym_sizes());
   const DeviceScope scope(heatmaps);
   const auto shape = relation_shape(heatmaps);
   const ScaleMemory factor(scale, scale_tensor, acc);
   const int64_t size = shape.matrix(), row = shape.part(), gradient = factor.raw.gradients(shape);
-  auto grad_heatmaps = at::empty(heatmaps.sizes(), heatmaps.options());
+  auto grad_heatmaps = empty_gradient(heatmaps, dtype, need_heatmaps);
   auto grad_parameters = at::empty({gradient}, heatmaps.options().dtype(acc));
   if (shape.samples == 0 || shape.joints == 0) {
     grad_parameters.zero_();
-  } else {
+  } else if (need_heatmaps || need_parameters) {
     const auto grads = as_maps(grad_out, dtype), values = as_maps(heatmaps, dtype), products = dense(gram, acc);
     const auto wg = dense(weight_g, acc), bg = dense(bias_g, acc), wo = dense(weight_o, acc);
     const Numbers gradients(shape.samples * gradient, values);
     const auto of = kernel_dtype(dtype);
     const auto d = maps_of(grads), x = maps_of(values);
-    const bool done = launch_one_read_backward(
+    // The kernel that reads once writes the gradient of the heat maps.
+    const bool done = need_heatmaps && launch_one_read_backward(
         of, shape, factor.raw, d, x, products.const_data_ptr(), wg.const_data_ptr(), bg.const_data_ptr(), wo.const_data_ptr(),
         grad_heatmaps.mutable_data_ptr(), gradients.data(), scope.stream);
     if (!done) {
@@ -82,11 +83,11 @@ JointRelationBackward joint_relation_backward_cuda(
       launch_fold_backward(of, shape, factor.raw, parts.data(), products.const_data_ptr(), wg.const_data_ptr(), bg.const_data_ptr(),
                            wo.const_data_ptr(), scratch.data(), folded.data(), gradients.data(), scope.stream);
       const Mixture mixture = {nullptr, folded.data(), element(folded.data(), size, acc), nullptr, 2 * size};
-      launch_mix(of, shape, d, x, mixture, grad_heatmaps.mutable_data_ptr(), scope.stream);
+      if (need_heatmaps) launch_mix(of, shape, d, x, mixture, grad_heatmaps.mutable_data_ptr(), scope.stream);
     }
-    launch_add_samples(of, shape.samples, gradient, gradients.data(), grad_parameters.mutable_data_ptr(), scope.stream);
+    if (need_parameters) launch_add_samples(of, shape.samples, gradient, gradients.data(), grad_parameters.mutable_data_ptr(), scope.stream);
   }
-  const auto part = [&](int64_t begin, const auto& like) { return unpacked(grad_parameters, begin, like); };
+  const auto part = [&](int64_t begin, const auto& like) { return unpacked(grad_parameters, begin, like, need_parameters); };
   return {grad_heatmaps, part(0, weight_g), part(size, bias_g), part(row, weight_o), part(row + size, bias_g),
           part(2 * row, scale_tensor)};
 }

@@ -81,24 +81,33 @@ JointRelationNormForward joint_relation_norm_forward_cuda(
   return {out, moments, mean, var};
 }
 
+JointRelationNorm joint_relation_norm_cuda(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
+    const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
+    const Tensor& running_var, bool training, double eps, double scale, const OptionalTensor& scale_tensor) {
+  return without_moments(joint_relation_norm_forward_cuda(
+      heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, training, eps,
+      scale, scale_tensor));
+}
+
 JointRelationNormBackward joint_relation_norm_backward_cuda(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
     const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
-    const Tensor& norm_weight, bool training, double eps, double scale, const OptionalTensor& scale_tensor) {
+    const Tensor& norm_weight, bool training, double eps, double scale, const OptionalTensor& scale_tensor,
+    bool need_heatmaps, bool need_parameters) {
+  check_joint_relation_norm_backward(grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o,
+                                     norm_weight, training, eps, scale, scale_tensor);
   const auto dtype = heatmaps.scalar_type();
   const auto acc = accumulate_dtype(dtype);
-  check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_weight, mean, var,
-                            training, eps, scale, scale_tensor);
-  check_shape("joint_relation_norm_backward", {"grad_out", grad_out}, heatmaps.sym_sizes());
   const DeviceScope scope(heatmaps);
   const auto shape = relation_shape(heatmaps);
   const ScaleMemory factor(scale, scale_tensor, acc);
   const int64_t joints = shape.joints, size = shape.matrix(), row = shape.part(), gradient = factor.raw.gradients(shape);
-  auto grad_heatmaps = at::empty(heatmaps.sizes(), heatmaps.options());
+  auto grad_heatmaps = empty_gradient(heatmaps, dtype, need_heatmaps);
   auto grad_parameters = at::empty({gradient + 2 * joints}, heatmaps.options().dtype(acc));
   if (heatmaps.numel() == 0) {
     grad_parameters.zero_();
-  } else {
+  } else if (need_heatmaps || need_parameters) {
     const auto grads = as_maps(grad_out, dtype), values = as_maps(heatmaps, dtype), kept = dense(moments, acc);
     const auto mu = dense(mean, acc), variance = dense(var, acc);
     const Parameters parameters = {dense(weight_g, acc), dense(bias_g, acc),      dense(weight_o, acc),
@@ -129,10 +138,10 @@ JointRelationNormBackward joint_relation_norm_backward_cuda(
                               gradients.data(), scope.stream);
     const Mixture mixture = {batch.gain, mixing.data(), element(mixing.data(), size, acc),
                              element(mixing.data(), 2 * size, acc), 2 * size + joints};
-    launch_mix(of, shape, d, x, mixture, grad_heatmaps.mutable_data_ptr(), scope.stream);
-    launch_add_samples(of, shape.samples, gradient, gradients.data(), grad_parameters.mutable_data_ptr(), scope.stream);
+    if (need_heatmaps) launch_mix(of, shape, d, x, mixture, grad_heatmaps.mutable_data_ptr(), scope.stream);
+    if (need_parameters) launch_add_samples(of, shape.samples, gradient, gradients.data(), grad_parameters.mutable_data_ptr(), scope.stream);
   }
-  const auto part = [&](int64_t begin, const auto& like) { return unpacked(grad_parameters, begin, like); };
+  const auto part = [&](int64_t begin, const auto& like) { return unpacked(grad_parameters, begin, like, need_parameters); };
   return {grad_heatmaps,
           part(0, weight_g),
           part(size, bias_g),
@@ -144,6 +153,7 @@ JointRelationNormBackward joint_relation_norm_backward_cuda(
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, RPSTN_CUDA_KEY, m) {
+  m.impl("joint_relation_norm", &joint_relation_norm_cuda);
   m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_cuda);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_cuda);
 }

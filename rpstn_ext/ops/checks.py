@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
-from torch import Tensor, bfloat16, float16, float32, float64
+from torch import SymInt, Tensor, bfloat16, float16, float32, float64
 
 FLOATING = (float64, float32, float16, bfloat16)
+MOST_PADDING = 2**31 - 1
 
 
 def check_joint_relation(
@@ -77,8 +79,6 @@ def check_dynamic_conv2d(
             f"of features, got shape {_text(kernels.shape)}"
         )
     check_tensors(op, {"features": features, "kernels": kernels})
-    if min(padding) < 0:
-        raise ValueError(f"{op}: expected padding of at least 0, got {_text(padding)}")
     top, left, bottom, right = padding
     padded = [features.shape[2] + top + bottom, features.shape[3] + left + right]
     size = kernels.shape[2:]
@@ -132,23 +132,36 @@ def check_tensors(op: str, tensors: dict[str, Tensor]) -> None:
 
 
 def resolve_padding(
-    op: str, padding: str | int | tuple[int, int], kernel_size: Sequence[int]
+    op: str, padding: str | int | tuple[int, int], kernels: Tensor
 ) -> tuple[int, int, int, int]:
     """`padding` as rows and columns of zeros (top, left, bottom, right).
 
-    "same" keeps the size; an even kernel has its extra row or column of zeros at the bottom or right.
+    "same" keeps the size; an even kernel has its extra row or column of zeros at the bottom or right. Integers of any
+    library are taken, truth values are not.
     """
-    if padding == "same":
-        rows, columns = kernel_size[0] - 1, kernel_size[1] - 1
+    if isinstance(padding, str) and padding == "same":
+        size = kernels.shape
+        rows, columns = (size[2] - 1, size[3] - 1) if len(size) == 4 else (0, 0)
+        if rows < 0 or columns < 0:  # here, too, the operation says what is wrong with the kernels
+            return 0, 0, 0, 0
         return rows // 2, columns // 2, rows - rows // 2, columns - columns // 2
-    if padding == "valid":
+    if isinstance(padding, str) and padding == "valid":
         return 0, 0, 0, 0
-    if isinstance(padding, int) and not isinstance(padding, bool):
+    if type(padding) is int and 0 <= padding <= MOST_PADDING:  # what follows costs two microseconds
         return padding, padding, padding, padding
-    if isinstance(padding, tuple | list) and len(padding) == 2 and all(isinstance(p, int) for p in padding):
-        rows, columns = padding
-        return rows, columns, rows, columns
-    raise ValueError(f'{op}: expected padding to be "same", "valid", an int or two ints, got {padding!r}')
+    pair = padding if isinstance(padding, tuple | list) else (padding, padding)
+    if len(pair) != 2 or not all(_is_integer(number) for number in pair):
+        raise ValueError(f'{op}: expected padding to be "same", "valid", an int or two ints, got {padding!r}')
+    rows, columns = (number if isinstance(number, SymInt) else int(number) for number in pair)
+    if not (0 <= rows <= MOST_PADDING and 0 <= columns <= MOST_PADDING):
+        raise ValueError(
+            f"{op}: expected padding of 0 to {MOST_PADDING}, got {_text((rows, columns, rows, columns))}"
+        )
+    return rows, columns, rows, columns
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, Integral | SymInt) and not isinstance(value, bool)
 
 
 def _text(shape: Sequence[int]) -> str:

@@ -19,7 +19,8 @@ def dynamic_conv2d(
         features (Tensor[B, C, H, W]): float64, float32, float16 or bfloat16, any strides.
         kernels (Tensor[B, C, kh, kw]): at least 1 x 1, no larger than the padded features.
         padding: "same" (the size stays; of an even kernel's odd number of zero rows or columns the extra one is at
-            the bottom or right), "valid" (none), rows and columns on each side as one int, or as (rows, columns).
+            the bottom or right), "valid" (none), rows and columns on each side as one int, or as (rows, columns);
+            each of 0 to 2**31 - 1.
 
     Returns:
         Tensor[B, C, H', W']: contiguous, H' = H + rows of padding - kh + 1 and W' likewise, in the wider dtype of the
@@ -28,10 +29,11 @@ def dynamic_conv2d(
     Raises:
         ValueError: a shape or the padding does not fit.
         TypeError: a dtype is not one of the four.
-        RuntimeError: `kernels` is on another device than `features`.
+        RuntimeError: `kernels` is on another device than `features`, or memory is refused.
 
     Sums are float32 at least and float64 for float64. Results are the same bits on every run and for a sample alone
     or in any batch. Differentiable any number of times: the derivatives are the same three maps.
+    On the CPU a NaN in a pixel, or in its gradient, reaches only the taps of the kernel's gradient that meet it.
     `torch.func.grad` needs `use_backend("reference")`.
 
     Example:
@@ -41,6 +43,6 @@ def dynamic_conv2d(
         tensor([4., 6., 6., 4.])
     """
     if _library.compiled(features.device.type):
-        top, left, bottom, right = resolve_padding("dynamic_conv2d", padding, kernels.shape[-2:])
+        top, left, bottom, right = resolve_padding("dynamic_conv2d", padding, kernels)
         return torch.ops.rpstn_ext.dynamic_conv2d.default(features, kernels, top, left, bottom, right)
     return reference.dynamic_conv2d(features, kernels, padding=padding)

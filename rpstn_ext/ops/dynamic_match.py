@@ -45,7 +45,7 @@ def dynamic_match(
         torch.Size([2, 13, 16, 16])
     """
     if _library.compiled(features.device.type):
-        top, left, bottom, right = resolve_padding("dynamic_match", padding, kernels.shape[-2:])
+        top, left, bottom, right = resolve_padding("dynamic_match", padding, kernels)
         return torch.ops.rpstn_ext.dynamic_match.default(
             features, kernels, weight, bias, top, left, bottom, right
         )
