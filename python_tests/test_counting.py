@@ -84,6 +84,19 @@ def test_torch_counts_only_gradients_that_are_needed() -> None:
     assert products(rx.dynamic_match, *frozen, leaf(K, C), leaf(K, needs=False), backward=True) == CONV_1X1
 
 
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize(("maps_need", "parameters_need", "share"), [(True, False, 6), (False, True, 4)])
+def test_torch_counts_only_gradients_of_the_relation_that_are_needed(
+    norm: bool, maps_need: bool, parameters_need: bool, share: int
+) -> None:
+    module = rx.JointRelationExtractor(K, norm=True, start="random").requires_grad_(parameters_need)
+    maps = leaf(B, K, H, W, needs=maps_need)
+    expected = RELATION // 4 * share
+    assert products(lambda maps: module(maps, apply_norm=norm), maps, backward=True) == expected
+    with rx.use_backend("reference"):
+        assert products(lambda maps: module(maps, apply_norm=norm), maps, backward=True) == expected
+
+
 def test_torch_counts_outputs_without_padding() -> None:
     def valid(features, kernels):
         return rx.dynamic_conv2d(features, kernels, padding="valid")

@@ -6,7 +6,8 @@ fold products (the forward pass of `joint_relation` does half of these) and comp
 and a network has the same count whatever serves it. With N = H * W and N' = H' * W':
 
     joint_relation, joint_relation_norm   4 K^2 N multiply-adds a sample: M M^T, Conv_g, W_r times it, Conv_o
-    their derivative                      twice that, as of every product of two
+    their derivative                      twice that, as of every product of two; 6 K^2 N for the heat maps alone, 4 K^2 N
+                                          for the parameters alone
     dynamic_conv2d                        C kh kw N' a sample, and as many for each gradient
     dynamic_match                         the same, and K C N' for the 1x1 convolution and for each of its gradients
 """
@@ -25,8 +26,12 @@ def _relation(heatmaps: Shape, *_: Any, out_shape: Any = None) -> int:
     return 2 * samples * 4 * joints * joints * height * width
 
 
-def _relation_backward(grad_out: Shape, *_: Any, out_shape: Any = None) -> int:
-    return 2 * _relation(grad_out)
+def _relation_backward(grad_out: Shape, *others: Any, out_shape: Any = None) -> int:
+    need_heatmaps, need_parameters = others[-2:]
+    samples, joints, height, width = grad_out
+    # Of Conv_o and Conv_g, W_r times a map and M M^T those derivatives that lead to what is needed.
+    products = {(True, True): 8, (True, False): 6, (False, True): 4, (False, False): 0}
+    return 2 * samples * products[bool(need_heatmaps), bool(need_parameters)] * joints**2 * height * width
 
 
 def _correlation(out: Shape, kernels: Shape) -> int:
