@@ -6,8 +6,8 @@ fold products (the forward pass of `joint_relation` does half of these) and comp
 and a network has the same count whatever serves it. With N = H * W and N' = H' * W':
 
     joint_relation, joint_relation_norm   4 K^2 N multiply-adds a sample: M M^T, Conv_g, W_r times it, Conv_o
-    their derivative                      twice that, as of every product of two; 6 K^2 N for the heat maps alone, 4 K^2 N
-                                          for the parameters alone
+    their derivative                      twice that, as of every product of two; 6 K^2 N for the heat maps alone,
+                                          4 K^2 N for the parameters alone
     dynamic_conv2d                        C kh kw N' a sample, and as many for each gradient
     dynamic_match                         the same, and K C N' for the 1x1 convolution and for each of its gradients
 """
