@@ -72,7 +72,7 @@ def chained(network: nn.Module, poses: str | None, skeleton: Skeleton, codec: Co
     key (str): the option or configuration key that named the file. Raises UserError where a network that refines has no
     file, another one has, or the file's network finds other joints or in another crop.
     """
-    if network.in_channels == 3:
+    if getattr(network, "in_channels", 3) == 3:
         if poses is not None:
             raise UserError(f"{key}: expected none for a network that finds poses by itself, got {poses}")
         return network

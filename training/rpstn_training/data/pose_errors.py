@@ -118,24 +118,23 @@ def with_errors(
             [there[j] for there, known in others for j in {joint, opposite} if known[j]]
         ).reshape(-1, 2)
         rate = rates(kind, share, len(others))
-        chances = {
-            "good": (1 - sum(rate), own, (0.0, good[joint])),
-            "jitter": (rate.jitter, own, (good[joint], half[joint])),
-            "miss": (rate.miss, np.concatenate([own, inverted, swapped]), (half[joint], far[joint])),
-            "inversion": (rate.inversion, inverted, (0.0, half[joint])),
-            "swap": (rate.swap, swapped, (0.0, half[joint])),
-        }
         places = np.concatenate([own, inverted, swapped])
-        points = {
-            error: _point(centres, places, reach, half[joint] if error == "miss" else 0.0, rng)
-            for error, (_, centres, reach) in chances.items()
-        }
-        possible = [error for error, point in points.items() if point is not None]
-        if not possible:  # people stand on one spot
+        errors = [  # how often, about which places, between which distances, and how far from the other places
+            (1 - sum(rate), own, (0.0, good[joint]), 0.0),
+            (rate.jitter, own, (good[joint], half[joint]), 0.0),
+            (rate.miss, places, (half[joint], far[joint]), half[joint]),
+            (rate.inversion, inverted, (0.0, half[joint]), 0.0),
+            (rate.swap, swapped, (0.0, half[joint]), 0.0),
+        ]
+        point = None
+        while errors and point is None:  # one for which there is no place is left out, and another one drawn
+            chances = np.array([chance for chance, *_ in errors])
+            _, centres, reach, clearance = errors.pop(rng.choice(len(errors), p=chances / chances.sum()))
+            point = _point(centres, places, reach, clearance, rng)
+        if point is None:  # people stand on one spot
             given[joint] = False
-            continue
-        weights = np.array([chances[error][0] for error in possible])
-        found[joint] = points[rng.choice(possible, p=weights / weights.sum())]
+        else:
+            found[joint] = point
     return found, given
 
 
