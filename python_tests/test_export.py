@@ -172,6 +172,12 @@ def test_a_file_says_what_it_is(form):
     assert found["exported_with"]["torch"] == torch.__version__
 
 
+def test_a_step_has_no_weights_of_the_pose_initialiser():
+    program = torch.export.load(io.BytesIO(exported("rpstn", "pt2", "step").content))
+    used = {name.removeprefix("network.network.").partition(".")[0] for name in program.state_dict}
+    assert used == {"feature_extractor", "conv_a", "propagator", "matcher", "relation"}
+
+
 def test_no_folder_of_this_machine_is_in_a_file(form):
     content = exported("rpstn", form, "step").content
     parts = [content]

@@ -165,11 +165,23 @@ def _program(module: nn.Module, examples: tuple[Tensor, ...], inputs: Sequence[s
         program = torch.export.export(
             module, examples, dynamic_shapes={name: {0: batch} for name in inputs}, strict=False
         )
+    _drop_unused(program)
     for part in program.graph_module.modules():
         if isinstance(part, torch.fx.GraphModule):
             for node in part.graph.nodes:
                 node.meta.pop("stack_trace", None)  # names of folders on this machine
     return program
+
+
+def _drop_unused(program: ExportedProgram) -> None:
+    """Takes out the weights that the graph does not use: of a step those of the pose initialiser."""
+    idle = {node.name: node for node in program.graph.nodes if node.op == "placeholder" and not node.users}
+    specs = program.graph_signature.input_specs
+    for spec in [spec for spec in specs if spec.target in program.state_dict and spec.arg.name in idle]:
+        specs.remove(spec)
+        del program.state_dict[spec.target]
+        program.graph.erase_node(idle[spec.arg.name])
+    program.graph_module.recompile()
 
 
 def _onnx(program: ExportedProgram, metadata: str, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
