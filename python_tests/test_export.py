@@ -184,6 +184,8 @@ def test_no_folder_of_this_machine_is_in_a_file(form):
     if form == "pt2":
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             parts += [archive.read(name) for name in archive.namelist()]
+    else:
+        assert b"stack_trace" not in content and b"name_scopes" not in content
     for folder in (ROOT, Path(torch.__file__).parent):
         assert not any(str(folder).encode() in part for part in parts)
 

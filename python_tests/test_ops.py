@@ -457,7 +457,8 @@ def test_the_reference_exports_with_dynamic_batch_in_plain_operations(op):
     batch = torch.export.Dim("batch")
     dynamic = (tuple({0: batch} if tensor.dim() == 4 else None for tensor in tensors),)
     exported = torch.export.export(Call(), tuple(tensors), dynamic_shapes=dynamic)
-    assert not any("rpstn" in str(node.target) for node in exported.graph.nodes)
+    for node in exported.graph.nodes:  # nor a convolution with groups = B * C, which ONNX cannot hold
+        assert "rpstn" not in str(node.target) and "conv" not in str(node.target)
     for size in (1, 3 * len(tensors[0])):
         other = [t.repeat(3, 1, 1, 1)[:size] if t.dim() == 4 else t for t in tensors]
         torch.testing.assert_close(exported.module()(*other), op.call_reference(case, other))

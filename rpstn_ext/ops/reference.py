@@ -4,11 +4,11 @@ Same names, signatures, errors and autocast rule as the compiled operations; hal
 rounded once; any order of derivative by automatic differentiation. The documentation stands with the public functions.
 
 `torch.export` and `torch.onnx.export` get other steps to the same result. A convolution with groups = B * C, quick as
-it is, has the batch in an attribute of its node, where a graph can only hold a number. Milliseconds of `dynamic_match`,
+it is, has the batch in an attribute of its node, where ONNX can only hold a number. Milliseconds of `dynamic_match`,
 C = 256, K = 13, 7x7 kernels, 64x64 cells, B = 1, on one core of a Xeon (torch 2.13, onnxruntime 1.32):
 
     form                                                                   torch   onnxruntime
-    `_grouped`: groups = B * C, no export with a dynamic batch                 7             -
+    `_grouped`: groups = B * C, no ONNX with a dynamic batch                   7             -
     `_folded`: the 1x1 convolution of every tap's products, then col2im       11            10
     `_tapped`: the sum over taps of moved features, then the 1x1              47            84
     im2col (unfold), a product per channel, then the 1x1                     165           242
