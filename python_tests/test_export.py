@@ -226,12 +226,25 @@ def weights(tmp_path) -> Path:
     return tmp_path / "best.pt"
 
 
-def test_a_clip_is_as_long_as_in_training_or_as_asked(weights, tmp_path):
-    for asked, frames in (((), FRAMES), (("--frames", 3), 3)):
-        out = tmp_path / f"{frames}.pt2"
-        assert run("export", weights, out, "--format", "pt2", "--what", "clip", *asked) == 0
-        (maps,) = torch.export.load(out).module()(pictures(1, frames))
-        assert maps.shape == (1, frames, 13, 24, 16)
+def test_a_clip_is_as_long_as_in_training(weights, tmp_path):
+    out = tmp_path / "clip.pt2"
+    assert run("export", weights, out, "--format", "pt2", "--what", "clip") == 0
+    (maps,) = torch.export.load(out).module()(pictures(1, FRAMES))
+    assert maps.shape == (1, FRAMES, 13, 24, 16)
+
+
+class TwoStages(models.ImageNetwork):
+    num_joints, stride, multiple = 1, 4, 4
+
+    def frames(self, images):
+        maps = nn.functional.avg_pool2d(images.mean(1, keepdim=True), 4)
+        return 2 * maps, maps
+
+
+def test_of_several_stages_the_last_is_exported():
+    clip = pictures(2, 3)
+    (maps,) = exporting._Clip(TwoStages())(clip)
+    assert torch.equal(maps, TwoStages()(normalise(clip))[-1])
 
 
 def test_wrong_calls_get_a_sentence_and_write_nothing(weights, tmp_path, capsys, monkeypatch):
