@@ -81,6 +81,21 @@ def test_a_box_grows_quickly_and_shrinks_slowly():
     assert 72 < sides[1] < 80 and sides[0] > 80
 
 
+def test_a_given_box_beside_the_person_is_no_movement():
+    follower = Follower(np.array(box_of(110, 100)), 1.0)
+    follower.given(np.array(box_of(110, 100)), 1.0)
+    follower.seen(pose_at(100, 100))
+    assert follower.next_box[[0, 2]].mean() == pytest.approx(102)
+
+
+def test_whose_box_leaves_the_picture_is_lost_at_once():
+    followers = Followers(5)
+    followers.begin(4, np.array(box_of(300, 100)), 1.0)
+    assert followers.seen(0, (320, 240), {4: pose_at(312, 100)}) == []
+    assert followers.seen(1, (320, 240), {4: pose_at(330, 100)}) == [4]
+    assert followers.numbers == () and list(followers.lost) == [4]
+
+
 def test_of_two_with_one_pose_the_less_sure_one_is_lost_and_never_one_whose_box_is_given():
     for given in ({}, {1: np.array(box_of(100, 100))}):
         followers = Followers(5)
@@ -197,6 +212,16 @@ def test_who_is_lost_is_found_again_near_by_or_anywhere_and_begins_anew(network,
     errors = errors_of(result, 0, {frame: back for frame in range(again, 41)})
     assert len(errors) == 41 - again and max(errors.values()) < CELL
     assert network.ages == [*range(11 + PATIENCE), *range(40 - again)]
+
+
+def test_with_given_boxes_who_is_found_again_begins_anew_too(network, tmp_path):
+    hips = [[(80.0, 120.0)]] * 6 + [[]] * 8 + [[(90.0, 125.0)]] * 6
+    frames = write_frames(tmp_path / "frames", hips)
+    boxes = boxes_csv(tmp_path / "b.csv", [(0, 3, *box_of(80, 120))])
+    result = predict(frames, tmp_path / "out", boxes=boxes)
+    assert [pose.frame for pose in result.poses] == [*range(6 + PATIENCE), *range(14, 20)]
+    assert result.persons == (3,)
+    assert network.ages == [*range(5 + PATIENCE), *range(5)]
 
 
 def test_who_leaves_the_picture_is_lost(network, tmp_path):

@@ -8,7 +8,7 @@ from disc_people import CELL, CODEC, SIZE, DiscNetwork, box_of, checkpoint, join
 
 from rpstn_training.data.boxes import iou
 from rpstn_training.video import search as searching
-from rpstn_training.video.search import around_joints, nearby, search, windows
+from rpstn_training.video.search import around_joints, nearby, plausibility, search, windows
 from rpstn_training.video.streams import PersonStreams, Pose
 
 EVERYWHERE = windows(SIZE, 1.0, shown=CODEC.box_scale)
@@ -57,6 +57,17 @@ def test_two_are_found_and_no_third():
     assert all(one.score < 0.5 * found[1].score for one in found[2:])
     (other,) = search(look, EVERYWHERE, 1, taken=[np.array(box_of(*hips[0]))])
     assert np.linalg.norm(other.pose.joints - joints_at(*hips[1]), axis=1).max() < CELL
+
+
+def test_plausible_is_who_scores_high_fills_the_box_and_is_large():
+    def person(scale: float, score: float) -> Pose:
+        return Pose(joints=100 + scale * (joints_at(100, 100) - 100), scores=np.full(3, score))
+
+    fitting = plausibility(person(1.0, 0.5), around_joints(joints_at(100, 100), np.ones(3)))
+    assert plausibility(person(1.0, 0.6), np.array(box_of(100, 100))) > fitting
+    assert plausibility(person(1.0, 0.5), np.array([20.0, 0, 180, 200])) < fitting
+    larger = around_joints(person(2.0, 1).joints, np.ones(3))
+    assert plausibility(person(2.0, 0.5), larger) == pytest.approx(2**0.3 * fitting)
 
 
 def test_where_nothing_stands_out_nobody_is_found():
