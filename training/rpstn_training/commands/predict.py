@@ -11,9 +11,11 @@ Without --boxes the first frame is searched: the network is shown many parts of 
 --persons N of them) is followed from there, the next box from the pose found. Who is lost is searched for near by, and
 after a second in the whole frame. It is a guess: look at the overlay. With --whole-picture one person fills the frame.
 
-Boxes come as .csv with the header frame,person,x1,y1,x2,y2 or as .json, a list of {"image_id" or "frame", "bbox": [x,
-y, width, height], "track_id"} or a COCO file, in pixels. Frames count from 0; a picture may also be named by its file
-name. Of several categories (category_id) the persons' is taken. With --stills nobody needs a number.
+Boxes come as .csv with the header frame,person,x1,y1,x2,y2, as .json, a list of {"image_id" or "frame", "bbox": [x, y,
+width, height], "track_id"} or a COCO file, or as .txt, MOTChallenge's frame,id,left,top,width,height,...; with - from
+standard input in one of these forms. They are in pixels. Frames count from 0 (in .txt from 1, as ids and pixels do); a
+picture may also be named by its file name. Of several categories (category_id) the persons' is taken. Where no box says
+whose it is, boxes that overlap from frame to frame are one person's. With --stills nobody needs a number.
 
 A person's boxes may be few. Between two of them the others are interpolated, and beyond the last one the person is
 followed until lost, unless the boxes went frame by frame and the file goes on for others: then the person has left.
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
-        "--boxes", type=Path, metavar="FILE", help="persons' boxes, .csv or .json (see above)"
+        "--boxes", type=Path, metavar="FILE", help="persons' boxes, .csv, .json, .txt or - (see above)"
     )
     parser.add_argument(
         "--no-follow", action="store_true", help="with --boxes: a person is only where the file has a box"

@@ -11,7 +11,7 @@ from ..data.boxes import union
 from ..data.clips import tiled_starts
 from ..data.findings import reporting
 from ..data.forms import box_files
-from ..detection.tracking import fill_gaps
+from ..detection.tracking import fill_gaps, link
 from ..errors import UserError
 from .sources import Source
 
@@ -126,6 +126,9 @@ class Boxes:
 def read_boxes(path: str | Path, source: Source, *, stills: bool = False) -> Boxes:
     """The boxes of a file (`data.forms.box_files`) for the frames of `source`. Nothing is left out in silence.
 
+    Boxes of a detector, which say
+    nobody's number, are linked (`detection.tracking`).
+
     stills: the frames are pictures by themselves, whose boxes need no person's number.
     """
     path = Path(path)
@@ -133,6 +136,8 @@ def read_boxes(path: str | Path, source: Source, *, stills: bool = False) -> Box
         found = box_files.read(path, report)
     frames = _frame_numbers(found, source)
     alone = stills or (source.names is not None and len(source.names) == 1)
+    if not alone:
+        found = _linked(found, frames, source.fps)
     people = box_files.numbered(found, frames, stills=alone)
     rows = [
         Box(frame=frame, person=box.person, sides=box.sides, where=box.where)
@@ -142,6 +147,17 @@ def read_boxes(path: str | Path, source: Source, *, stills: bool = False) -> Box
     if source.names is not None:
         boxes.require_frames(len(source.names))
     return boxes
+
+
+def _linked(found: list[box_files.Box], frames: list[int], fps: float) -> list[box_files.Box]:
+    """Where frames have several boxes and no row says whose they are: who is who, by overlap from frame to frame.
+
+    A person may be missed for a second.
+    """
+    if any(box.person is not None for box in found) or len(set(frames)) == len(frames):
+        return found
+    people = link(np.array(frames), np.stack([box.sides for box in found]), max_missed=max(round(fps), 1))
+    return [replace(box, person=int(person)) for box, person in zip(found, people)]
 
 
 def _frame_numbers(found: list[box_files.Box], source: Source) -> list[int]:
