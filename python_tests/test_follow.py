@@ -85,7 +85,7 @@ def test_a_given_box_beside_the_person_is_no_movement():
     follower = Follower(np.array(box_of(110, 100)), 1.0)
     follower.given(np.array(box_of(110, 100)), 1.0)
     follower.seen(pose_at(100, 100))
-    assert follower.next_box[[0, 2]].mean() == pytest.approx(102)
+    assert follower.next_box[[0, 2]].mean() == pytest.approx(110 - following.ALPHA * 10)
 
 
 def test_whose_box_leaves_the_picture_is_lost_at_once():

@@ -90,8 +90,8 @@ def test_near_by_is_within_reach_of_the_last_box():
 
 def test_the_box_about_joints_leaves_out_stray_ones_but_not_all():
     joints = np.array([[10.0, 0], [30, 100], [20, 50], [500, 500]])
-    about = around_joints(joints, np.array([0.9, 0.8, 0.9, 0.1]))
-    np.testing.assert_allclose(about, [4, -6, 36, 106])
+    about = around_joints(joints, np.array([0.9, 0.8, 0.9, 0.05]))
+    np.testing.assert_allclose(about, [2, -8, 38, 108])
     whole = around_joints(joints, np.array([0.9, 0.01, 0.01, 0.01]))  # fewer than three would be left
     assert whole[2] > 500
     dot = around_joints(np.full((4, 2), 7.0), np.ones(4))
