@@ -11,7 +11,7 @@ from ..data.boxes import union
 from ..data.clips import tiled_starts
 from ..data.findings import reporting
 from ..data.forms import box_files
-from ..detection.tracking import fill_gaps, link
+from ..data.tracking import fill_gaps, link
 from ..errors import UserError
 from .sources import Source
 
@@ -127,7 +127,7 @@ def read_boxes(path: str | Path, source: Source, *, stills: bool = False) -> Box
     """The boxes of a file (`data.forms.box_files`) for the frames of `source`. Nothing is left out in silence.
 
     Boxes of a detector, which say
-    nobody's number, are linked (`detection.tracking`).
+    nobody's number, are linked (`data.tracking`).
 
     stills: the frames are pictures by themselves, whose boxes need no person's number.
     """
