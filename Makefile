@@ -12,8 +12,10 @@ CMAKE := $(BIN)/python cmake/run.py
 demo: $(VENV)/.built
 	$(BIN)/rpstn demo --out $(DEMO)
 
+# OpenMP's threads wait asleep: awake they take the cores from each other as soon as anything else runs (98 tests beside
+# other work on 2 cores: 72 s, and more than 200 s awake).
 test: $(VENV)/.built build/cuda_on_cpu/_C_cuda_on_cpu.so
-	$(BIN)/python -m pytest -q python_tests
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q python_tests
 
 # The CUDA kernels, compiled by nvcc for every architecture, with warnings, of spilled registers too, as errors; where
 # there is no nvcc, by one from packages.

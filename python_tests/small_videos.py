@@ -74,6 +74,8 @@ def write_weights(path: Path, name: str = "rpstn", **options: object) -> Path:
 
 
 def run(made, source, out, **options):
+    """Without boxes the whole picture is the box: what random weights find has no right answer."""
+    options = {"whole_picture": "boxes" not in options} | options
     return predict(source, made.weights, out, device="cpu", show_progress=False, **options)
 
 

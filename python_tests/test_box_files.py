@@ -130,11 +130,13 @@ def people(boxes, frames, stills):
     return [one.person for one in box_files.numbered(boxes, frames, stills=stills)]
 
 
-def test_people_of_stills_are_numbered_and_those_of_videos_need_numbers():
+def test_people_of_stills_are_numbered_and_in_videos_all_have_numbers_or_none():
     nobody = [box(0), box(0), box(1)]
     assert people(nobody, [0, 0, 1], True) == [0, 1, 0]
     assert people([box(0, 4), box(0, 9), box(1, 4)], [0, 0, 1], True) == [4, 9, 4]
     assert people([box(0, 4), box(0, 4), box(1)], [0, 0, 1], True) == [0, 1, 0]
     assert people([box(0), box(1)], [0, 1], False) == [0, 0]
-    with pytest.raises(UserError, match=r"frame 0 has several boxes .*--stills"):
-        people(nobody, [0, 0, 1], False)
+    with pytest.raises(
+        UserError, match=r"a track_id that says who this is, as other rows have one.*--stills"
+    ):
+        people([box(0), box(0, 4)], [0, 0], False)

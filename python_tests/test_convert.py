@@ -70,7 +70,8 @@ def test_predict_finds_what_the_network_finds_in_blue_green_red(as_downloaded, p
         assert run("convert", public, weights, "--skeleton", "penn_action") == 0
     asked = ["--skeleton", "penn_action"] if as_downloaded else []
     out = tmp_path / "out"
-    assert run("predict", source, "--weights", weights, *asked, "--out", out, "--device", "cpu") == 0
+    given = ("predict", source, "--weights", weights, *asked, "--whole-picture")
+    assert run(*given, "--out", out, "--device", "cpu") == 0
     printed = capsys.readouterr().out
     assert (
         f"weights: {weights.name}, SimpleBaseline of {public.name}, not trained here; sbl(backbone=resnet18"

@@ -28,7 +28,7 @@ PAGES = sorted((ROOT / "docs").glob("*.md"))
 CONFIGS = sorted((ROOT / "training" / "configs").glob("*.yaml"))
 TABLES = sorted((ROOT / "training" / "configs" / "tables").glob("*.yaml"))
 # Pages that go on where another ends are read after it.
-WAYS = [["add_a_model.md"], ["add_a_data_set.md", "add_a_score.md"], ["figures.md"]]
+WAYS = [["add_a_model.md"], ["add_a_data_set.md", "add_a_score.md"], ["figures.md"], ["export.md"]]
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
@@ -98,6 +98,9 @@ def module_name(path: str) -> str:
 def test_pages_can_be_followed(
     pages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    if "export.md" in pages:
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            pytest.importorskip(package)
     monkeypatch.chdir(tmp_path)
     reader = Reader(monkeypatch)
     for page in pages:
@@ -111,6 +114,10 @@ def test_pages_can_be_followed(
     elif "figures.md" in pages:
         assert {path.name for path in Path("figures").iterdir()} == {f"fig{n}.png" for n in (6, 7, 8, 9, 11)}
         assert {path.name for path in Path("runs/small").glob("fig*")} == {"fig10.pdf", "fig10.png"}
+    elif "export.md" in pages:
+        assert {path.name for path in Path().glob("*.[op]*")} == {"start.onnx", "step.onnx", "clip.pt2"}
+        assert printed.count("of the largest value from the network") == 3
+        assert re.search(r"^000004.jpg \{'head': \(\d+, \d+\), ", printed, re.MULTILINE)
     else:
         assert "into all of pose_initializer" in printed
         assert Path("joints/predictions.csv").is_file()

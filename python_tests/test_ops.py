@@ -445,6 +445,38 @@ def test_exports_with_dynamic_batch(op):
     assert torch.equal(exported.module()(*grown), op.call(case, grown))
 
 
+@every_op
+def test_the_reference_exports_with_dynamic_batch_in_plain_operations(op):
+    case = op.cases["portrait"]
+    tensors = op.inputs(case)
+
+    class Call(torch.nn.Module):
+        def forward(self, *tensors):
+            return op.call_reference(case, tensors)
+
+    batch = torch.export.Dim("batch")
+    dynamic = (tuple({0: batch} if tensor.dim() == 4 else None for tensor in tensors),)
+    exported = torch.export.export(Call(), tuple(tensors), dynamic_shapes=dynamic)
+    for node in exported.graph.nodes:  # nor a convolution with groups = B * C, which ONNX cannot hold
+        assert "rpstn" not in str(node.target) and "conv" not in str(node.target)
+    for size in (1, 3 * len(tensors[0])):
+        other = [t.repeat(3, 1, 1, 1)[:size] if t.dim() == 4 else t for t in tensors]
+        torch.testing.assert_close(exported.module()(*other), op.call_reference(case, other))
+
+
+@pytest.mark.parametrize(
+    ("op", "name"),
+    [(op, name) for op, name in CASES if op.function.startswith("dynamic")],
+    ids=_case_id,
+)
+def test_what_the_reference_exports_is_the_same_operation(op, name, monkeypatch):
+    tensors = op.inputs(op.cases[name])
+    expected = op.call_reference(op.cases[name], tensors)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    found = op.call_reference(op.cases[name], tensors)
+    torch.testing.assert_close(found, expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @every_op
 def test_autocast_computes_in_its_dtype(op, dtype, device):

@@ -103,6 +103,7 @@ def test_a_training_is_scored_and_used_behind_the_network_that_finds(trained, ca
     assert json.loads(out.read_text())["score"] is not None
     frames, joints = str(folder / "penn" / "frames" / "0004"), tmp_path / "joints"
     predict = ["predict", frames, "--weights", str(refiner), "--overlay", "none", "--out", str(joints)]
+    predict += ["--whole-picture"]
     assert main([*predict, "--poses", str(finder)]) == 0
     info = json.loads((joints / "predictions.json").read_text())["info"]
     assert info["refined_poses_of"] == finder.name and info["model"] == "posefix"

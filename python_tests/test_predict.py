@@ -89,6 +89,7 @@ def test_keys_of_the_training_that_nobody_knows_stop_no_prediction(made, tmp_pat
         made.frames,
         tmp_path / "newer.pt",
         tmp_path / "out",
+        whole_picture=True,
         device="cpu",
         overlay="none",
         show_progress=False,
@@ -129,7 +130,7 @@ def test_every_person_has_a_state_of_its_own_and_keeps_it_while_away(made, tmp_p
     rows = [(number, 2, *box) for number, box in moving.items()]
     rows += [(number, 0, 30, 2, 75, 60) for number in range(2, 7)]
     boxes = boxes_csv(tmp_path / "b.csv", rows)
-    result = run(made, made.frames, tmp_path / "out", boxes=boxes, overlay="none")
+    result = run(made, made.frames, tmp_path / "out", boxes=boxes, follow=False, overlay="none")
     assert [(pose.frame, pose.person) for pose in result.poses] == (
         [(1, 2), (2, 0), (2, 2), (3, 0), (4, 0), (5, 0), (5, 2), (6, 0), (6, 2)]
     )
@@ -137,7 +138,7 @@ def test_every_person_has_a_state_of_its_own_and_keeps_it_while_away(made, tmp_p
 
     for person in (0, 2):
         alone = boxes_csv(tmp_path / "alone.csv", [row for row in rows if row[1] == person])
-        again = run(made, made.frames, tmp_path / "again", boxes=alone, overlay="none")
+        again = run(made, made.frames, tmp_path / "again", boxes=alone, follow=False, overlay="none")
         together = [pose.joints for pose in result.poses if pose.person == person]
         np.testing.assert_allclose(together, [pose.joints for pose in again.poses], atol=0.02)
 
@@ -170,12 +171,9 @@ def test_a_person_can_be_forgotten(made):
 
 def test_a_network_for_single_images_works_too(made, tmp_path):
     weights = write_weights(tmp_path / "sbl.pt", "sbl", backbone="resnet18", width=8, channels=16)
-    result = predict(
-        made.frames, weights, tmp_path / "out", device="cpu", overlay="none", show_progress=False
-    )
-    alone = predict(
-        made.frames / "f9.png", weights, tmp_path / "one", device="cpu", overlay="none", show_progress=False
-    )
+    single = SimpleNamespace(weights=weights)
+    result = run(single, made.frames, tmp_path / "out", overlay="none")
+    alone = run(single, made.frames / "f9.png", tmp_path / "one", overlay="none")
     np.testing.assert_array_equal(result.poses[4].joints, alone.poses[0].joints)
 
 
@@ -199,11 +197,14 @@ def test_stills_have_no_past_and_sizes_of_their_own(made, tmp_path):
 def test_the_command_writes_json_table_and_video(made, tmp_path, capsys):
     out = tmp_path / "a" / "b"
     arguments = ["predict", made.video, "--weights", made.weights, "--out", out, "--overlay", "both"]
-    assert cli.main([str(argument) for argument in arguments]) == 0
-    assert f"{FRAMES} frames, 1 person, {FRAMES} poses of 13 joints" in capsys.readouterr().out
+    assert cli.main([*map(str, arguments), "--whole-picture"]) == 0
+    printed = capsys.readouterr().out
+    assert f"{FRAMES} frames, 1 person, {FRAMES} poses of 13 joints" in printed
+    assert "people: the whole picture is the box of one person\n" in printed
     assert files_in(out) == ["overlay.mp4", "overlay.webm", "predictions.csv", "predictions.json"]
 
     content = json.loads((out / "predictions.json").read_text())
+    assert content["info"]["boxes"] == "the whole picture is the box of one person"
     assert [image["time"] for image in content["images"]] == [number / 12.5 for number in range(FRAMES)]
     assert {(image["width"], image["height"]) for image in content["images"]} == {SIZE}
     assert content["annotations"][0]["bbox"] == [0, 0, *SIZE]

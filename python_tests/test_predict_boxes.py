@@ -1,5 +1,6 @@
 """`rpstn predict --boxes`: every form of them means the same, and a bad row is named."""
 
+import io
 import json
 from types import SimpleNamespace
 
@@ -65,12 +66,66 @@ def test_every_form_of_the_boxes_means_the_same(made, tmp_path):
     for name, content in contents.items():
         forms[name] = tmp_path / name
         forms[name].write_text(json.dumps(content))
+    forms["mot.txt"] = tmp_path / "mot.txt"
+    forms["mot.txt"].write_text(
+        "".join(
+            f"{n + 1},{person},{x1 + 1},{y1 + 1},{x2 - x1 + 1},{y2 - y1 + 1},0.9,-1,-1,-1\n"
+            for n, person, x1, y1, x2, y2 in ROWS
+        )
+    )
     for file in forms.values():
         result = run(made, made.frames, tmp_path / "again", boxes=file, overlay="none")
         assert result.persons == (3,)
         np.testing.assert_allclose(
             [pose.joints for pose in result.poses], [pose.joints for pose in expected.poses], atol=1e-6
         )
+
+
+@pytest.mark.parametrize("form", ["b.csv", "list.json", "mot.txt"])
+def test_boxes_come_from_standard_input_too(form, made, tmp_path, monkeypatch):
+    contents = {
+        "b.csv": "frame,person,x1,y1,x2,y2\n0,3,5,4,50,60.5\n",
+        "list.json": '[{"frame": 0, "track_id": 3, "bbox": [5, 4, 46, 57.5]}]',
+        "mot.txt": "1,3,6,5,46,57.5\n",
+    }
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(contents[form].encode())))
+    result = run(made, made.frames, tmp_path / "out", boxes="-", follow=False, overlay="none")
+    assert [(pose.frame, pose.person) for pose in result.poses] == [(0, 3)]
+    np.testing.assert_allclose(result.poses[0].box, [5, 4, 50, 60.5])
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"frame\n")))
+    with pytest.raises(UserError, match="standard input: expected the header"):
+        run(made, made.frames, tmp_path / "out", boxes="-")
+
+
+def test_labels_of_motchallenge_say_which_boxes_count(made, tmp_path):
+    """Nine values: conf 0 is not to be considered, and of several classes 1 is the pedestrian."""
+    lines = ["1,7,6,5,40,50,1,1,0.8", "1,8,6,5,40,50,0,1,1", "1,9,6,5,40,50,1,3,1", "2,7,6,5,40,50,1,1,0.9"]
+    (tmp_path / "gt.txt").write_text("\n".join(lines))
+    result = run(made, made.frames, tmp_path / "out", boxes=tmp_path / "gt.txt", follow=False, overlay="none")
+    assert [(pose.frame, pose.person) for pose in result.poses] == [(0, 7), (1, 7)]
+
+
+@pytest.mark.parametrize("form", ["b.json", "b.txt"])
+def test_boxes_of_a_detector_are_linked(form, made, tmp_path):
+    """Two people, in changing order; one is missed in two frames, and the box between is interpolated."""
+    rows = []
+    for number in range(FRAMES):
+        both = [(number, 2 + number, 4, 30 + number, 60), (number, 45 - number, 4, 75 - number, 60)]
+        rows += (both if number % 2 else both[::-1]) if number not in (3, 4) else both[:1]
+    if form == "b.json":
+        entries = [
+            {"image_id": n, "bbox": [x, y, r - x + 1, b - y + 1], "score": 0.9} for n, x, y, r, b in rows
+        ]
+        (tmp_path / form).write_text(json.dumps(entries))
+    else:
+        lines = [f"{n + 1},-1,{x + 1},{y + 1},{r - x + 1},{b - y + 1},0.9" for n, x, y, r, b in rows]
+        (tmp_path / form).write_text("\n".join(lines))
+    result = run(made, made.frames, tmp_path / "out", boxes=tmp_path / form, overlay="none")
+    first = {pose.person: pose.box[0] for pose in result.poses if pose.frame == 0}
+    assert sorted(first.values()) == [2, 45]
+    for pose in result.poses:
+        assert pose.box[0] == first[pose.person] + (pose.frame if first[pose.person] == 2 else -pose.frame)
+    assert len(result.poses) == 2 * FRAMES
 
 
 def bad_rows(field: int, value: object) -> list:
@@ -138,8 +193,8 @@ def test_a_bad_row_of_a_table_is_named(content, sentence, made, tmp_path):
             r"entry 1: expected an object with image_id and bbox, got int",
         ),
         (
-            '[{"frame": 0, "bbox": [1, 2, 9, 9]}, {"frame": 0, "bbox": [1, 2, 9, 9]}]',
-            r"entry 1: expected a track_id that says who this is, frame 0 has several boxes \(entry 0\)",
+            '[{"frame": 0, "bbox": [1, 2, 9, 9]}, {"frame": 1, "bbox": [1, 2, 9, 9], "track_id": 4}]',
+            r"entry 0: expected a track_id that says who this is, as other rows have one, got none; pictures",
         ),
         (
             '{"images": [{"id": 1, "file_name": "f5.png"}], "annotations": [{"image_id": 2, "bbox": [1, 2, 3, 4]}]}',
@@ -169,7 +224,16 @@ def test_a_bad_entry_of_a_json_file_is_named(content, sentence, made, tmp_path):
         ("b.csv", b"\xff\xfe\x00", "it is not UTF-8 text"),
         ("b.csv", b"x,y\n1,2\n", r"expected the header .* got x,y \(without frame, x1, y1, x2, y2\)"),
         ("b.csv", b"", "expected the header .* got nothing"),
-        ("b.txt", b"0", r"expected boxes in a file that ends in \.csv or \.json"),
+        ("b.xml", b"0", r"expected boxes in a file that ends in \.csv, \.json or \.txt"),
+        ("b.txt", b"1,2,3\n", r"b\.txt, line 1: expected frame,id,left,top,width,height and.*got '1,2,3'"),
+        (
+            "b.txt",
+            b"0,1,5,5,9,9\n",
+            r"b\.txt, line 1: frame: expected a number from 1 on, as MOTChallenge.*got 0",
+        ),
+        ("b.txt", b"1,x,5,5,9,9\n", r"b\.txt, line 1: id: expected a whole number from 0 on, got 'x'"),
+        ("b.txt", b"1,1,5,?,9,9\n", r"b\.txt, line 1: top: expected a number of pixels, got '\?'"),
+        ("b.txt", b"\n", r"b\.txt: expected at least one box, got none"),
     ],
 )
 def test_a_bad_file_of_boxes_is_named(name, content, sentence, made, tmp_path):

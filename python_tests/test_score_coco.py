@@ -12,6 +12,7 @@ from label_files import dump, expect_error, set_at
 from rpstn_training.cli import main
 from rpstn_training.data.records import Track
 from rpstn_training.data.sets import coco as dataset
+from rpstn_training.data.similarity import pose_similarity
 from rpstn_training.errors import UserError
 from rpstn_training.predictions import Prediction
 from rpstn_training.scores import coco_ap
@@ -292,7 +293,7 @@ def two_like(oks: float, area: float = 900.0):
 def test_similar_poses_go_and_the_best_stays(oks, kept):
     poses, areas = two_like(oks)
     assert coco_ap.oks_nms(poses, np.array([0.5, 0.9, 0.3]), areas, SIGMAS) == kept
-    similarity = coco_ap.pose_similarity(poses[0], poses[1:], areas[0], areas[1:], SIGMAS)
+    similarity = pose_similarity(poses[0], poses[1:], areas[0], areas[1:], SIGMAS)
     np.testing.assert_allclose(similarity, [oks, 0], atol=1e-9)
 
 

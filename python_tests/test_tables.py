@@ -107,6 +107,14 @@ def test_configurations_and_rows_fit_each_other() -> None:
         assert row.config is None or row.config.startswith(f"table{numbers[table.number]}_")
 
 
+@pytest.mark.parametrize("name", ["sbl", "hrnet_w32", "s_vipnas", "udp", "darkpose", "posefix"])
+def test_jre_is_one_line_of_an_image_models_configuration(name: str) -> None:
+    """Of PoseFix it is in the network whose poses are refined, as the paper has it."""
+    bare, related = (load_config(CONFIGS / "tables" / f"table8_{name}{end}.yaml") for end in ("", "_jre"))
+    changed = [text.partition(":")[0] for text in differences(bare, related)]
+    assert changed == ["output", "eval.poses" if name == "posefix" else "model.options.relation"]
+
+
 def test_configurations_of_one_output_are_one_experiment() -> None:
     """What a run made by one of them is what the others would have made, and their heads say so."""
     by_output: dict[str, list[Path]] = {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rpstn_training.data import boxes as box_rules
-from rpstn_training.detection import tracking
+from rpstn_training.data import tracking
 
 K = 4
 SIGMAS = np.full(K, 0.05)

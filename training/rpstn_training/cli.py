@@ -49,6 +49,10 @@ COMMANDS = {
         "fine-tune the detector of rpstn detect on HiEve's boxes",
     ),
     "convert": ("rpstn_training.commands.convert", "make a checkpoint of public weights"),
+    "export": (
+        "rpstn_training.commands.export",
+        "write a network as ONNX or pt2, which run without this package",
+    ),
     "figures": (
         "rpstn_training.commands.figures",
         "draw the paper's Fig. 6 to 11 from weights and a data set",

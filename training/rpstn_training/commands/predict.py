@@ -7,17 +7,25 @@
 Writes predictions.json (COCO key points), predictions.csv (frame, time, person, joint, x, y, score) and
 overlay.mp4 into the folder --out; all of them or, if something fails, none.
 
-Without --boxes the whole picture is the box of one person. Boxes come as .csv with the header
-frame,person,x1,y1,x2,y2 or as .json, a list of {"image_id" or "frame", "bbox": [x, y, width, height],
-"track_id"} or a COCO file, in pixels. Frames count from 0; a picture may also be named by its file name. Of
-several categories (category_id) the persons' is taken. With --stills nobody needs a number.
+Without --boxes the first frame is searched: the network is shown many parts of it, and the most plausible person (or
+--persons N of them) is followed from there, the next box from the pose found. Who is lost is searched for near by, and
+after a second in the whole frame. It is a guess: look at the overlay. With --whole-picture one person fills the frame.
+
+Boxes come as .csv with the header frame,person,x1,y1,x2,y2, as .json, a list of {"image_id" or "frame", "bbox": [x, y,
+width, height], "track_id"} or a COCO file, or as .txt, MOTChallenge's frame,id,left,top,width,height,...; with - from
+standard input in one of these forms. They are in pixels. Frames count from 0 (in .txt from 1, as ids and pixels do); a
+picture may also be named by its file name. Of several categories (category_id) the persons' is taken. Where no box says
+whose it is, boxes that overlap from frame to frame are one person's. With --stills nobody needs a number.
+
+A person's boxes may be few. Between two of them the others are interpolated, and beyond the last one the person is
+followed until lost, unless the boxes went frame by frame and the file goes on for others: then the person has left.
+With --no-follow the boxes are all there are.
 
 Public weights are taken as they were downloaded, by the rules of rpstn convert; what was taken for granted is printed.
 
 Pictures are turned by their EXIF orientation, as viewers show them.
 
-A person is followed from the first box on: every frame is searched with what the frame before told. After
-frames without a box the search goes on from the last one with a box.
+Every frame of a person is searched with what the frame before told; who was lost and is found again begins anew.
 """
 
 import argparse
@@ -49,7 +57,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
-        "--boxes", type=Path, metavar="FILE", help="persons' boxes, .csv or .json (see above)"
+        "--boxes", type=Path, metavar="FILE", help="persons' boxes, .csv, .json, .txt or - (see above)"
+    )
+    parser.add_argument(
+        "--no-follow", action="store_true", help="with --boxes: a person is only where the file has a box"
+    )
+    parser.add_argument(
+        "--persons",
+        type=int,
+        metavar="N",
+        help="without --boxes: how many people to search for at most (default: 1)",
+    )
+    parser.add_argument(
+        "--whole-picture", action="store_true", help="search for nobody: one person fills the picture"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
@@ -98,6 +118,9 @@ def run(args: argparse.Namespace) -> int:
         args.out,
         skeleton=args.skeleton,
         boxes=args.boxes,
+        follow=not args.no_follow,
+        persons=args.persons,
+        whole_picture=args.whole_picture,
         device=args.device,
         overlay=args.overlay,
         min_score=args.min_score,
@@ -111,12 +134,15 @@ def run(args: argparse.Namespace) -> int:
         f"{len(result.poses)} poses of {len(result.skeleton.joints)} joints, {result.speed:.1f} frames/s"
     )
     print(f"weights: {result.weights}")
+    print(f"people: {result.boxes}")
+    if not result.poses:
+        print("nobody was found: give the boxes of the people with --boxes")
     typical = statistics.median([float(pose.scores.mean()) for pose in result.poses] or [1.0])
     if typical < _LOW_SCORE:
         hint = (
             "check the boxes"
             if args.boxes
-            else "if people do not fill the picture, give their boxes with --boxes"
+            else "look at the overlay, and give the people's boxes with --boxes if it follows something else"
         )
         print(f"the scores are low ({typical:.2f}; a joint that is plain to see has about 1): {hint}")
     for file in result.files.values():

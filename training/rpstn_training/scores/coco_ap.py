@@ -19,6 +19,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from tqdm import tqdm
 
+from ..data.similarity import pose_similarity
+
 STATS = ("AP", "AP50", "AP75", "APM", "APL", "AR", "AR50", "AR75", "ARM", "ARL")
 MAX_DETECTIONS = 20  # of one picture that count, those with the highest scores
 
@@ -43,15 +45,6 @@ def rescore(
     good = joint_scores > threshold
     total = np.where(good, joint_scores, 0.0).sum(axis=1)
     return box_scores * np.divide(total, good.sum(axis=1), out=np.zeros(len(good)), where=good.any(axis=1))
-
-
-def pose_similarity(
-    pose: np.ndarray, others: np.ndarray, area: float, areas: np.ndarray, sigmas: np.ndarray
-) -> np.ndarray:
-    """OKS [N] of a pose [K, 2] with others [N, K, 2], over all joints, with the mean of both areas as s^2."""
-    squared = ((others - pose) ** 2).sum(axis=-1)
-    size = (area + areas)[:, None] / 2 + np.spacing(1)
-    return np.exp(-squared / (2 * np.asarray(sigmas)) ** 2 / size / 2).mean(axis=-1)
 
 
 def oks_nms(

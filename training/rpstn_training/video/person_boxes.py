@@ -1,7 +1,8 @@
 """Persons' boxes of a video by frame and person, from a file in one of the forms of `data.forms.box_files`."""
 
 import re
-from dataclasses import dataclass
+from bisect import bisect
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from ..data.boxes import union
 from ..data.clips import tiled_starts
 from ..data.findings import reporting
 from ..data.forms import box_files
+from ..data.tracking import fill_gaps, link
 from ..errors import UserError
 from .sources import Source
 
@@ -43,6 +45,7 @@ class Boxes:
             others[row.person] = row
         self.last_frame = max(self.frames)
         self._last_seen = {person: number for number in sorted(self.frames) for person in self.frames[number]}
+        self._goes_on = {person for person in self._last_seen if self._may_go_on(person)}
 
     def at(self, frame: int, size_wh: tuple[int, int]) -> dict[int, np.ndarray]:
         """Person to box [4] in this frame, in the order of the persons' numbers; each must touch the picture."""
@@ -60,6 +63,27 @@ class Boxes:
     def gone(self, frame: int) -> list[int]:
         """Persons with no box after this frame."""
         return [person for person in self.frames.get(frame, {}) if self._last_seen[person] == frame]
+
+    def goes_on(self, person: int) -> bool:
+        """Whether the last box of a person is only the last one that somebody drew.
+
+        It is not where the boxes go frame by frame and end before those of other persons do: then the person leaves.
+        """
+        return person in self._goes_on
+
+    def _may_go_on(self, person: int) -> bool:
+        last = self._last_seen[person]
+        return last == self.last_frame or person not in self.frames.get(last - 1, {})
+
+    def fill_gaps(self) -> None:
+        """Interpolate each person's boxes, side by side, in frames between two given ones."""
+        for person in self._last_seen:
+            known = [number for number in sorted(self.frames) if person in self.frames[number]]
+            sides = np.stack([self.frames[number][person].sides for number in known])
+            ((every, between, given),) = fill_gaps(np.array(known), sides, max_missed=known[-1])
+            for number, box in zip(every[~given].tolist(), between[~given]):
+                before = self.frames[known[bisect(known, number) - 1]][person]
+                self.frames.setdefault(number, {})[person] = replace(before, frame=number, sides=box)
 
     def crops(self, length: int) -> dict[tuple[int, int], np.ndarray]:
         """What to cut out, (frame, person) to box [4], as in training.
@@ -102,6 +126,9 @@ class Boxes:
 def read_boxes(path: str | Path, source: Source, *, stills: bool = False) -> Boxes:
     """The boxes of a file (`data.forms.box_files`) for the frames of `source`. Nothing is left out in silence.
 
+    Boxes of a detector, which say
+    nobody's number, are linked (`data.tracking`).
+
     stills: the frames are pictures by themselves, whose boxes need no person's number.
     """
     path = Path(path)
@@ -109,6 +136,8 @@ def read_boxes(path: str | Path, source: Source, *, stills: bool = False) -> Box
         found = box_files.read(path, report)
     frames = _frame_numbers(found, source)
     alone = stills or (source.names is not None and len(source.names) == 1)
+    if not alone:
+        found = _linked(found, frames, source.fps)
     people = box_files.numbered(found, frames, stills=alone)
     rows = [
         Box(frame=frame, person=box.person, sides=box.sides, where=box.where)
@@ -118,6 +147,17 @@ def read_boxes(path: str | Path, source: Source, *, stills: bool = False) -> Box
     if source.names is not None:
         boxes.require_frames(len(source.names))
     return boxes
+
+
+def _linked(found: list[box_files.Box], frames: list[int], fps: float) -> list[box_files.Box]:
+    """Where frames have several boxes and no row says whose they are: who is who, by overlap from frame to frame.
+
+    A person may be missed for a second.
+    """
+    if any(box.person is not None for box in found) or len(set(frames)) == len(frames):
+        return found
+    people = link(np.array(frames), np.stack([box.sides for box in found]), max_missed=max(round(fps), 1))
+    return [replace(box, person=int(person)) for box, person in zip(found, people)]
 
 
 def _frame_numbers(found: list[box_files.Box], source: Source) -> list[int]:

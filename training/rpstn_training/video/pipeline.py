@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tqdm import tqdm
 import rpstn_ext
 
 from ..averaging import in_words
-from ..codec import decoding_in_words
+from ..codec import Codec, decoding_in_words
 from ..config import EvalConfig
 from ..data.records import Skeleton
 from ..device import allow_tf32, choose_device
@@ -23,6 +24,7 @@ from ..files import atomic_write
 from ..public_files import open_weights
 from ..train.checkpoint import Checkpoint
 from . import overlay as drawing
+from .people import InGivenBoxes, People, Searched, WholePicture
 from .person_boxes import Boxes, read_boxes
 from .sources import Frame, Source, open_source
 from .streams import PersonStreams
@@ -37,7 +39,8 @@ class Result:
 
     frames: every frame of the source, in order. poses: one per frame and person with a box there, in order of frames,
     then persons. skeleton: names and limbs of the joints. weights: what found them, in a sentence. files: the files
-    written, by name. fps: the source's frames per second. speed: frames gone through per second of work.
+    written, by name. fps: the source's frames per second. speed: frames gone through per second of work. boxes: where
+    the people's boxes came from, in words.
     """
 
     frames: tuple[FrameInfo, ...]
@@ -47,6 +50,7 @@ class Result:
     files: dict[str, Path]
     fps: float
     speed: float
+    boxes: str
 
     @property
     def persons(self) -> tuple[int, ...]:
@@ -61,6 +65,9 @@ def predict(
     *,
     skeleton: str | None = None,
     boxes: str | Path | None = None,
+    follow: bool = True,
+    persons: int | None = None,
+    whole_picture: bool = False,
     device: str = "auto",
     overlay: str = "mp4",
     min_score: float = drawing.MIN_SCORE,
@@ -73,8 +80,8 @@ def predict(
     """Find the joints of every person in every frame and write them to a folder.
 
     Frames are decoded one after the other and forgotten. Each person has a recurrent state of its own, which begins
-    with the person's first box and is carried on for as long as there are boxes; after frames without a box it goes
-    on from the last one with. The borders of the training's clips are no resets.
+    with the person's first box and is carried on for as long as there are boxes, given, interpolated or followed; who
+    was lost and is found again begins anew. The borders of the training's clips are no resets.
 
     Args:
         source: a video file, a folder of frames (taken in natural order), or pictures of one video in their order.
@@ -83,7 +90,12 @@ def predict(
         out: folder, made if it is missing, for predictions.json (`writers.coco`), predictions.csv and the overlay.
         skeleton: the data set (`data.sets.SKELETONS`) whose joints public weights find, or None where their number
             tells; of a checkpoint only its own.
-        boxes: .csv or .json file (`data.forms.box_files`); None takes the whole picture as the box of person 0.
+        boxes: .csv, .json or .txt file (`data.forms.box_files`). Between two boxes of a person the others are
+            interpolated; beyond the last one the person is followed (`people.InGivenBoxes`). None searches for people
+            (`people.Searched`).
+        follow: False takes the boxes of the file as all there are.
+        persons: how many people are searched for at most, 1 unless given.
+        whole_picture: do not search: the whole picture is the box of person 0.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         overlay: "mp4", "webm", "both" or "none". For one picture the overlay is a picture too, overlay.png. Frames of
             few pixels are enlarged by a whole number in it (`overlay.enlargement`).
@@ -109,10 +121,13 @@ def predict(
         raise UserError(f"--overlay: expected one of {', '.join(OVERLAYS)}, got {overlay}")
     if not np.isfinite(min_score):
         raise UserError(f"--min-score: expected a finite number, got {min_score}")
+    _require_one_way(boxes, follow, persons, whole_picture)
     place = choose_device(device, "--device")
     allow_tf32(False)
     media = open_source(source, fps=fps)
     table = None if boxes is None else read_boxes(boxes, media, stills=stills)
+    if table is not None and follow and not stills:
+        table.fill_gaps()
     checkpoint = open_weights(weights, skeleton=skeleton)
     averages = EvalConfig(
         poses=None if poses is None else str(poses),
@@ -120,6 +135,7 @@ def predict(
         flip_shift=checkpoint.codec.geometry == "plain",
     )
     streams = PersonStreams(checkpoint, place, averages)
+    people = _people(table, streams.codec, media.fps, persons or 1, follow, whole_picture, stills)
 
     out = Path(out)
     picture = media.names is not None and len(media.names) == 1
@@ -136,15 +152,17 @@ def predict(
             _Overlay(folder, suffixes, media.fps, checkpoint.skeleton, min_score) as pictures,
             _progress(media, show_progress) as bar,
         ):
-            for frame, found in _follow(media, streams, table, stills=stills):
+            for frame, found in _go_through(media, streams, people, stills=stills):
                 infos.append(_frame_info(frame))
                 poses += found
-                pictures.add(frame.image, found, with_boxes=table is not None)
+                pictures.add(frame.image, found, with_boxes=not whole_picture)
                 bar.update()
             if table is not None:
                 table.require_frames(len(infos))
         with atomic_write(folder / "predictions.json", "w") as file:
-            write_coco(file, coco(infos, poses, checkpoint.skeleton, _info(media, checkpoint, averages)))
+            write_coco(
+                file, coco(infos, poses, checkpoint.skeleton, _info(media, checkpoint, averages, people))
+            )
         with atomic_write(folder / "predictions.csv", "w") as file:
             write_csv(file, infos, poses, checkpoint.skeleton)
     return Result(
@@ -155,15 +173,31 @@ def predict(
         files={name: out / name for name in names},
         fps=media.fps,
         speed=len(infos) / max(time.monotonic() - began, 1e-9),
+        boxes=people.in_words,
     )
 
 
-def _follow(
-    source: Source, streams: PersonStreams, table: Boxes | None, *, stills: bool
+def _people(
+    table: Boxes | None,
+    codec: Codec,
+    fps: float,
+    count: int,
+    follow: bool,
+    whole_picture: bool,
+    stills: bool,
+) -> People:
+    if table is not None:
+        return InGivenBoxes(table, together=codec.shared_frames, fps=fps, follow=follow, stills=stills)
+    if whole_picture:
+        return WholePicture(stills=stills)
+    width, height = codec.input_size
+    return Searched(count, aspect=width / height, shown=codec.box_scale, fps=fps, stills=stills)
+
+
+def _go_through(
+    source: Source, streams: PersonStreams, people: People, *, stills: bool
 ) -> Iterator[tuple[Frame, list[FoundPose]]]:
     """Every frame with the poses of the persons in it."""
-    together = 1 if stills else streams.codec.shared_frames
-    crops = {} if table is None else table.crops(together)
     first: tuple[int, int] | None = None
     for frame in source.frames():
         height, width = frame.image.shape[:2]
@@ -173,14 +207,11 @@ def _follow(
                 f"{frame.file_name}: expected {first[0]}x{first[1]} pixels like the first frame, got {width}x{height}; "
                 "frames of a video have one size, and pictures that are none need --stills"
             )
-        if table is None:
-            boxes, gone = {0: np.array([0.0, 0.0, width - 1.0, height - 1.0])}, []
-        else:
-            boxes, gone = table.at(frame.number, (width, height)), table.gone(frame.number)
+        boxes = people.boxes(frame, partial(streams.look, frame.image))
         poses = streams.next_frame(
-            frame.image, {person: crops.get((frame.number, person), box) for person, box in boxes.items()}
+            frame.image, {person: people.crop(frame, person, box) for person, box in boxes.items()}
         )
-        for person in boxes if stills else gone:
+        for person in people.seen(frame, poses):
             streams.forget(person)
         yield (
             frame,
@@ -235,7 +266,7 @@ def _frame_info(frame: Frame) -> FrameInfo:
     )
 
 
-def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig) -> dict[str, Any]:
+def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig, people: People) -> dict[str, Any]:
     """Where the predictions come from, for the JSON file."""
     return {
         "description": "joints found by rpstn predict; coordinates in pixels, x right, y down, first pixel centre at 0",
@@ -246,6 +277,7 @@ def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig) -> dict[
         "model": checkpoint.model_name,
         "architecture": checkpoint.architecture,
         "skeleton": checkpoint.skeleton.name,
+        "boxes": people.in_words,
         "codec": checkpoint.codec.to_dict(),
         "refined_poses_of": None if averages.poses is None else Path(averages.poses).name,
         "inference": f"{in_words(averages)}; {decoding_in_words(checkpoint.codec.maps, checkpoint.codec.decoding)}",
@@ -270,3 +302,20 @@ def _require_no_input_among(files: Sequence[Path], inputs: Sequence[Path]) -> No
     for file in files:
         if file.resolve() in taken:
             raise UserError(f"{file}: expected another --out, this would overwrite what is read")
+
+
+def _require_one_way(
+    boxes: str | Path | None, follow: bool, persons: int | None, whole_picture: bool
+) -> None:
+    """Boxes are given, or searched for, or the whole picture."""
+    if persons is not None and persons < 1:
+        raise UserError(f"--persons: expected a number from 1 on, got {persons}")
+    if boxes is not None and (persons is not None or whole_picture):
+        other = "--persons" if persons is not None else "--whole-picture"
+        raise UserError(f"--boxes: expected without {other}, because the file says where the people are")
+    if whole_picture and persons is not None:
+        raise UserError(
+            "--whole-picture: expected without --persons, because the whole picture is one person's"
+        )
+    if boxes is None and not follow:
+        raise UserError("--no-follow: expected with --boxes, which are then all there are; got none")

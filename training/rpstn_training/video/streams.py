@@ -1,10 +1,11 @@
 """Joints frame by frame: one recurrent state per person, without an end."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..averaging import averaged
 from ..chaining import chained
@@ -14,7 +15,7 @@ from ..data.crops import apply, invert, warp
 from ..predictions import Streams
 from ..train.checkpoint import Checkpoint
 
-_BATCH = 16  # persons of one frame that go through the network together
+_BATCH = 16  # crops of one frame that go through the network together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,15 +64,34 @@ class PersonStreams:
     @torch.inference_mode()
     def next_frame(self, image: np.ndarray, boxes: Mapping[int, np.ndarray]) -> dict[int, Pose]:
         """The poses of the persons with these boxes x1, y1, x2, y2 in the next frame, uint8 [H, W, 3] RGB."""
-        matrices = {person: self.codec.crop(box) for person, box in boxes.items()}
         poses: dict[int, Pose] = {}
         everybody = list(boxes)
         for first in range(0, len(everybody), _BATCH):
             persons = everybody[first : first + _BATCH]
-            crops = np.stack([warp(image, matrices[person], self.codec.input_size) for person in persons])
-            images = normalise(torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).contiguous())
-            points, scores = self.codec.decode(self._streams.maps(persons, images))
-            points, scores = points.double().cpu().numpy(), scores.double().cpu().numpy()
-            for person, in_crop, peaks in zip(persons, points, scores):
-                poses[person] = Pose(joints=apply(invert(matrices[person]), in_crop), scores=peaks)
+            matrices = [self.codec.crop(boxes[person]) for person in persons]
+            images = self._crops(image, matrices)
+            poses |= zip(persons, self._poses(self._streams.maps(persons, images), matrices))
         return poses
+
+    @torch.inference_mode()
+    def look(self, image: np.ndarray, boxes: Sequence[np.ndarray]) -> list[Pose]:
+        """The poses in boxes of one picture, each as in a first frame; no person's state is read or changed."""
+        poses: list[Pose] = []
+        for first in range(0, len(boxes), _BATCH):
+            matrices = [self.codec.crop(box) for box in boxes[first : first + _BATCH]]
+            maps, _ = self._streams.model.start(self._crops(image, matrices))
+            poses += self._poses(maps, matrices)
+        return poses
+
+    def _crops(self, image: np.ndarray, matrices: Sequence[np.ndarray]) -> Tensor:
+        """What the network sees of the image by each map, Tensor[N, 3, H, W]."""
+        crops = np.stack([warp(image, matrix, self.codec.input_size) for matrix in matrices])
+        return normalise(torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).contiguous())
+
+    def _poses(self, maps: Tensor, matrices: Sequence[np.ndarray]) -> list[Pose]:
+        points, scores = self.codec.decode(maps)
+        points, scores = points.double().cpu().numpy(), scores.double().cpu().numpy()
+        return [
+            Pose(joints=apply(invert(matrix), in_crop), scores=peaks)
+            for matrix, in_crop, peaks in zip(matrices, points, scores)
+        ]

@@ -1,5 +1,5 @@
-"""Persons' boxes, by a detector or by hand, from a CSV or a JSON file: one set of rules for `data.options.detections`
-and for `rpstn predict --boxes`.
+"""Persons' boxes, by a detector or by hand, from a CSV, a JSON or a MOTChallenge file: one set of rules for
+`data.options.detections` and for `rpstn predict --boxes`.
 
 CSV: a header with frame (or image_id, file_name), x1, y1, x2, y2, and if wanted person, score, category_id; further
 columns are ignored. JSON: a list of {"image_id" or "frame" or "image_name", "bbox": [x, y, width, height]} with an
@@ -7,12 +7,18 @@ optional "track_id" or "person", "score", "category_id"; or a COCO file, whose "
 what an image_id is. A picture is meant by its number or id, or by its name. Coordinates are pixels of the image, x
 right, y down, first pixel centre at 0. x1, y1 and x2, y2 are the first and the last pixel, so x2 = x + width - 1.
 
+MOTChallenge's text (.txt): a line is frame,id,left,top,width,height and perhaps conf, then class and visibility (9
+values) or a place in the world. Frames, ids and pixels count from 1 there, and are taken one lower; an id of -1 is
+none, a conf of 0 with a class means a box that is not to be considered. "-" as a path is standard input in any of the
+forms.
+
 Left out, and counted, are boxes of another category, of no size, and with a score below the threshold. Boxes in
 shares of the picture are refused.
 """
 
 import csv
 import math
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,6 +36,7 @@ SIDES = ("x1", "y1", "x2", "y2")
 _IMAGE = ("frame", "image_id", "image_name", "file_name")
 _PERSON = ("person", "track_id")
 _CATEGORY = ("category_id", "category")
+_FORMS = ".csv, .json or .txt"
 _LARGEST = 1e6  # pixels; beyond it a number is a mistake
 _PERSON_NAME, _PERSON_ID = "person", 1  # COCO's, where no labels say which category is meant
 
@@ -97,17 +104,22 @@ def read(
 
     Raises UserError naming file, row and field, where a row cannot be meant, and where no box is left, with the reason.
     """
-    readers = {".csv": _csv_rows, ".json": _json_rows}
-    if path.suffix.lower() not in readers:
-        raise UserError(f"{path}: expected boxes in a file that ends in .csv or .json")
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: expected a file with boxes (.csv or .json), found none") from error
-    except OSError as error:
-        raise UserError(f"{path}: expected a file with boxes (.csv or .json), {error.strerror}") from error
+    readers = {".csv": _csv_rows, ".json": _json_rows, ".txt": _mot_rows}
+    if str(path) == "-":
+        data = sys.stdin.buffer.read()
+        path, suffix = Path("standard input"), _form_of(data)
+    else:
+        suffix = path.suffix.lower()
+        if suffix not in readers:
+            raise UserError(f"{path}: expected boxes in a file that ends in {_FORMS}")
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: expected a file with boxes ({_FORMS}), found none") from error
+        except OSError as error:
+            raise UserError(f"{path}: expected a file with boxes ({_FORMS}), {error.strerror}") from error
     own = _Own()
-    rows = list(readers[path.suffix.lower()](path, data, threshold is not None, own, report))
+    rows = list(readers[suffix](path, data, threshold is not None, own, report))
     if not rows:
         if report.errors:
             return []
@@ -177,8 +189,8 @@ def finder(pictures: Iterable[tuple[Any, str, Found]]) -> Callable[[Box], Found 
 def numbered(rows: Sequence[Box], frames: Sequence[Any], *, stills: bool) -> list[Box]:
     """The rows with a person each; `frames` says which frame each is in.
 
-    In stills nobody is followed: where the rows of a picture do not say who is who, they are numbered. In a video a
-    frame with several boxes needs their numbers.
+    In stills nobody is followed: where the rows of a picture do not say who is who, they are numbered. In a video all
+    rows say it, or none: then there is one person.
     """
     if stills:
         together: dict[Any, list[int]] = {}
@@ -190,19 +202,13 @@ def numbered(rows: Sequence[Box], frames: Sequence[Any], *, stills: bool) -> lis
             said = None not in own and len(set(own)) == len(own)
             people |= dict(zip(places, own if said else range(len(own))))
         return [replace(row, person=people[place]) for place, row in enumerate(rows)]
-    if all(row.person is not None for row in rows):
-        return list(rows)
-    some = any(row.person is not None for row in rows)
-    seen: dict[Any, Box] = {}
-    for row, frame in zip(rows, frames):
-        if row.person is None and (some or frame in seen):
-            other = "" if some else f", frame {frame} has several boxes ({short_place(seen[frame].where)})"
-            raise UserError(
-                f"{row.where}: expected a track_id that says who this is{other}; pictures that are no video need "
-                "--stills instead"
-            )
-        seen[frame] = row
-    return [replace(row, person=0) for row in rows]
+    unsaid = [row for row in rows if row.person is None]
+    if 0 < len(unsaid) < len(rows):
+        raise UserError(
+            f"{unsaid[0].where}: expected a track_id that says who this is, as other rows have one, got none; pictures "
+            "that are no video need --stills instead"
+        )
+    return [replace(row, person=0) for row in rows] if unsaid else list(rows)
 
 
 def _of_category(
@@ -260,13 +266,7 @@ def _refuse_shares(path: Path, rows: Sequence[Box]) -> None:
 
 
 def _csv_rows(path: Path, data: bytes, scored: bool, own: _Own, report: Report) -> Iterator[Box]:
-    try:
-        lines = data.decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: expected a file with boxes (.csv or .json), it is not UTF-8 text; save it as UTF-8"
-        ) from error
-    reader = csv.DictReader(lines, skipinitialspace=True, strict=True)
+    reader = csv.DictReader(_lines(path, data), skipinitialspace=True, strict=True)
     try:
         columns = [name.strip() for name in reader.fieldnames or ()]
         reader.fieldnames = columns
@@ -298,6 +298,69 @@ def _csv_rows(path: Path, data: bytes, scored: bool, own: _Own, report: Report) 
     except csv.Error as error:
         raise UserError(
             f"{path}, line {reader.line_num}: expected comma-separated values, but {error}"
+        ) from error
+
+
+def _mot_rows(path: Path, data: bytes, scored: bool, own: _Own, report: Report) -> Iterator[Box]:
+    for number, line in enumerate(_lines(path, data), start=1):
+        if not line.strip():
+            continue
+        where = f"{path}, line {number}"
+        values = [value.strip() for value in line.split(",")]
+        with report.file():
+            if len(values) < 6:
+                raise UserError(
+                    f"{where}: expected frame,id,left,top,width,height and perhaps more, as MOTChallenge has it, got "
+                    f"{short(line)}"
+                )
+            frame = whole_number(values[0], where, "frame")
+            if frame == 0:
+                raise UserError(f"{where}: frame: expected a number from 1 on, as MOTChallenge counts, got 0")
+            x, y, width, height = (
+                _pixels(value, where, name)
+                for value, name in zip(values[2:6], ("left", "top", "width", "height"))
+            )
+            known = len(values) == 9  # with a class, as in MOTChallenge's labels
+            if known and _score(values[6], where) == 0:
+                report.defect(
+                    path, short_place(where), "a box that is not to be considered (conf 0)", "left out"
+                )
+                continue
+            yield Box(
+                image=frame - 1,
+                person=_mot_person(values[1], where),
+                sides=box_rules.from_corner(np.array([x - 1, y - 1, width, height])),
+                score=_score(values[6], where) if scored and len(values) > 6 else 1.0,
+                category=_category(values[7], where) if known else None,
+                where=where,
+                with_size=True,
+            )
+
+
+def _mot_person(value: str, where: str) -> int | None:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if number == -1:
+        return None
+    return whole_number(number if number.is_integer() else value, where, "id")
+
+
+def _form_of(data: bytes) -> str:
+    """Which form boxes from standard input have: by their first character other than white space."""
+    first = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if first in (b"[", b"{"):
+        return ".json"
+    return ".txt" if first.isdigit() else ".csv"
+
+
+def _lines(path: Path, data: bytes) -> list[str]:
+    try:
+        return data.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path}: expected a file with boxes ({_FORMS}), it is not UTF-8 text; save it as UTF-8"
         ) from error
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ...detection import tracking
 from ...errors import UserError
+from .. import tracking
 from ..findings import Report
 from ..records import Track
 from . import box_files, coco_form

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ...detection.tracking import fill_gaps
 from ...errors import UserError
 from .. import boxes as box_rules
 from ..findings import Report
 from ..images import Orientation, image_size
 from ..records import Track
+from ..tracking import fill_gaps
 
 _BORDER = 1.0  # pixels that a box may reach over the picture's border without being worth a line
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ..data.boxes import iou
-from ..scores.coco_ap import pose_similarity
+from .boxes import iou
+from .similarity import pose_similarity
 
 _REMEMBERED = 5  # boxes of a track from which its speed is taken
 

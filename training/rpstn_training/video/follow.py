@@ -1,0 +1,220 @@
+"""Following people from frame to frame by the poses found: where the next box is, and when somebody is lost.
+
+A box is the one about the pose before (`search.around_joints`), moved on by an alpha-beta filter: its centre c has a
+constant velocity v, and a frame whose pose lies r = z - (c + v) away from the expected place corrects both,
+
+    c <- c + v + ALPHA r        v <- v + BETA r
+
+Its sides follow those about the pose more slowly, above all when those shrink: unsure joints are found too near to the
+middle of the body, and a box that shrinks by them would cut off hands and feet next. A pose that scores much less than
+the person's usually do corrects nothing: the box moves on, ever more slowly, and after some such frames the person is
+lost.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from ..data.boxes import iou
+from .search import Look, around_joints, nearby, search
+from .streams import Pose
+
+# Tried on 12 clips of drawn people and one of JHMDB, with small networks: more follows the noise of the poses, and half
+# of it loses who moves quickly.
+ALPHA, BETA = 0.6, 0.2
+PATIENCE = 5  # frames with a low score in a row after which a person is lost
+LOW = 0.5  # of the person's usual score: less is low
+FOUND = 0.7  # of the person's usual score: what a pose needs to be this person again
+_GROWING, _SHRINKING = 0.3, 0.01  # how much of a change of the sides is followed in a frame
+_FASTEST_SIZE = 1.25  # times: the most that the sides seem to change in a frame
+_USUAL = 0.1  # how much of a new score goes into the usual one
+_SLOWING = 0.8  # of the velocity that is left in a frame without a good pose
+_DOUBLE = 0.1  # of a person's size: poses nearer than that, joint by joint in the mean, are of one person
+
+
+class Follower:
+    """One person's box as it moves on. Boxes are x1, y1, x2, y2 in pixels of the picture.
+
+    Args:
+        box (ndarray[4]): where the person is.
+        score: of the pose there, the mean over the joints.
+
+    A person who moves two pixels to the right in every frame:
+
+    >>> def person(x):
+    ...     return Pose(joints=np.array([[x, 0.0], [x + 20, 50], [x + 10, 100]]), scores=np.ones(3))
+    >>> follower = Follower(np.array([-8.0, -8, 28, 108]), 1.0)
+    >>> for frame in range(50):
+    ...     follower.seen(person(2.0 * frame))
+    >>> follower.next_box.round(1).tolist()
+    [92.0, -8.0, 128.0, 108.0]
+    """
+
+    def __init__(self, box: np.ndarray, score: float) -> None:
+        self._centre, self._sides = _centre_and_sides(np.asarray(box, dtype=np.float64))
+        self._velocity = np.zeros(2)
+        self._by_pose = False  # whether the last place came from a pose
+        self._low = 0
+        self.usual = score
+
+    @property
+    def next_box(self) -> np.ndarray:
+        """Where the person is expected in the next frame, [4]."""
+        middle, half = self._centre + self._velocity, self._sides / 2
+        return np.concatenate([middle - half, middle + half])
+
+    @property
+    def lost(self) -> bool:
+        return self._low >= PATIENCE
+
+    def seen(self, pose: Pose) -> None:
+        """The pose found in the `next_box` of the frame."""
+        score = float(pose.scores.mean())
+        if score < LOW * self.usual:
+            self._low += 1
+            self._centre, self._velocity = self._centre + self._velocity, _SLOWING * self._velocity
+            return
+        centre, sides = _centre_and_sides(around_joints(pose.joints, pose.scores))
+        self._move(centre, score, by_pose=True)
+        sides = np.clip(sides, self._sides / _FASTEST_SIZE, self._sides * _FASTEST_SIZE)
+        share = np.where(sides > self._sides, _GROWING, _SHRINKING)
+        self._sides = self._sides + share * (sides - self._sides)
+
+    def given(self, box: np.ndarray, score: float) -> None:
+        """The person's box in this frame is known, and the score of the pose found in it."""
+        centre, self._sides = _centre_and_sides(box)
+        self._move(centre, score, by_pose=False)
+        self._centre = centre
+
+    def _move(self, centre: np.ndarray, score: float, *, by_pose: bool) -> None:
+        self._low = 0
+        self.usual += _USUAL * (score - self.usual)
+        away = centre - (self._centre + self._velocity)
+        self._centre = self._centre + self._velocity + ALPHA * away
+        if by_pose == self._by_pose:  # from a given box to a pose in it is no movement
+            self._velocity = self._velocity + BETA * away
+        self._by_pose = by_pose
+
+
+class Followers:
+    """The people who are followed, by their numbers, and those who were lost a short time ago.
+
+    Args:
+        patience: frames for which a lost person is searched for near by, in each of them.
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self._followed: dict[int, Follower] = {}
+        self._lost: dict[int, tuple[Follower, int]] = {}  # and the frame of the loss
+        self._double: dict[tuple[int, int], int] = {}  # frames in which two had one pose
+
+    @property
+    def numbers(self) -> tuple[int, ...]:
+        return tuple(sorted(self._followed))
+
+    @property
+    def lost(self) -> dict[int, np.ndarray]:
+        """Where those who are lost were expected last."""
+        return {person: follower.next_box for person, (follower, _) in self._lost.items()}
+
+    def boxes(self) -> dict[int, np.ndarray]:
+        """Where everybody who is followed is expected."""
+        return {person: self._followed[person].next_box for person in self.numbers}
+
+    def begin(self, person: int, box: np.ndarray, score: float) -> None:
+        """Follow from this box on; whatever was known of the person is forgotten."""
+        self._lost.pop(person, None)
+        self._followed[person] = Follower(box, score)
+
+    def end(self, person: int) -> None:
+        """The person is neither followed nor searched for any more."""
+        self._followed.pop(person, None)
+        self._lost.pop(person, None)
+
+    def seen(
+        self,
+        frame: int,
+        size_wh: tuple[int, int],
+        poses: Mapping[int, Pose],
+        given: Mapping[int, np.ndarray] | None = None,
+    ) -> list[int]:
+        """The poses of everybody in this frame, some of whom were in boxes [4] that are `given`; returns who is lost.
+
+        Lost is who scores low for a while, who has left the picture, and the less sure one of two who have had one
+        and the same pose for as long; nobody whose box is given.
+        """
+        given = given or {}
+        for person, pose in poses.items():
+            if person not in given:
+                self._followed[person].seen(pose)
+                continue
+            score = float(pose.scores.mean())
+            if person not in self._followed:
+                self.begin(person, given[person], score)
+            self._followed[person].given(given[person], score)
+        gone = {
+            person
+            for person, follower in self._followed.items()
+            if follower.lost or not _in_picture(follower.next_box, size_wh)
+        }
+        gone = sorted((gone | self._doubles(poses, given)) - given.keys())
+        for person in gone:
+            self._lost[person] = self._followed.pop(person), frame
+        return gone
+
+    def find_nearby(self, frame: int, look: Look, taken: Iterable[np.ndarray] = ()) -> list[int]:
+        """Search for those who were lost at most `patience` frames ago; who is found is followed from here on."""
+        found = []
+        for person, (follower, since) in list(self._lost.items()):
+            if frame - since > self.patience:
+                continue
+            occupied = [*taken, *self.boxes().values()]
+            best = search(look, nearby(follower.next_box), 1, taken=occupied)
+            if best and best[0].pose.scores.mean() >= FOUND * follower.usual:
+                self.begin(person, best[0].box, float(best[0].pose.scores.mean()))
+                found.append(person)
+        return found
+
+    def forget_lost(self, frame: int) -> None:
+        """Give up those who were not found near by in time."""
+        self._lost = {
+            person: (follower, since)
+            for person, (follower, since) in self._lost.items()
+            if frame - since <= self.patience
+        }
+
+    def usual(self, person: int) -> float:
+        """The usual score of someone who is lost."""
+        return self._lost[person][0].usual
+
+    def _doubles(self, poses: Mapping[int, Pose], given: Mapping[int, np.ndarray]) -> set[int]:
+        """Of every two who have shared a pose for too long the one with the lower usual score."""
+        people = sorted(poses)
+        pairs = [(first, second) for place, first in enumerate(people) for second in people[place + 1 :]]
+        self._double = {
+            pair: self._double.get(pair, 0) + 1 for pair in pairs if _one_pose(poses[pair[0]], poses[pair[1]])
+        }
+        return {
+            min(pair, key=lambda person: (person in given, self._followed[person].usual, -person))
+            for pair, frames in self._double.items()
+            if frames >= PATIENCE
+        }
+
+
+def _centre_and_sides(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return (box[:2] + box[2:]) / 2, np.maximum(box[2:] - box[:2], 2.0)
+
+
+def _in_picture(box: np.ndarray, size_wh: Sequence[int]) -> bool:
+    """Whether the middle of a box is in the picture."""
+    middle = (box[:2] + box[2:]) / 2
+    return bool((middle >= 0).all() and (middle <= np.array(size_wh) - 1).all())
+
+
+def _one_pose(pose: Pose, other: Pose) -> bool:
+    about = around_joints(pose.joints, pose.scores)
+    if iou(about[None], around_joints(other.joints, other.scores)[None])[0, 0] == 0:
+        return False
+    size = float((about[2:] - about[:2]).max())
+    return float(np.linalg.norm(pose.joints - other.joints, axis=1).mean()) < _DOUBLE * size

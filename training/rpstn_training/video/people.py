@@ -1,0 +1,175 @@
+"""Where the people of a video are, frame by frame: in the whole picture, in given boxes, or to be found.
+
+Each of the three says before a frame which boxes to look at (`boxes`), and hears afterwards what was found (`seen`),
+upon which it says whose memory ends. Boxes are x1, y1, x2, y2 in pixels of the picture.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from .follow import FOUND, Followers
+from .person_boxes import Boxes
+from .search import Look, search, windows
+from .sources import Frame
+from .streams import Pose
+
+_STANDS_OUT = 1.3  # times the median window: what the first person found in a picture must be
+
+
+class People(Protocol):
+    """Who is looked for where. `in_words` is for the results."""
+
+    in_words: str
+
+    def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
+        """Person to box [4], by rising numbers; `look` shows the network boxes of the frame, without memory."""
+
+    def crop(self, frame: Frame, person: int, box: np.ndarray) -> np.ndarray:
+        """The box [4] that is cut out for the person's box."""
+
+    def seen(self, frame: Frame, poses: Mapping[int, Pose]) -> list[int]:
+        """The poses found in those boxes; returns the persons whose next frame is a first one."""
+
+
+class WholePicture:
+    """Person 0 fills the picture."""
+
+    in_words = "the whole picture is the box of one person"
+
+    def __init__(self, *, stills: bool) -> None:
+        self._stills = stills
+
+    def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
+        width, height = _size(frame)
+        return {0: np.array([0.0, 0.0, width - 1.0, height - 1.0])}
+
+    def crop(self, frame: Frame, person: int, box: np.ndarray) -> np.ndarray:
+        return box
+
+    def seen(self, frame: Frame, poses: Mapping[int, Pose]) -> list[int]:
+        return list(poses) if self._stills else []
+
+
+class InGivenBoxes:
+    """The boxes of a file, and beyond a person's last one, where it is not the end of a track, the person is followed.
+
+    Args:
+        table: the boxes, gaps already filled.
+        together: frames of a clip that the training cuts out by one box (`Codec.shared_frames`).
+        fps: frames for which a lost person is searched for near by, a second.
+        follow: False takes the boxes as all there are.
+        stills: pictures have no past.
+    """
+
+    def __init__(self, table: Boxes, *, together: int, fps: float, follow: bool, stills: bool) -> None:
+        self._table, self._follow, self._stills = table, follow and not stills, stills
+        self._crops = table.crops(1 if stills else together)
+        self._followers = Followers(max(round(fps), 1))
+        self._given: dict[int, np.ndarray] = {}
+        self.in_words = "boxes from a file"
+        if self._follow:
+            self.in_words += ", interpolated between, people followed beyond the last"
+
+    def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
+        self._given = self._table.at(frame.number, _size(frame))
+        if not self._follow:
+            return self._given
+        self._followers.find_nearby(frame.number, look, self._given.values())
+        return dict(sorted({**self._followers.boxes(), **self._given}.items()))
+
+    def crop(self, frame: Frame, person: int, box: np.ndarray) -> np.ndarray:
+        return self._crops.get((frame.number, person), box)
+
+    def seen(self, frame: Frame, poses: Mapping[int, Pose]) -> list[int]:
+        gone = self._table.gone(frame.number)
+        if self._stills:
+            return list(poses)
+        if not self._follow:
+            return gone
+        lost = self._followers.seen(frame.number, _size(frame), poses, self._given)
+        left = [person for person in gone if not self._table.goes_on(person)]
+        for person in left:
+            self._followers.end(person)
+        return [*lost, *left]
+
+
+class Searched:
+    """Nobody says where the people are: the first frame is searched, and who is found is followed.
+
+    Who is lost is searched for near by, in every frame for a second, and then, like those who were never found, in
+    the whole frame once a second.
+
+    Args:
+        count: of people, from 1.
+        aspect: width / height of the network's input.
+        shown: `Codec.box_scale`.
+        fps: frames per second.
+        stills: every picture is searched by itself.
+    """
+
+    def __init__(self, count: int, *, aspect: float, shown: float, fps: float, stills: bool) -> None:
+        self._count, self._aspect, self._shown, self._stills = count, aspect, shown, stills
+        self._every = max(round(fps), 1)
+        self._followers = Followers(self._every)
+        self._searched: int | None = None  # the last frame that was searched as a whole
+        self._known: set[int] = set()
+        each = "each picture" if stills else "the first frame"
+        people = "one person" if count == 1 else f"up to {count} people"
+        self.in_words = f"{each} searched for {people}" + ("" if stills else ", who are followed from there")
+
+    def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
+        if self._stills:
+            self._followers, self._searched, self._known = Followers(1), None, set()
+        self._followers.find_nearby(frame.number, look)
+        missing = self._count - len(self._followers.numbers)
+        awaited = self._searched is not None and frame.number - self._searched < self._every
+        if missing and not awaited:
+            self._search(frame, look, missing)
+        return self._followers.boxes()
+
+    def crop(self, frame: Frame, person: int, box: np.ndarray) -> np.ndarray:
+        return box
+
+    def seen(self, frame: Frame, poses: Mapping[int, Pose]) -> list[int]:
+        if self._stills:
+            return list(poses)
+        lost = self._followers.seen(frame.number, _size(frame), poses)
+        if lost:  # near by comes first
+            self._searched = frame.number
+        return lost
+
+    def _search(self, frame: Frame, look: Look, missing: int) -> None:
+        self._searched = frame.number
+        everywhere = windows(_size(frame), self._aspect, shown=self._shown)
+        taken = list(self._followers.boxes().values())
+        found = search(look, everywhere, missing, taken=taken, stands_out=_STANDS_OUT)
+        lost = self._followers.lost
+        usual = {person: self._followers.usual(person) for person in lost}
+        # Each one found is the lost person who was last seen the nearest, if the score allows, or somebody new.
+        rows = sorted(lost)
+        places = np.array([_middle(one.box) for one in found]).reshape(-1, 1, 2)
+        last = np.array([_middle(lost[person]) for person in rows]).reshape(1, -1, 2)
+        of = dict(zip(*linear_sum_assignment(np.linalg.norm(places - last, axis=-1))))
+        for place, one in enumerate(found):
+            score = float(one.pose.scores.mean())
+            if place in of:
+                person = rows[of[place]]
+                if score < FOUND * usual[person]:
+                    continue
+            else:
+                person = len(self._known)
+            if len(self._known | {person}) > self._count:
+                continue
+            self._known.add(person)
+            self._followers.begin(person, one.box, score)
+
+
+def _size(frame: Frame) -> tuple[int, int]:
+    return frame.image.shape[1], frame.image.shape[0]
+
+
+def _middle(box: np.ndarray) -> np.ndarray:
+    return (box[:2] + box[2:]) / 2
