@@ -14,7 +14,6 @@ from pathlib import Path
 from ..config import load_config
 from ..errors import UserError
 from ..train.engine import summarise, train
-from ..train.ranks import is_first
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +44,5 @@ def run(args: argparse.Namespace) -> int:
             )
         path = args.resume / "config.yaml"
     best = train(load_config(path, args.overrides), resume=args.resume)
-    if is_first():
-        print(f"\n{best}\n{summarise(best.parent)}")
+    print(f"\n{best}\n{summarise(best.parent)}")
     return 0
