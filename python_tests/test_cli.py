@@ -1,5 +1,6 @@
 """The command line: exit statuses, one sentence per failure, and the way from a data set to a score."""
 
+import doctest
 import errno
 import json
 import os
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 from tiny_clips import tiny_config, write_penn
 
-from rpstn_training import cli
+from rpstn_training import arguments, cli
 from rpstn_training.config import to_yaml
 
 
@@ -198,3 +199,8 @@ def test_help_does_not_load_torch():
     code = "import sys; from rpstn_training import cli; cli._parser(); print('torch' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "False"
+
+
+def test_documented_examples_of_arguments_run():
+    result = doctest.testmod(arguments)
+    assert result.attempted > 0 and result.failed == 0

@@ -85,10 +85,11 @@ def _dkd(
     channels: int = 256,
     norm_first: bool = True,
 ) -> RPSTN:
-    size = {"num_joints": num_joints, "width": width, "channels": channels}
-    return RPSTN(
-        _initializer(pose_initializer, **size),
-        backbones.build(feature_extractor.backbone, **size),
+    return _rpstn(
+        num_joints=num_joints,
+        pose_initializer=pose_initializer,
+        feature_extractor=feature_extractor,
+        width=width,
         channels=channels,
         num_convs=3,
         relation="none",

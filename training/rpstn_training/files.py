@@ -84,6 +84,12 @@ def locked(folder: Path) -> Iterator[None]:
         file.close()
 
 
+def require_new(path: Path) -> None:
+    """Raise UserError where there is a file already."""
+    if path.exists():
+        raise UserError(f"{path}: expected a new file, there is one; remove it or choose another name")
+
+
 def _refused(path: Path, error: OSError) -> UserError:
     reason = error.strerror or str(error)
     return UserError(f"{path}: could not be written ({reason}); a file that was there before is unchanged")

@@ -88,12 +88,11 @@ class Streams:
         return parts[0] if len(parts) == 1 else torch.cat(parts)[order]
 
 
-def clip_heatmaps(model: nn.Module, frames: Tensor, drawn: Tensor | None = None) -> Stages:
+def clip_heatmaps(model: nn.Module, frames: Tensor) -> Stages:
     """What the network makes of clips of bytes, uint8 Tensor[B, T, 3, H, W] RGB: maps [B, T, K, h, w], or the maps of
-    each of its stages. `drawn` are the further channels of a network that refines poses (`chaining.pose_channels`).
+    each of its stages.
     """
-    images = normalise(frames)
-    return model(images if drawn is None else torch.cat([images, drawn], dim=-3))
+    return model(normalise(frames))
 
 
 @torch.inference_mode()

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from ..arguments import add_overrides
 from ..building import outline
 from ..codec import Codec
 from ..config import Config, load_config
@@ -52,14 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config", type=Path, metavar="CONFIG.yaml", help="the experiment whose data is checked"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change one value, for example --set data.root=FOLDER (may be repeated)",
-    )
+    add_overrides(parser, "data.root=FOLDER")
     parser.add_argument(
         "--out",
         type=Path,

@@ -13,10 +13,11 @@ configuration of the same network; a training begins with it by model.weights or
 """
 
 import argparse
-import re
 from pathlib import Path
 
+from ..arguments import width_and_height
 from ..errors import UserError
+from ..files import require_new
 from ..public_families import FAMILIES
 from ..public_files import convert
 from ..train import checkpoint as checkpoints
@@ -36,15 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def size(text: str) -> tuple[int, int]:
     """Width and height of a text like 192x256."""
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
+    found = width_and_height(text)
     if found is None:
         raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, for example 192x256, got {text}")
-    return int(found[1]), int(found[2])
+    return found
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.out.exists():
-        raise UserError(f"{args.out}: expected a new file, there is one; remove it or choose another name")
+    require_new(args.out)
     content = checkpoints.read_tensors(args.source)
     if checkpoints.is_ours(content):
         raise UserError(f"{args.source}: expected a public file, got a checkpoint of ours; use it as it is")

@@ -16,6 +16,7 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from ..arguments import add_overrides
 from ..config import load_config
 from ..data.images import read_image
 from ..data.records import Picture
@@ -31,14 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "config", type=Path, metavar="CONFIG.yaml", help="the experiment whose pictures are looked through"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change one value, for example --set data.options.images=test (may be repeated)",
-    )
+    add_overrides(parser, "data.options.images=test")
     parser.add_argument(
         "--weights",
         required=True,

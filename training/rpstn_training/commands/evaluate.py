@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 from typing import NoReturn
 
+from ..arguments import add_overrides
 from ..building import describe_network, same_network
 from ..codec import Codec
 from ..config import Config, ModelConfig, load_config
@@ -37,14 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", type=Path, required=True, metavar="FILE", help="a checkpoint of rpstn train or convert"
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change one value, for example --set eval.protocol=streaming (may be repeated)",
-    )
+    add_overrides(parser, "eval.protocol=streaming")
     parser.add_argument(
         "--out",
         type=Path,

@@ -52,14 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..exporting import export
-    from ..files import atomic_write
+    from ..files import atomic_write, require_new
     from ..public_files import open_weights
 
     if args.frames is not None and (args.frames < 1 or args.what != "clip"):
         expected = "at least 1" if args.what == "clip" else "none without --what clip"
         raise UserError(f"--frames: expected {expected}, got {args.frames}")
-    if args.out.exists():
-        raise UserError(f"{args.out}: expected a new file, there is one; remove it or choose another name")
+    require_new(args.out)
     checkpoint = open_weights(args.weights, skeleton=args.skeleton, input_size=args.input_size)
     frames = args.frames or (checkpoint.config["data"]["clip_length"] if checkpoint.config else _FRAMES)
     exported = export(checkpoint, args.format, args.what, frames=frames)

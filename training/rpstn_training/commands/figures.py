@@ -17,6 +17,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from ..arguments import add_overrides
 from ..codec import Codec
 from ..config import load_config
 from ..data.sets import load_skeleton
@@ -58,14 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG.yaml",
         help="data and protocol; its model must be that of the weights; for 6 to 10",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change one value, for example --set eval.subset=validation, or seed=1 for other masks (may be repeated)",
-    )
+    add_overrides(parser, "eval.subset=validation, or seed=1 for other masks")
     parser.add_argument(
         "--runs",
         nargs="+",

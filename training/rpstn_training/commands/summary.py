@@ -10,12 +10,12 @@ networks of the paper, and sets the parameters and FLOPs that its tables print b
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..arguments import width_and_height
 from ..building import describe_network
 from ..config import Config, load_config
 from ..counting import Counts
@@ -92,10 +92,10 @@ def _resized(config: Config, size: str | None, frames: int | None) -> Config:
     data = config.data
     try:
         if size is not None:
-            match = re.fullmatch(r"(\d+)x(\d+)", size)
-            if match is None:
+            input_size = width_and_height(size)
+            if input_size is None:
                 raise UserError(f"--size: expected WIDTHxHEIGHT such as 192x256, got {size}")
-            data = replace(data, input_size=(int(match[1]), int(match[2])))
+            data = replace(data, input_size=input_size)
         if frames is not None:
             data = replace(data, clip_length=frames)
     except ValueError as error:

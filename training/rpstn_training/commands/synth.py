@@ -9,11 +9,11 @@ custom (COCO's form under names of one's own) are single pictures, clips x frame
 """
 
 import argparse
-import re
 from pathlib import Path
 
 from rpstn_synth.synthesis import LAYOUTS, synthesise
 
+from ..arguments import width_and_height
 from ..errors import UserError
 
 
@@ -41,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the clips and say where."""
-    match = re.fullmatch(r"(\d+)x(\d+)", args.size)
-    if match is None:
+    size = width_and_height(args.size)
+    if size is None:
         raise UserError(f"--size: expected WIDTHxHEIGHT such as 320x240, got {args.size}")
     synthesise(
         args.out,
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         clips=args.clips,
         seed=args.seed,
         frames=args.frames,
-        size=(int(match[1]), int(match[2])),
+        size=size,
         workers=args.workers,
     )
     return 0

@@ -11,6 +11,7 @@ stopped.
 import argparse
 from pathlib import Path
 
+from ..arguments import add_overrides
 from ..config import load_config
 from ..errors import UserError
 from ..train.engine import summarise, train
@@ -24,14 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CONFIG.yaml",
         help="the experiment; with --resume the run's own",
     )
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change one value, for example --set train.epochs=20 (may be repeated)",
-    )
+    add_overrides(parser, "train.epochs=20")
     parser.add_argument("--resume", type=Path, metavar="RUN", help="run folder to continue")
 
 

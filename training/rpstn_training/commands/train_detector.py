@@ -10,20 +10,14 @@ which --resume goes on.
 import argparse
 from pathlib import Path
 
+from ..arguments import add_overrides
 from ..config import load_as
 from ..detection import finetune
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the fine-tuning")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        dest="overrides",
-        help="change one value, for example --set root=FOLDER (may be repeated)",
-    )
+    add_overrides(parser, "root=FOLDER")
     parser.add_argument("--resume", action="store_true", help="go on with the run in the output folder")
 
 

@@ -14,6 +14,7 @@ and always nearer to the place that its error names than to any other. How often
 joint and by how many joints of the person are labelled; the rates are those of the authors' code.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -47,14 +48,15 @@ class Rates(NamedTuple):
     swap: float
 
 
-def kinds(skeleton: Skeleton) -> list[str]:
+@functools.cache  # asked for with every sample
+def kinds(joints: tuple[str, ...]) -> tuple[str, ...]:
     """What each joint is, of the keys of the tolerances, by its name."""
     found = []
-    for name in skeleton.joints:
+    for name in joints:
         words = name.lower()
         limb = next((kind for kind in _SIGMAS if kind in words), None)
         found.append(limb or ("face" if any(word in words for word in _FACE) else "trunk"))
-    return found
+    return tuple(found)
 
 
 def rates(kind: str, labelled: float, crowd: int) -> Rates:
@@ -84,7 +86,7 @@ def rates(kind: str, labelled: float, crowd: int) -> Rates:
 
 def tolerances(skeleton: Skeleton, area: float, similarity: float) -> np.ndarray:
     """Distances [K] at which a joint's key-point similarity exp(-d^2 / (2 area (2 sigma)^2)) is `similarity`."""
-    sigmas = skeleton.sigmas or [_SIGMAS[kind] for kind in kinds(skeleton)]
+    sigmas = skeleton.sigmas or [_SIGMAS[kind] for kind in kinds(skeleton.joints)]
     return 2 * np.asarray(sigmas) * np.sqrt(-2 * area * np.log(similarity))
 
 
@@ -108,7 +110,7 @@ def with_errors(
     good, half, far = (tolerances(skeleton, area, similarity) for similarity in (0.85, 0.5, 0.1))
     mirror, share = skeleton.flip_order(), float(labelled.mean())
     found, given = joints.copy(), labelled.copy()
-    for joint, kind in enumerate(kinds(skeleton)):
+    for joint, kind in enumerate(kinds(skeleton.joints)):
         if not labelled[joint]:
             continue
         opposite = mirror[joint]

@@ -26,8 +26,8 @@ from tqdm import tqdm
 from rpstn_ext.models import Stages, last_stage
 
 from ..building import build_network, load_start
-from ..chaining import pose_channels
-from ..codec import Codec
+from ..chaining import with_poses
+from ..codec import Codec, normalise
 from ..config import Config, differences, from_dict, to_dict, to_yaml
 from ..data.clips import TrainClips
 from ..data.loader import Batches
@@ -39,7 +39,6 @@ from ..errors import UserError
 from ..evaluation import Evaluation, evaluate, rehearse, selection_score
 from ..files import LOCK, locked, write_json, write_text
 from ..interrupt import AfterStep
-from ..predictions import clip_heatmaps
 from . import checkpoint as checkpoints
 from . import optimisers
 from .board import Board
@@ -387,17 +386,16 @@ def _reason_to_stop(config: Config, progress: Progress) -> str | None:
 
 def _maps(config: Config, run: Path, model: nn.Module, codec: Codec, batch: Mapping[str, Any]) -> Stages:
     device = next(model.parameters()).device
-    frames = batch["frames"].to(device, non_blocking=True)
-    drawn = None
+    images = normalise(batch["frames"].to(device, non_blocking=True))
     if "poses" in batch:
         poses, given = (batch[key].to(device, non_blocking=True) for key in ("poses", "given"))
-        drawn = pose_channels(poses, given, codec)
+        images = with_poses(images, poses, given, codec)
     try:
-        return clip_heatmaps(model, frames, drawn)
+        return model(images)
     except ValueError as error:  # a network cannot train on so small an input or batch
         width, height = config.data.input_size
         raise UserError(
-            f"{run}: expected clips that {config.model.name} can be trained on, got {len(frames)} of {width}x{height} "
+            f"{run}: expected clips that {config.model.name} can be trained on, got {len(images)} of {width}x{height} "
             f"pixels ({error})"
         ) from error
 
