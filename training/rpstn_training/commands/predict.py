@@ -111,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..video.pipeline import predict
+    from ..words import several
 
     result = predict(
         args.source,
@@ -130,8 +131,9 @@ def run(args: argparse.Namespace) -> int:
         flip=args.flip,
     )
     print(
-        f"{len(result.frames)} frames, {len(result.persons)} person{'s' * (len(result.persons) != 1)}, "
-        f"{len(result.poses)} poses of {len(result.skeleton.joints)} joints, {result.speed:.1f} frames/s"
+        f"{several(len(result.frames), 'frame')}, {several(len(result.persons), 'person')}, "
+        f"{several(len(result.poses), 'pose')} of {several(len(result.skeleton.joints), 'joint')}, "
+        f"{result.speed:.1f} frames/s"
     )
     print(f"weights: {result.weights}")
     print(f"people: {result.boxes}")
