@@ -4,8 +4,8 @@
   rpstn predict frames/ --fps 30 --boxes boxes.csv --weights best.pt --out joints
   rpstn predict clip.mp4 --weights pose_hrnet_w32_256x192.pth --skeleton coco --out joints
 
-Writes predictions.json (COCO key points), predictions.csv (frame, time, person, joint, x, y, score) and
-overlay.mp4 into the folder --out; all of them or, if something fails, none.
+Writes predictions.json (COCO key points), predictions.csv (frame, time, person, joint, x, y, score,
+probability, state) and overlay.mp4 into the folder --out; all of them or, if something fails, none.
 
 Without --boxes the first frame is searched: the network is shown many parts of it, and the most plausible person (or
 --persons N of them) is followed from there, the next box from the pose found. Who is lost is searched for near by, and
