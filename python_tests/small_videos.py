@@ -27,6 +27,12 @@ def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     return cv2.resize(np.roll(coarse, number, axis=1), size, interpolation=cv2.INTER_CUBIC)
 
 
+def with_strip(size: tuple[int, int]) -> tuple[int, int, int]:
+    """Shape of the overlay of pictures of these few pixels, width and height, without a notice."""
+    width, height = (4 * side for side in size)
+    return height + len(drawing.strip(width, height, [[]])), width, 3
+
+
 def write_picture(path: Path, image: np.ndarray) -> Path:
     assert cv2.imwrite(str(path), image[..., ::-1])
     return path
