@@ -43,8 +43,8 @@ from .frames import (
 from .plan import GAMMA, IMAGE, VIDEO, StudyConfig, network, training
 from .simulated import spoilt_maps
 
-GIVEN = "given"
-PLACES = (GIVEN, IMAGE, VIDEO)
+GIVEN, VISIBLE = "given", "image_visible"
+PLACES = (GIVEN, IMAGE, VISIBLE, VIDEO)
 _TEST_STREAM = 7  # of random numbers: noise of the given test maps
 
 
@@ -75,7 +75,7 @@ def arms(study: StudyConfig) -> list[Arm]:
         Arm("heads", name, place, seed)
         for place in PLACES
         for seed in range(fitted.seeds)
-        for name in (fitted.given if place == GIVEN else fitted.arms)
+        for name in (fitted.arms if place == IMAGE else fitted.few)
     ]
     found += [Arm("fine-tuning", name, IMAGE, seed) for seed in range(tuned.seeds) for name in tuned.arms]
     return found
@@ -128,7 +128,7 @@ class Runner:
         return with_patches(self.test, 0)
 
     @cached_property
-    def _clips(self) -> tuple[Tensor, Tensor, Tensor]:
+    def _clips(self) -> tuple[Tensor, ...]:
         """Clips of videos that no network has seen, the same for all heads."""
         _, held_out = for_training(self._base)
         return changed_clips(held_out.tracks, self.skeleton, self._base, self.codec, self.study.heads.clips)
@@ -188,8 +188,8 @@ class Runner:
 
     def _head(self, arm: Arm) -> dict[str, Any]:
         fitted = self.study.heads
-        _, joints, labelled = self._clips
-        joints, weights = joints.flatten(0, 1), labelled.flatten(0, 1)
+        _, joints, visible, labelled = (some.flatten(0, 1) for some in self._clips)
+        weights = visible if arm.place == VISIBLE else labelled
         norm, maps, test = self._given(joints) if arm.place == GIVEN else self._of_trunk(arm)
         head = heads.build_head(arm.name, norm)
         loss = heads.fit(
@@ -240,7 +240,7 @@ class Runner:
         return norm, drawn, {"hidden": (frames, maps)}
 
     def _of_trunk(self, arm: Arm) -> tuple[nn.BatchNorm2d, Callable[[Tensor], Tensor], dict[str, Any]]:
-        key = (arm.place, arm.seed % self.study.memory.seeds)
+        key = (IMAGE if arm.place == VISIBLE else arm.place, arm.seed % self.study.memory.seeds)
         if key not in self._maps:
             model = self.trunk(*key)
             norm = copy.deepcopy(last_norm(model)).cpu()

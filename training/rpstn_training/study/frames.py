@@ -89,15 +89,16 @@ def with_patches(frames: Frames, seed: int) -> Frames:
 
 def changed_clips(
     tracks: Sequence[Track], skeleton: Skeleton, config: Config, codec: Codec, number: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """So many clips as a training sees them, changed at random: uint8 [n, T, 3, H, W], joints [n, T, K, 2], and
-    weights [n, T, K] of every joint whose place is known, visible or not.
+) -> tuple[Tensor, ...]:
+    """So many clips as a training sees them, changed at random: uint8 [n, T, 3, H, W], joints [n, T, K, 2], and 1 for
+    visible joints and for all whose place is known, two [n, T, K].
     """
     data = replace(config.data, clips_per_epoch=number)
     clips = TrainClips(tracks, skeleton, data, codec, config.augmentation, config.seed)
     samples = list(DataLoader(clips, batch_size=None, num_workers=config.data.workers))
     return tuple(
-        torch.stack([sample[name] for sample in samples]) for name in ("frames", "joints", "labelled")
+        torch.stack([sample[name] for sample in samples])
+        for name in ("frames", "joints", "weights", "labelled")
     )
 
 

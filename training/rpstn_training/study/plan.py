@@ -72,15 +72,17 @@ class MemoryConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadsConfig:
-    """Relations fitted to maps that stay as they are: of a trained network, or noisy maps of true poses ("given")."""
+    """Relations fitted to maps that stay as they are, of networks or of true poses, by a loss over every joint whose
+    place is known; at one place ("image_visible") over visible joints alone, as data without such places allow.
+    """
 
     arms: tuple[str, ...] = tuple(HEADS)
-    given: tuple[str, ...] = (
+    few: tuple[str, ...] = (
         CONTROL,
         "static",
         "jre",
         "displacement",
-    )  # those that are fitted to given maps too
+    )  # everywhere; `arms` on the image network's maps
     seeds: int = 3
     clips: int = 400  # randomly changed clips of `data.clip_length` frames whose maps are kept to fit on
     steps: int = 300
@@ -89,7 +91,7 @@ class HeadsConfig:
 
     def __post_init__(self) -> None:
         _require_heads(self.arms, "arms")
-        _require_heads(self.given, "given")
+        _require_heads(self.few, "few")
         for key in ("seeds", "clips", "steps", "batch_size"):
             _require(getattr(self, key) >= 1, key, "at least 1", getattr(self, key))
         _require(self.learning_rate > 0, "learning_rate", "more than 0", self.learning_rate)

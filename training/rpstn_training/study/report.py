@@ -9,7 +9,7 @@ import numpy as np
 
 from ..files import write_json, write_text
 from ..versions import versions
-from .arms import GIVEN, PLACES, Arm, Runner, arms
+from .arms import GIVEN, PLACES, VISIBLE, Arm, Runner, arms
 from .heads import CONTROL
 from .plan import GAMMA, IMAGE, VIDEO, StudyConfig
 from .statistics import Counts, Difference, paired_difference
@@ -18,6 +18,7 @@ _RESAMPLING_SEED = 0
 PART_NAMES = {
     GIVEN: "Heads on given maps: true poses, spoilt at random",
     IMAGE: "Heads on the maps of the image network, every frame by itself",
+    VISIBLE: "Heads on the maps of the image network, by the loss of visible joints alone",
     VIDEO: "Heads on the maps of the video network, with the propagator",
     "fine-tuning": "Relations in the image network, all of it trained on",
 }
