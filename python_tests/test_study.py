@@ -331,7 +331,7 @@ def test_every_key_of_a_study(tiny, tmp_path):
     assert len(of("memory", changed(memory__budgets=[1, 2]))) == 2 * len(of("memory", study))
     assert len(of("memory", changed(memory__seeds=2))) == 2 * len(of("memory", study))
     assert len(of("heads", changed(heads__seeds=3))) == 3 * len(of("heads", study))
-    assert len(of("heads", changed(heads__arms=["control", "jre", "displacement", "static"]))) == 12
+    assert len(of("heads", changed(heads__arms=["control", "jre", "displacement", "static"]))) == 10
     assert len(of("heads", changed(heads__few=["control"]))) == len(of("heads", study)) - 3
     assert len(of("fine-tuning", changed(fine_tuning__seeds=2))) == 2 * len(of("fine-tuning", study))
     assert len(of("fine-tuning", changed(fine_tuning__arms=["control"]))) == 1
