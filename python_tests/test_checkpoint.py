@@ -8,6 +8,7 @@ import torch
 from tiny_clips import SMALL_MODEL
 
 from rpstn_ext import models
+from rpstn_training.calibration import Calibration
 from rpstn_training.codec import Codec
 from rpstn_training.config import Config, DataConfig, to_dict
 from rpstn_training.data.sets import DATASETS
@@ -69,6 +70,20 @@ def test_file_holds_tensors_and_plain_types_only(path):
             check(item, f"{where}.{key}")
 
     check(content, "checkpoint")
+
+
+def test_calibrated_weights_and_those_of_before(checkpoint, path, tmp_path):
+    """A checkpoint that is not calibrated, or was written when there was no such thing, says None."""
+    content = torch.load(path, weights_only=True)
+    assert content.pop("calibration") is None
+    torch.save(content, tmp_path / "before.pt")
+    assert checkpoints.load(tmp_path / "before.pt").calibration is None
+    calibration = Calibration(
+        pose_threshold=0.3, joint_threshold=0.5, fitted_on="9 clips", measured={"ece": 0.02, "auroc": None}
+    )
+    checkpoints.save(tmp_path / "now.pt", replace(checkpoint, calibration=calibration))
+    assert checkpoints.load(tmp_path / "now.pt").calibration == calibration
+    test_file_holds_tensors_and_plain_types_only(tmp_path / "now.pt")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])

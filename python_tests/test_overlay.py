@@ -61,6 +61,47 @@ def test_unsure_joints_are_hollow_and_their_limbs_thin():
     assert (sure[162, 40] == drawing.LEFT).all()
 
 
+def test_a_joint_of_little_strength_lets_the_picture_through():
+    joints, scores = pose_at_corners()
+    ground = np.full((300, 300, 3), 100, np.uint8)
+    plain, faded, faint = ground.copy(), ground.copy(), ground.copy()
+    strength = np.ones(13)
+    drawing.draw_pose(plain, joints, scores, SKELETON, line_width=4)
+    strength[5] = 0.6  # left wrist
+    drawing.draw_pose(faded, joints, scores, SKELETON, line_width=4, strength=strength)
+    strength[5] = 0.0
+    drawing.draw_pose(faint, joints, scores, SKELETON, line_width=4, strength=strength)
+    for row in (135, 160):  # the middle of the forearm, and the wrist
+        for image, opacity in ((faded, 0.6), (faint, drawing.FAINTEST)):
+            expected = opacity * np.array(drawing.LEFT) + (1 - opacity) * 100
+            if row == 160:  # the wrist lies on the end of the forearm
+                expected = opacity * np.array(drawing.LEFT) + (1 - opacity) * expected
+            np.testing.assert_allclose(image[row, 40], expected, atol=1.01)
+    differs = (faded != plain).any(axis=2)
+    assert differs[107:175, 30:50].any() and not differs[:100].any() and not differs[:, 60:].any()
+
+
+def test_hollow_joints_are_rings_whatever_their_score():
+    joints, scores = pose_at_corners()
+    hollow = np.zeros(13, dtype=bool)
+    hollow[5] = True
+    said, scored = np.zeros((300, 300, 3), np.uint8), np.zeros((300, 300, 3), np.uint8)
+    drawing.draw_pose(said, joints, scores, SKELETON, hollow=hollow)
+    scores[5] = 0.0
+    drawing.draw_pose(scored, joints, scores, SKELETON)
+    np.testing.assert_array_equal(said, scored)
+    drawing.draw_pose(said, joints, np.ones(13), SKELETON)
+    assert (said != scored).any()
+
+
+def test_what_lies_partly_or_wholly_outside_can_be_faint():
+    joints, scores = pose_at_corners()
+    for shift in ([-60, -40], [400, 0], [0, -400]):
+        image = np.zeros((300, 300, 3), np.uint8)
+        drawing.draw_pose(image, joints + shift, scores, SKELETON, strength=np.full(13, 0.5))
+        assert image.any() == (shift == [-60, -40])
+
+
 def test_joints_that_are_nowhere_are_left_out():
     joints, _ = pose_at_corners()
     joints[5] = np.nan

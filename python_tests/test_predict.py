@@ -35,7 +35,8 @@ from rpstn_training.predictions import predict_tracks
 from rpstn_training.train import checkpoint as checkpoints
 from rpstn_training.video.pipeline import predict
 from rpstn_training.video.sources import natural_key, open_source
-from rpstn_training.video.streams import PersonStreams
+from rpstn_training.video.streams import PersonStreams, Pose
+from rpstn_training.video.writers import FoundPose, FrameInfo, coco, write_csv
 
 
 @pytest.fixture(scope="module")
@@ -210,10 +211,11 @@ def test_the_command_writes_json_table_and_video(made, tmp_path, capsys):
     assert content["annotations"][0]["bbox"] == [0, 0, *SIZE]
     with open(out / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["frame", "time", "person", "joint", "x", "y", "score"]
+    assert list(rows[0]) == ["frame", "time", "person", "joint", "x", "y", "score", "probability", "state"]
     from_json = [
         (str(note["image_id"]), str(content["images"][note["image_id"]]["time"]), str(note["track_id"]), name)
         + tuple(map(str, note["keypoints"][3 * joint : 3 * joint + 3]))
+        + ("", "")  # weights of which nobody has measured what their scores are worth
         for note in content["annotations"]
         for joint, name in enumerate(content["categories"][0]["keypoints"])
     ]
@@ -228,6 +230,31 @@ def test_the_command_writes_json_table_and_video(made, tmp_path, capsys):
         plain = cv2.resize(picture(3)[..., ::-1], None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
         drawn = (abs(frames[3].astype(int) - plain).max(axis=2) > 60).mean()
         assert 0.01 < drawn < 0.5  # something is drawn over a picture that is still there
+
+
+def test_files_tell_probabilities_and_states(tmp_path):
+    """Of two people one comes from weights that are calibrated."""
+    joints = np.arange(26, dtype=np.float64).reshape(13, 2)
+    known = {"probabilities": np.arange(13) / 13, "states": ("hidden", "outside", *["visible"] * 11)}
+    box = np.array([0.0, 0.0, 9.0, 9.0])
+    poses = [
+        FoundPose.of(0, person, box, Pose(joints=joints, scores=np.ones(13), **worth))
+        for person, worth in enumerate((known, {}))
+    ]
+    frames = [FrameInfo(number=0, time=0.0, file_name="a.png", width=90, height=90)]
+    first, second = coco(frames, poses, SKELETON, {})["annotations"]
+    assert first["probabilities"][:3] == [0.0, 0.07692, 0.15385]
+    assert first["states"][:3] == ["hidden", "outside", "visible"]
+    assert first["probability"] == 0.46154  # 6/13, the mean
+    assert {second[key] for key in ("probabilities", "states", "probability")} == {None}
+    with open(tmp_path / "a.csv", "w") as file:
+        write_csv(file, frames, poses, SKELETON)
+    rows = list(csv.DictReader((tmp_path / "a.csv").open()))
+    assert [(row["probability"], row["state"]) for row in rows[:2]] == [
+        ("0.0", "hidden"),
+        ("0.07692", "outside"),
+    ]
+    assert {(row["probability"], row["state"]) for row in rows[13:]} == {("", "")}
 
 
 def test_pycocotools_reads_the_json(made, tmp_path, capsys):

@@ -23,6 +23,7 @@ from .scores.sets import scored_by_pck
 from .scores.submission import own_score
 from .scores.table import Table
 from .versions import versions
+from .words import several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,10 +200,10 @@ def _protocol(config: Config, tracks: Sequence[Track], predictions: Sequence[Pre
     width, height = data.input_size
     decoding = decoding_in_words(config.heatmap.maps, config.heatmap.decode)
     geometry = {"plain": "", "udp": " in UDP's geometry"}[config.heatmap.geometry]
-    noun = "videos" if scored_by_pck(data.name) else "tracks"  # those sets have one person a video
+    noun = "video" if scored_by_pck(data.name) else "track"  # those sets have one person a video
     refined = f"; poses of {options.poses} refined" if options.poses is not None else ""
     return (
-        f"Data: {data.name}{split}, {options.subset} subset, {len(tracks)} {noun}, "
+        f"Data: {data.name}{split}, {options.subset} subset, {several(len(tracks), noun)}, "
         f"{scored} of {total} frames scored",
         f"Protocol {options.protocol}: {way}; {_boxes(config)} x {data.box_scale:g}, {group}; "
         f"input {width}x{height}{geometry}; {in_words(options)}; {decoding}{refined}",

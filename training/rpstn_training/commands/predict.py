@@ -4,8 +4,8 @@
   rpstn predict frames/ --fps 30 --boxes boxes.csv --weights best.pt --out joints
   rpstn predict clip.mp4 --weights pose_hrnet_w32_256x192.pth --skeleton coco --out joints
 
-Writes predictions.json (COCO key points), predictions.csv (frame, time, person, joint, x, y, score) and
-overlay.mp4 into the folder --out; all of them or, if something fails, none.
+Writes predictions.json (COCO key points), predictions.csv (frame, time, person, joint, x, y, score,
+probability, state) and overlay.mp4 into the folder --out; all of them or, if something fails, none.
 
 Without --boxes the first frame is searched: the network is shown many parts of it, and the most plausible person (or
 --persons N of them) is followed from there, the next box from the pose found. Who is lost is searched for near by, and
@@ -111,6 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..video.pipeline import predict
+    from ..words import several
 
     result = predict(
         args.source,
@@ -130,8 +131,9 @@ def run(args: argparse.Namespace) -> int:
         flip=args.flip,
     )
     print(
-        f"{len(result.frames)} frames, {len(result.persons)} person{'s' * (len(result.persons) != 1)}, "
-        f"{len(result.poses)} poses of {len(result.skeleton.joints)} joints, {result.speed:.1f} frames/s"
+        f"{several(len(result.frames), 'frame')}, {several(len(result.persons), 'person')}, "
+        f"{several(len(result.poses), 'pose')} of {several(len(result.skeleton.joints), 'joint')}, "
+        f"{result.speed:.1f} frames/s"
     )
     print(f"weights: {result.weights}")
     print(f"people: {result.boxes}")

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rpstn_ext import models
 
 from ..building import describe_network, options_for
+from ..calibration import Calibration
 from ..codec import Codec
 from ..colours import Normalisation, renormalised
 from ..config import RELATION_WORDS, ModelConfig
@@ -39,6 +40,8 @@ class Checkpoint:
     completed, `metrics`, one dict per completed epoch, `versions`. `training` is what resuming needs (optimiser,
     schedule, position in the epoch, random states); best.pt goes without.
 
+    `calibration` is what their scores are worth, None where nobody has measured it (`rpstn calibrate` does).
+
     A checkpoint of public weights (`public_files`) was not trained here: `config` is None, `source` says where it comes
     from, and `normalisation` is that of its own training.
     """
@@ -58,6 +61,7 @@ class Checkpoint:
     versions: dict[str, str | None] = field(default_factory=versions)
     source: dict[str, Any] | None = None
     normalisation: Normalisation = field(default_factory=Normalisation)
+    calibration: Calibration | None = None
     path: str = "checkpoint"
 
     @property
@@ -124,6 +128,7 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
         "versions": checkpoint.versions,
         "source": checkpoint.source,
         "normalisation": checkpoint.normalisation.to_dict(),
+        "calibration": None if checkpoint.calibration is None else checkpoint.calibration.to_dict(),
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -177,6 +182,7 @@ def of_content(content: Mapping[str, Any], path: str | Path) -> Checkpoint:
             versions=content["versions"],
             source=content.get("source"),
             normalisation=Normalisation.from_dict(content.get("normalisation", {})),
+            calibration=Calibration.from_dict(content.get("calibration")),
             path=str(path),
         )
     except (KeyError, TypeError, ValueError) as error:

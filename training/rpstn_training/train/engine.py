@@ -39,6 +39,7 @@ from ..errors import UserError
 from ..evaluation import Evaluation, evaluate, rehearse, selection_score
 from ..files import LOCK, locked, write_json, write_text
 from ..interrupt import AfterStep
+from ..shell import pasted
 from . import checkpoint as checkpoints
 from . import optimisers
 from .board import Board
@@ -459,9 +460,8 @@ def _best_path(run: Path) -> Path:
 
 
 def _how_to_continue(run: Path, progress: Progress) -> str:
-    return (
-        f"stopped after step {progress.step}; continue with: rpstn train {run / 'config.yaml'} --resume {run}"
-    )
+    command = pasted("train", run / "config.yaml", "--resume", run)
+    return f"stopped after step {progress.step}; continue with: {command}"
 
 
 def summarise(run: Path) -> str:

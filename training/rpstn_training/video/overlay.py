@@ -6,7 +6,7 @@ apart (Okabe and Ito, 2008). Everything has a dark edge, so that it shows on lig
 
 import os
 import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,7 @@ from ..errors import UserError
 LEFT, RIGHT, MIDDLE = (255, 159, 0), (86, 180, 255), (255, 255, 255)  # RGB
 EDGE = (20, 20, 20)
 MIN_SCORE = 0.2
+FAINTEST = 0.2  # opacity
 CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 
 _SHIFT = 4  # cv2 draws at sixteenths of a pixel
@@ -49,12 +50,15 @@ def draw_pose(
     skeleton: Skeleton,
     *,
     min_score: float = MIN_SCORE,
+    strength: np.ndarray | None = None,
+    hollow: np.ndarray | None = None,
     line_width: float | None = None,
 ) -> None:
     """Draw one person into `image`, in place.
 
     A joint with a score of `min_score` or more is a filled disc, one below it a hollow ring; a limb with such
     an end is a thin line. Limbs between a side and the middle take the side's colour, limbs across are white.
+    What has little strength lets the picture through: a joint by its own, a limb by the smaller of its ends'.
 
     Args:
         image (uint8 ndarray[H, W, 3]): RGB, writable.
@@ -62,6 +66,8 @@ def draw_pose(
             not finite is left out. Outside the image is allowed.
         scores (ndarray[K] or None): heights of the heat maps' peaks; None draws every joint as found.
         min_score: see above.
+        strength (ndarray[K] or None): how opaque the joints are, from 0 to 1; never less than FAINTEST.
+        hollow (bool ndarray[K] or None): joints that are rings whatever their score.
         line_width: pixels; by default it follows the size of the picture and of the person.
 
     Raises:
@@ -79,6 +85,9 @@ def draw_pose(
         )
     placed = np.isfinite(joints).all(axis=1)
     sure = placed if scores is None else placed & (np.asarray(scores) >= min_score)
+    if hollow is not None:
+        sure = sure & ~hollow
+    opacity = np.ones(count) if strength is None else np.clip(strength, FAINTEST, 1.0)
     width = line_width or _line_width(image, joints[placed])
     points = [_fixed(point) if ok else (0, 0) for point, ok in zip(joints, placed)]
     colors = side_colors(skeleton)
@@ -89,15 +98,17 @@ def draw_pose(
     for a, b in limbs:
         inner = width if sure[a] and sure[b] else thin
         color = _limb_color(colors[a], colors[b])
-        for thickness, shade in ((inner + 2 * edge, EDGE), (inner, color)):
-            cv2.line(image, points[a], points[b], shade, max(round(thickness), 1), cv2.LINE_AA, _SHIFT)
+        with _faded(image, joints[[a, b]], inner + 2 * edge, min(opacity[a], opacity[b])):
+            for thickness, shade in ((inner + 2 * edge, EDGE), (inner, color)):
+                cv2.line(image, points[a], points[b], shade, max(round(thickness), 1), cv2.LINE_AA, _SHIFT)
     radius = max(width * 1.1, 2.0)
     for joint in np.flatnonzero(placed):
         place, color = points[joint], colors[joint]
-        if sure[joint]:
-            _disc(image, place, radius + edge, EDGE)
-            _disc(image, place, radius, color)
-        else:
+        with _faded(image, joints[[joint]], radius + thin + 2 * edge, opacity[joint]):
+            if sure[joint]:
+                _disc(image, place, radius + edge, EDGE)
+                _disc(image, place, radius, color)
+                continue
             for thickness, shade in ((thin + 2 * edge, EDGE), (thin, color)):
                 cv2.circle(
                     image, place, round(radius * 16), shade, max(round(thickness), 1), cv2.LINE_AA, _SHIFT
@@ -143,17 +154,30 @@ def overlaid(
     *,
     min_score: float = MIN_SCORE,
     boxes: Mapping[int, np.ndarray] | None = None,
+    strengths: Sequence[np.ndarray | None] | None = None,
+    hollow: Sequence[np.ndarray | None] | None = None,
 ) -> np.ndarray:
     """A copy of `image`, enlarged by a whole number where it has few pixels, with poses (joints [K, 2], scores [K])
-    and persons' boxes by their number, both in pixels of `image`, and the legend.
+    and persons' boxes by their number, both in pixels of `image`, and the legend. Of each pose `strengths` and
+    `hollow` say how it is drawn (`draw_pose`).
     """
     factor = enlargement((image.shape[1], image.shape[0]))
     picture = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     shift = (factor - 1) / 2  # of the first pixel's centre
     for person, box in (boxes or {}).items():
         draw_box(picture, box * factor + shift, str(person))
-    for joints, scores in poses:
-        draw_pose(picture, joints * factor + shift, scores, skeleton, min_score=min_score)
+    poses = list(poses)
+    nothing = [None] * len(poses)
+    for (joints, scores), strength, rings in zip(poses, strengths or nothing, hollow or nothing):
+        draw_pose(
+            picture,
+            joints * factor + shift,
+            scores,
+            skeleton,
+            min_score=min_score,
+            strength=strength,
+            hollow=rings,
+        )
     draw_legend(picture, min_score)
     return picture
 
@@ -198,6 +222,20 @@ def _limb_color(first: tuple[int, int, int], second: tuple[int, int, int]) -> tu
     if first == second or second == MIDDLE:
         return first
     return second if first == MIDDLE else MIDDLE
+
+
+@contextmanager
+def _faded(image: np.ndarray, points: np.ndarray, reach: float, opacity: float) -> Iterator[None]:
+    """What is drawn in the block, within `reach` pixels of the points [N, 2], has this opacity."""
+    low = np.clip(np.floor(points.min(axis=0) - reach - 1), 0, image.shape[1::-1]).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0) + reach + 2), low, image.shape[1::-1]).astype(int)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    if opacity >= 1 or part.size == 0:
+        yield
+        return
+    before = part.copy()
+    yield
+    part[...] = cv2.addWeighted(part, float(opacity), before, 1 - float(opacity), 0)
 
 
 def _disc(image: np.ndarray, place: tuple[int, int], radius: float, color: tuple[int, int, int]) -> None:

@@ -243,6 +243,8 @@ class _Overlay:
             self._skeleton,
             min_score=self._min_score,
             boxes={pose.person: pose.box for pose in poses} if with_boxes else None,
+            strengths=[pose.probabilities for pose in poses],
+            hollow=[None if pose.states is None else np.array(pose.states) != "visible" for pose in poses],
         )
         if self._files[0].suffix == ".png":
             with atomic_write(self._files[0]) as file:
@@ -268,6 +270,7 @@ def _frame_info(frame: Frame) -> FrameInfo:
 
 def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig, people: People) -> dict[str, Any]:
     """Where the predictions come from, for the JSON file."""
+    calibration = checkpoint.calibration
     return {
         "description": "joints found by rpstn predict; coordinates in pixels, x right, y down, first pixel centre at 0",
         "source": source.name,
@@ -282,6 +285,7 @@ def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig, people: 
         "refined_poses_of": None if averages.poses is None else Path(averages.poses).name,
         "inference": f"{in_words(averages)}; {decoding_in_words(checkpoint.codec.maps, checkpoint.codec.decoding)}",
         "trained_with": checkpoint.trained_with,
+        "calibration": None if calibration is None else calibration.summary,
         "version": rpstn_ext.__version__,
     }
 

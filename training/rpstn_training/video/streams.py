@@ -21,11 +21,21 @@ _BATCH = 16  # crops of one frame that go through the network together
 @dataclass(frozen=True, kw_only=True)
 class Pose:
     """joints float64 [K, 2] in pixels of the image (x right, y down, first pixel centre at 0); scores float64 [K],
-    the heights of the heat maps' peaks, about 1 for a joint that is plain to see.
+    the heights of the heat maps' peaks, which mean one thing with one network and another with the next.
+
+    probabilities float64 [K]: that the joint is within 0.1 of the person's size of where it is; None where the weights
+    are not calibrated. states: of each joint one of the words of `calibration.STATES`, None where it is not known.
     """
 
     joints: np.ndarray
     scores: np.ndarray
+    probabilities: np.ndarray | None = None
+    states: tuple[str, ...] | None = None
+
+    @property
+    def probability(self) -> float | None:
+        """The share of the joints that is expected to be within 0.1 of the person's size, the mean of theirs."""
+        return None if self.probabilities is None else float(np.mean(self.probabilities))
 
 
 class PersonStreams:

@@ -17,7 +17,7 @@ from ..data.records import Skeleton
 from ..errors import UserError
 from .streams import Pose
 
-COLUMNS = ("frame", "time", "person", "joint", "x", "y", "score")
+COLUMNS = ("frame", "time", "person", "joint", "x", "y", "score", "probability", "state")
 _PIXEL_DIGITS, _SCORE_DIGITS, _TIME_DIGITS = 3, 5, 6  # the same in every file
 
 
@@ -33,21 +33,24 @@ class FrameInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundPose:
-    """One person in one frame: `box` float64 [4] x1, y1, x2, y2, `joints` float64 [K, 2], `scores` float64 [K].
-
-    Coordinates are pixels of the image, x right, y down, first pixel centre at 0.
-    """
+class FoundPose(Pose):
+    """The pose of one person in one frame: `box` float64 [4] x1, y1, x2, y2 in pixels of the image."""
 
     frame: int
     person: int
     box: np.ndarray
-    joints: np.ndarray
-    scores: np.ndarray
 
     @classmethod
     def of(cls, frame: int, person: int, box: np.ndarray, pose: Pose) -> "FoundPose":
-        return cls(frame=frame, person=person, box=box, joints=pose.joints, scores=pose.scores)
+        return cls(
+            frame=frame,
+            person=person,
+            box=box,
+            joints=pose.joints,
+            scores=pose.scores,
+            probabilities=pose.probabilities,
+            states=pose.states,
+        )
 
 
 def coco(
@@ -57,7 +60,9 @@ def coco(
 
     images: id and frame (the frame's number), file_name, width, height, time in seconds. annotations: id from 1,
     image_id, category_id 1, track_id (the person), bbox [x, y, width, height] with x2 = x + width - 1, area,
-    iscrowd 0, num_keypoints, keypoints [x, y, score] * K as in COCO's result files, score (mean over the joints).
+    iscrowd 0, num_keypoints, keypoints [x, y, score] * K as in COCO's result files, score (mean over the joints);
+    probabilities and states [K] of the joints as in `Pose` and probability, the mean over the joints, each null where
+    the weights are not calibrated.
     categories: the joints' names as keypoints, and the limbs as skeleton, counted from 1.
     """
     return {
@@ -106,6 +111,11 @@ def _annotation(number: int, pose: FoundPose) -> dict[str, Any]:
         "num_keypoints": len(pose.scores),
         "keypoints": keypoints,
         "score": _round(np.mean(pose.scores), _SCORE_DIGITS),
+        "probabilities": None
+        if pose.probabilities is None
+        else [_round(value, _SCORE_DIGITS) for value in pose.probabilities],
+        "states": None if pose.states is None else list(pose.states),
+        "probability": None if pose.probability is None else _round(pose.probability, _SCORE_DIGITS),
     }
 
 
@@ -125,14 +135,20 @@ def write_coco(file: IO[str], content: dict[str, Any]) -> None:
 def write_csv(
     file: IO[str], frames: Sequence[FrameInfo], poses: Sequence[FoundPose], skeleton: Skeleton
 ) -> None:
-    """A row per frame, person and joint: frame, time, person, joint, x, y, score; the numbers of the JSON file."""
+    """A row per frame, person and joint: frame, time, person, joint, x, y, score, probability, state; the numbers of
+    the JSON file, the last two empty where the weights are not calibrated.
+    """
     times = {frame.number: _round(frame.time, _TIME_DIGITS) for frame in frames}
     table = csv.writer(file, lineterminator="\n")
     table.writerow(COLUMNS)
     for pose in poses:
-        for name, (x, y), score in zip(skeleton.joints, pose.joints, pose.scores):
+        probabilities = ("",) * len(skeleton.joints)
+        if pose.probabilities is not None:
+            probabilities = tuple(_round(value, _SCORE_DIGITS) for value in pose.probabilities)
+        known = zip(probabilities, pose.states or ("",) * len(skeleton.joints))
+        for name, (x, y), score, worth in zip(skeleton.joints, pose.joints, pose.scores, known):
             place = (_round(x, _PIXEL_DIGITS), _round(y, _PIXEL_DIGITS), _round(score, _SCORE_DIGITS))
-            table.writerow((pose.frame, times[pose.frame], pose.person, name, *place))
+            table.writerow((pose.frame, times[pose.frame], pose.person, name, *place, *worth))
 
 
 @contextmanager
