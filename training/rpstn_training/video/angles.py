@@ -5,10 +5,10 @@ degrees from 0 to 180. It is the angle that the picture shows: a limb that point
 angles are not those of the body.
 
     elbow_flexion, knee_flexion    180 - theta at elbow or knee: 0 for a straight limb
-    hip_flexion                    180 - theta at the hip, between shoulder and knee: 0 where thigh and trunk are in line
+    hip_flexion                    180 - theta at the hip, between shoulder and knee: 0 where they are in line
     shoulder_elevation             theta at the shoulder, between hip and elbow: 0 for an arm along the trunk
     trunk_lean                     atan2(x, -y) of the way from the hips' middle to the shoulders': 0 upright, 90 lying
-                                   with the head to the picture's right, -90 to its left, up to 180 (head down)
+                                   with the head to the picture's right, -90 to its left, 180 head down
 
 None of the first four says to which side a joint is bent. A speed is the derivative by central differences at the times
 of the frames (numpy.gradient, also for frames that are not evenly spaced; at a stretch's ends the difference to the one
@@ -57,7 +57,9 @@ def angles(person: Person, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     return found
 
 
-def angular_speeds(person: Person, found: dict[str, np.ndarray], recording: Recording) -> dict[str, np.ndarray]:
+def angular_speeds(
+    person: Person, found: dict[str, np.ndarray], recording: Recording
+) -> dict[str, np.ndarray]:
     """Angle to degrees/s float64 [N]; `found` are the person's `angles`. A lean that passes 180 goes on beyond."""
     speeds = {}
     for name, values in found.items():

@@ -6,6 +6,7 @@ Every joint of every person is filtered for itself, x and y apart, within each s
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import scipy.signal
@@ -14,6 +15,9 @@ from ..errors import UserError
 from .recording import Person, Recording
 
 FILLED = "filled"  # the state of a joint that was put into a gap
+_BEYOND = (
+    2  # periods of the cut-off by which a stretch is carried on beyond its ends, turned about its end points
+)
 _UNEVEN = 0.05  # of a frame's duration that a time may be off an even grid
 # Two passes of a filter of second order halve the power (-3 dB) at 0.802 times the cut-off of one pass.
 _TWO_PASSES = (math.sqrt(2) - 1) ** 0.25
@@ -42,13 +46,11 @@ class Butterworth:
         corrected = fps / math.pi * math.atan(math.tan(math.pi * self.cutoff / fps) / _TWO_PASSES)
         sections = scipy.signal.butter(2, corrected, fs=fps, output="sos")
         even = times[0] + np.arange(1 + math.ceil((times[-1] - times[0]) * fps - _UNEVEN)) / fps
-        if len(even) == len(times) and np.abs(times - even).max() <= _UNEVEN / fps:
-            return _both_ways(sections, values)
-        return _at(times, even, _both_ways(sections, _at(even, times, values)))
-
-
-def _both_ways(sections: np.ndarray, values: np.ndarray) -> np.ndarray:
-    return scipy.signal.sosfiltfilt(sections, values, axis=0, padlen=min(9, len(values) - 1))
+        is_even = len(even) == len(times) and np.abs(times - even).max() <= _UNEVEN / fps
+        on_grid = values if is_even else _at(even, times, values)
+        beyond = min(math.ceil(_BEYOND * fps / self.cutoff), len(on_grid) - 1)
+        smooth = scipy.signal.sosfiltfilt(sections, on_grid, axis=0, padlen=beyond)
+        return smooth if is_even else _at(times, even, smooth)
 
 
 def _at(wanted: np.ndarray, times: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -158,7 +160,9 @@ def _with_filled_gaps(person: Person, times: np.ndarray, longest: float) -> Pers
 
     def spread(values: np.ndarray) -> np.ndarray:
         """With a row of NaN, or of nothing, for each frame in which the person is not."""
-        whole = np.full((len(rows), *values.shape[1:]), "" if values.dtype == object else np.nan, values.dtype)
+        whole = np.full(
+            (len(rows), *values.shape[1:]), "" if values.dtype == object else np.nan, values.dtype
+        )
         whole[person.rows - first] = values
         return whole
 
@@ -168,7 +172,7 @@ def _with_filled_gaps(person: Person, times: np.ndarray, longest: float) -> Pers
     missing_boxes = np.isnan(boxes[:, 0])
     for joint in range(joints.shape[1]):
         known = np.flatnonzero(~np.isnan(joints[:, joint, 0]))
-        for before, after in zip(known, known[1:]):
+        for before, after in pairwise(known):
             if after == before + 1 or there[after] - there[before] > longest + 1e-9:
                 continue
             gap = slice(before + 1, after)

@@ -22,8 +22,8 @@ class Person:
     """One person in the N frames where the person is.
 
     rows int [N]: places in `Recording.frames`, rising. joints float64 [N, K, 2] in pixels of the image (x right, y
-    down, first pixel centre at 0), NaN where a joint is missing; scores float64 [N, K]; boxes float64 [N, 4] x1, y1, x2,
-    y2. probabilities float64 [N, K] and states str [N, K] as in `streams.Pose`, None where the weights are not
+    down, first pixel centre at 0), NaN where a joint is missing; scores float64 [N, K]; boxes float64 [N, 4] x1, y1,
+    x2, y2. probabilities float64 [N, K] and states str [N, K] as in `streams.Pose`, None where the weights are not
     calibrated; a joint that `filters` put into a gap has the state "filled".
     """
 
@@ -153,9 +153,7 @@ def read_recording(path: Path | str) -> Recording:
         ) from error
 
 
-def _persons(
-    notes: Sequence[dict[str, Any]], frames: Sequence[FrameInfo], count: int
-) -> tuple[Person, ...]:
+def _persons(notes: Sequence[dict[str, Any]], frames: Sequence[FrameInfo], count: int) -> tuple[Person, ...]:
     rows = {frame.number: row for row, frame in enumerate(frames)}
     found: dict[int, list[dict[str, Any]]] = {}
     for note in notes:
@@ -164,10 +162,14 @@ def _persons(
     for number in sorted(found):
         mine = sorted(found[number], key=lambda note: rows[note["image_id"]])
         keypoints = _numbers([note["keypoints"] for note in mine]).reshape(len(mine), count, 3)
-        keypoints[~np.isfinite(keypoints[..., :2]).all(axis=2)] = np.nan
+        missing = ~np.isfinite(keypoints[..., :2]).all(axis=2) | (keypoints == 0).all(axis=2)
+        keypoints[missing] = np.nan
         boxes = _numbers([note["bbox"] for note in mine])
         boxes[:, 2:] += boxes[:, :2] - 1
-        calibrated = all(note.get("probabilities") is not None for note in mine)
+        probabilities = None
+        if all(note.get("probabilities") is not None for note in mine):
+            probabilities = _numbers([note["probabilities"] for note in mine])
+            probabilities[missing] = np.nan
         known = all(note.get("states") is not None for note in mine)
         persons.append(
             Person(
@@ -176,7 +178,7 @@ def _persons(
                 joints=keypoints[..., :2],
                 scores=keypoints[..., 2],
                 boxes=boxes,
-                probabilities=_numbers([note["probabilities"] for note in mine]) if calibrated else None,
+                probabilities=probabilities,
                 states=np.array([note["states"] for note in mine], dtype=object) if known else None,
             )
         )
