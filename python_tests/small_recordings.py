@@ -85,7 +85,7 @@ def two_persons(**options: Any) -> Recording:
 def written(folder: Path, made: Recording) -> Path:
     """As predictions.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    formats.write(made, None, ["coco"], folder)
+    formats.write_formats(made, None, ["coco"], folder)
     return folder / "predictions.json"
 
 

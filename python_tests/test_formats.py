@@ -25,15 +25,16 @@ from rpstn_training.data.sets import coco, sub_jhmdb
 from rpstn_training.errors import UserError
 from rpstn_training.video import formats
 from rpstn_training.video.angles import angles
-from rpstn_training.video.filters import Butterworth, filtered
+from rpstn_training.video.filters import Butterworth, Filtering
 from rpstn_training.video.formats import deeplabcut, openpose, trc
 from rpstn_training.video.recording import read_recording
 
 NAMES = SKELETON.joints
+FILTERING = Filtering(smooth=Butterworth(cutoff=5.0), fill_gaps=0.2)
 
 
-def make(folder: Path, made, *names: str, filtered=None) -> Path:
-    formats.write(made, filtered, names, folder)
+def make(folder: Path, made, *names: str, filtering: Filtering | None = None) -> Path:
+    formats.write_formats(made, filtering, names, folder)
     return folder
 
 
@@ -122,8 +123,8 @@ def test_the_tidy_table_by_pandas(kind, tmp_path, monkeypatch):
     else:
         monkeypatch.setattr("rpstn_training.video.formats.tidy.find_spec", lambda name: None)
     made = two_persons()
-    smooth = filtered(made, Butterworth(cutoff=5.0), fill_gaps=0.2)
-    make(tmp_path, made, "tidy", filtered=smooth)
+    smooth = FILTERING(made)
+    make(tmp_path, made, "tidy", filtering=FILTERING)
     (path,) = tmp_path.iterdir()
     assert path.name == f"predictions_tidy.{kind}"
     table = pandas.read_parquet(path) if kind == "parquet" else pandas.read_csv(path)
@@ -159,8 +160,8 @@ def test_the_tidy_table_by_pandas(kind, tmp_path, monkeypatch):
 def test_pycocotools_reads_the_filtered_file(tmp_path):
     module = pytest.importorskip("pycocotools.coco")
     made = two_persons()
-    smooth = filtered(made, Butterworth(cutoff=5.0), fill_gaps=0.2)
-    make(tmp_path, made, "coco", filtered=smooth)
+    smooth = FILTERING(made)
+    make(tmp_path, made, "coco", filtering=FILTERING)
     for name, there in (("predictions.json", made), ("predictions_filtered.json", smooth)):
         read = module.COCO(str(tmp_path / name))
         expected = poses(there)
@@ -472,8 +473,7 @@ EVERY = tuple(formats.FORMATS)
     ids=["no frame", "nobody", "one frame", "one joint less", "other joints"],
 )
 def test_every_format_takes_little(made, tmp_path):
-    smooth = filtered(made, Butterworth(), fill_gaps=0.1)
-    make(tmp_path, made, *EVERY, filtered=smooth)
+    make(tmp_path, made, *EVERY, filtering=FILTERING)
     names = formats.file_names(EVERY, filtered=True)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     assert len(names) == len(set(names))

@@ -124,33 +124,61 @@ def smoother(text: str) -> Smoother:
     return kind(**dict(zip(fields, values)))
 
 
-def filtered(recording: Recording, smooth: Smoother | None, fill_gaps: float = 0.0) -> Recording:
-    """The recording with filled gaps and smoothed joints; it holds `recording` as `raw`.
+@dataclass(frozen=True, kw_only=True)
+class Filtering:
+    """Gaps filled, then smoothed; either may be missing.
 
     A gap of a joint is filled, by linear interpolation in time, where no more than `fill_gaps` seconds lie between the
     frames before and after it. The joint's score and probability there are the lower ones of these two frames; the box
     of a person who was away is interpolated too.
 
-    Raises UserError: a cut-off above half the frame rate, times that do not rise, frames that are no video.
+        smooth = Filtering(smooth=Butterworth(cutoff=6.0), fill_gaps=0.2)(read_recording("joints/predictions.json"))
+        smooth.persons[0].joints
     """
-    if not (math.isfinite(fill_gaps) and fill_gaps >= 0):
-        raise UserError(f"--fill-gaps: expected seconds, 0 or more, got {fill_gaps:g}")
-    if recording.info.get("stills"):
-        raise UserError(
-            "--smooth, --fill-gaps: expected frames of a video, these are pictures by themselves (--stills)"
-        )
-    recording.require_rising_times("--smooth and --fill-gaps")
-    fps = recording.fps
-    if smooth is not None and not 0 < smooth.cutoff < fps / 2:
-        raise UserError(
-            f"--smooth: expected a cut-off above 0 and below {fps / 2:g} Hz, half of the {fps:g} frames/s, "
-            f"got {smooth.cutoff:g}"
-        )
-    persons = []
-    for person in recording.persons:
-        person = _with_filled_gaps(person, recording.times, fill_gaps)
-        persons.append(person if smooth is None else _smoothed(person, recording.times, fps, smooth))
-    return replace(recording, persons=tuple(persons), raw=recording)
+
+    smooth: Smoother | None = None
+    fill_gaps: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.fill_gaps) and self.fill_gaps >= 0):
+            raise UserError(f"--fill-gaps: expected seconds, 0 or more, got {self.fill_gaps:g}")
+
+    @classmethod
+    def of(cls, smooth: str | None, fill_gaps: float) -> "Filtering | None":
+        """Of the values of --smooth and --fill-gaps; None where nothing is asked for. Raises UserError."""
+        asked = cls(smooth=None if smooth is None else smoother(smooth), fill_gaps=fill_gaps)
+        return None if asked == cls() else asked
+
+    @property
+    def in_words(self) -> str:
+        steps = [f"gaps up to {self.fill_gaps:g} s interpolated"] if self.fill_gaps else []
+        return "; ".join(steps if self.smooth is None else [*steps, self.smooth.in_words])
+
+    def check(self, fps: float, *, stills: bool) -> None:
+        """Raise UserError where frames of this kind cannot be filtered."""
+        if stills:
+            raise UserError(
+                "--smooth, --fill-gaps: expected frames of a video, these are pictures by themselves (--stills)"
+            )
+        if self.smooth is not None and not 0 < self.smooth.cutoff < fps / 2:
+            raise UserError(
+                f"--smooth: expected a cut-off above 0 and below {fps / 2:g} Hz, half of the {fps:g} frames/s, "
+                f"got {self.smooth.cutoff:g}"
+            )
+
+    def __call__(self, recording: Recording) -> Recording:
+        """New values, with `recording` as `raw`. Raises UserError as `check`, and where times do not rise."""
+        recording.require_rising_times("--smooth and --fill-gaps")
+        fps = recording.fps
+        self.check(fps, stills=bool(recording.info.get("stills")))
+        persons = []
+        for person in recording.persons:
+            person = _with_filled_gaps(person, recording.times, self.fill_gaps)
+            persons.append(
+                person if self.smooth is None else _smoothed(person, recording.times, fps, self.smooth)
+            )
+        info = recording.info | {"filtered": self.in_words}
+        return replace(recording, info=info, persons=tuple(persons), raw=recording)
 
 
 def _with_filled_gaps(person: Person, times: np.ndarray, longest: float) -> Person:

@@ -25,19 +25,20 @@ from ..device import allow_tf32, choose_device
 from ..errors import UserError
 from ..interrupt import AfterStep
 from ..public_files import open_weights
-from ..train.checkpoint import Checkpoint
+from ..versions import versions
 from . import outputs
 from . import overlay as drawing
 from .ahead import ahead
+from .filters import Filtering
+from .formats import DEFAULT_FORMATS, check_formats, file_names, write_formats
 from .people import InGivenBoxes, People, Searched, WholePicture
 from .person_boxes import Boxes, read_boxes
 from .pictures import OVERLAYS, Pictures
 from .progress import Progress
+from .recording import Recording, read_recording
 from .sources import Frame, Source, open_source
 from .streams import PersonStreams
-from .writers import WRITERS, FoundPose, FrameInfo, Header, Writer, read_back
-
-_FORMATS = ("json", "csv")
+from .writers import CocoWriter, CsvWriter, FoundPose, FrameInfo, Header, Writer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,10 @@ class Options:
             next, and their sizes may differ (the overlay video has the first one's, others are fitted into it).
         poses: for weights of a network that refines poses, a checkpoint of one that finds them.
         flip: average with what is found in the mirrored picture, which takes twice as long.
+        formats: files that are made beside predictions.json, which is always there (`formats.FORMATS`).
+        smooth: a filter in words, like "butterworth=6" (`filters.smoother`); what it gives is written into files of
+            its own, with _filtered in their names.
+        fill_gaps: seconds up to which a missing joint is interpolated, in the same files.
         overwrite: replace results that are there. Without it, those of the same source, weights and options are left
             and returned, and any others are an error.
         show_progress: a bar on a terminal, else a line a minute on standard error.
@@ -79,6 +84,9 @@ class Options:
     stills: bool = False
     poses: str | Path | None = None
     flip: bool = False
+    formats: Sequence[str] = DEFAULT_FORMATS
+    smooth: str | None = None
+    fill_gaps: float = 0.0
     overwrite: bool = False
     show_progress: bool = True
 
@@ -88,6 +96,8 @@ class Options:
         if not np.isfinite(self.min_score):
             raise UserError(f"--min-score: expected a finite number, got {self.min_score}")
         _require_one_way(self.boxes, self.follow, self.persons, self.whole_picture)
+        check_formats(self.formats)
+        Filtering.of(self.smooth, self.fill_gaps)
 
     def open(self, source: str | Path | Sequence[str | Path]) -> Source:
         return open_source(source, fps=self.fps)
@@ -95,7 +105,7 @@ class Options:
     @property
     def that_matter(self) -> dict[str, Any]:
         """What results depend on, in plain types; of files their content."""
-        values = asdict(self)
+        values = asdict(self) | {"formats": list(self.formats)}
         for name in _OF_NO_CONSEQUENCE:
             del values[name]
         for name in _FILES:
@@ -136,16 +146,17 @@ class Result:
     @property
     def frames(self) -> tuple[FrameInfo, ...]:
         """Every frame that was gone through, in order, read from predictions.json."""
-        return self._read[0]
-
-    @property
-    def poses(self) -> tuple[FoundPose, ...]:
-        """All poses, in order of frames, then persons, with the digits of predictions.json, where they are read."""
-        return self._read[1]
+        return self.recording.frames
 
     @cached_property
-    def _read(self) -> tuple[tuple[FrameInfo, ...], tuple[FoundPose, ...]]:
-        return read_back(self.files["predictions.json"])
+    def poses(self) -> tuple[FoundPose, ...]:
+        """All poses, in order of frames, then persons, with the digits of predictions.json, where they are read."""
+        return tuple(pose for _, poses in self.recording.by_frame() for pose in poses)
+
+    @cached_property
+    def recording(self) -> Recording:
+        """The same by persons, as arrays, for filters, angles and other files; read from predictions.json."""
+        return read_recording(self.files["predictions.json"])
 
     def to_dict(self) -> dict[str, Any]:
         """In plain types, for `of_record`."""
@@ -333,11 +344,17 @@ class Job:
         self._table, self._predictor, self._made_with = table, predictor, made_with
         self._people = predictor.people(media, table)
         self._looking = _Looking(media, self._people, predictor.streams, stills=options.stills)
-        self._writers = [WRITERS[name] for name in _FORMATS]
+        self._filtering = Filtering.of(options.smooth, options.fill_gaps)
+        if self._filtering is not None:
+            self._filtering.check(media.fps, stills=options.stills)
+        # What needs no more than a frame is written frame by frame, the rest from predictions.json at the end.
+        self._writers = [CocoWriter, *([CsvWriter] if "csv" in options.formats else [])]
         picture = media.names is not None and len(media.names) == 1
         suffixes = (".png",) if picture and OVERLAYS[options.overlay] else OVERLAYS[options.overlay]
         self._overlays = tuple(f"overlay{suffix}" for suffix in suffixes)
-        self.names = (*(name for writer in self._writers for name in writer.names), *self._overlays)
+        self._made = file_names(options.formats, filtered=self._filtering is not None)
+        streamed = [name for writer in self._writers for name in writer.names]
+        self.names = tuple(dict.fromkeys([*streamed, *self._made, *self._overlays]))
         boxes = [] if options.boxes is None else [Path(options.boxes)]
         _require_no_input_among([out / name for name in self.names], [*media.files, *inputs, *boxes])
         outputs.require_free(out, self.names, overwrite=options.overwrite)
@@ -356,7 +373,7 @@ class Job:
             header = Header(
                 skeleton=checkpoint.skeleton,
                 fps=self.media.fps,
-                info=_info(self.media, checkpoint, self._predictor.averages, self._people),
+                info=_info(self.media, self._predictor, self._people),
             )
             self._open: list[Writer] = []
             with outputs.refusals(self.out):
@@ -403,6 +420,7 @@ class Job:
         if self._table is not None:
             self._table.require_frames(self._last + 1)
         self._end()
+        self._make_other_files()
         result = Result(
             source=self.media.name,
             frame_count=self._frames,
@@ -420,6 +438,20 @@ class Job:
         with outputs.refusals(self.out):
             self._staged.publish()
         return result
+
+    def _make_other_files(self) -> None:
+        folder, options = self._staged.folder, self._predictor.options
+        streamed = {name for writer in self._writers for name in writer.names}
+        if set(self._made) <= streamed:
+            return
+        with outputs.refusals(self.out):
+            write_formats(
+                read_recording(folder / CocoWriter.names[0]),
+                self._filtering,
+                options.formats,
+                folder,
+                without=streamed,
+            )
 
     def keep_partial(self) -> str:
         """What is finished by now stays beside the results' places; returns a sentence about it."""
@@ -476,13 +508,15 @@ def _frame_info(frame: Frame) -> FrameInfo:
     )
 
 
-def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig, people: People) -> dict[str, Any]:
+def _info(source: Source, predictor: Predictor, people: People) -> dict[str, Any]:
     """Where the predictions come from, for the JSON file."""
+    checkpoint, averages = predictor.checkpoint, predictor.averages
     calibration = checkpoint.calibration
     return {
         "description": "joints found by rpstn predict; coordinates in pixels, x right, y down, first pixel centre at 0",
         "source": source.name,
         "fps": source.fps,
+        "stills": predictor.options.stills,
         "weights": Path(checkpoint.path).name,
         "weights_from": checkpoint.source,
         "model": checkpoint.model_name,
@@ -495,6 +529,7 @@ def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig, people: 
         "trained_with": checkpoint.trained_with,
         "calibration": None if calibration is None else calibration.summary,
         "version": rpstn_ext.__version__,
+        "commit": versions()["commit"],
     }
 
 

@@ -1,16 +1,18 @@
 """Poses in the files that other programs read, each from a `recording.Recording`.
 
 A format is a module of this package with `names()`, the files or folders that it makes, and `write(recording, path)`,
-which makes one of them; enter it in `FORMATS`. Filtered values go into files of their own, with _filtered in the name,
+which makes one of them; enter it in `FORMATS`. Where a package would make
+more of it, `advice()` says so. Filtered values go into files of their own, with _filtered in the name,
 so that the raw ones stay as they are; the tidy table alone has both.
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import ModuleType
 
 from ...errors import UserError
+from ..filters import Filtering
 from ..recording import Recording
 from . import angle_table, coco, deeplabcut, long_table, mot, openpose, tidy, trc, wide
 
@@ -25,7 +27,7 @@ FORMATS: dict[str, ModuleType] = {
     "mot": mot,
     "angles": angle_table,
 }
-DEFAULT = ("coco", "csv")
+DEFAULT_FORMATS = ("coco", "csv")
 _RAW_AND_FILTERED = ("tidy",)
 
 
@@ -40,7 +42,7 @@ def check_formats(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def file_names(formats: Sequence[str], *, filtered: bool) -> tuple[str, ...]:
-    """The files and folders that `write` makes."""
+    """The files and folders that `write_formats` makes."""
     names: list[str] = []
     for name in formats:
         names += FORMATS[name].names()
@@ -58,14 +60,28 @@ def with_filtered(name: str) -> str:
     return f"{stem}_filtered{dot}{suffix}"
 
 
-def write(raw: Recording, filtered: Recording | None, formats: Sequence[str], folder: Path) -> None:
-    """Make the files of these formats in a folder that is there."""
+def write_formats(
+    raw: Recording,
+    filtering: Filtering | None,
+    formats: Sequence[str],
+    folder: Path,
+    *,
+    without: Collection[str] = (),
+) -> None:
+    """Make the files of these formats in a folder that is there, but for those that are named in `without`."""
+    filtered = None if filtering is None else filtering(raw)
     for name in formats:
         module = FORMATS[name]
         for file in module.names():
-            if filtered is not None and name in _RAW_AND_FILTERED:
-                module.write(filtered, folder / file)
-                continue
-            module.write(raw, folder / file)
-            if filtered is not None:
+            both = filtered is not None and name in _RAW_AND_FILTERED
+            if file not in without:
+                module.write(filtered if both else raw, folder / file)
+            if filtered is not None and not both:
                 module.write(filtered, folder / with_filtered(file))
+
+
+def advice(formats: Sequence[str]) -> list[str]:
+    """What else there would be with other packages, in a line each."""
+    return [
+        line for name in formats if (line := getattr(FORMATS[name], "advice", lambda: None)()) is not None
+    ]

@@ -7,8 +7,8 @@ import csv
 from pathlib import Path
 
 from ..angles import angles, angular_speeds, joint_speeds
+from ..digits import ANGLE_DIGITS, PIXEL_DIGITS, TIME_DIGITS, rounded, rounded_all
 from ..recording import Recording
-from .numbers import ANGLE_DIGITS, PIXEL_DIGITS, TIME_DIGITS, rounded, rounded_all
 
 
 def names() -> tuple[str, ...]:

@@ -1,30 +1,25 @@
-"""predictions.json in COCO's key-point layout (`writers.coco`); a missing joint is 0, 0, 0, as in COCO's labels."""
+"""predictions.json, COCO key points (`writers.CocoWriter`)."""
 
-from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from ..recording import Recording
-from ..writers import FoundPose, coco, write_coco
+from ..writers import CocoWriter, Header, Writer
 
 
 def names() -> tuple[str, ...]:
-    return ("predictions.json",)
+    return CocoWriter.names
 
 
 def write(recording: Recording, path: Path) -> None:
-    poses = [_without_nan(pose) for _, poses in recording.by_frame() for pose in poses]
-    with open(path, "w", encoding="utf-8") as file:
-        write_coco(file, coco(recording.frames, poses, recording.skeleton, recording.info))
+    replay(recording, CocoWriter(path.parent, path.name))
 
 
-def _without_nan(pose: FoundPose) -> FoundPose:
-    missing = np.isnan(pose.joints[:, 0])
-    probabilities = None if pose.probabilities is None else np.nan_to_num(pose.probabilities)
-    return replace(
-        pose,
-        joints=np.nan_to_num(pose.joints),
-        scores=np.where(missing, 0, pose.scores),
-        probabilities=probabilities,
-    )
+def replay(recording: Recording, writer: Writer) -> None:
+    """Let a writer hear of the recording's frames."""
+    try:
+        writer.begin(Header(skeleton=recording.skeleton, fps=recording.fps, info=recording.info))
+        for frame, poses in recording.by_frame():
+            writer.add(frame, poses)
+        writer.end()
+    finally:
+        writer.close()

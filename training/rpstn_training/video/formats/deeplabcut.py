@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..digits import PIXEL_DIGITS, SCORE_DIGITS
 from ..recording import Recording
-from .numbers import PIXEL_DIGITS, SCORE_DIGITS
 
 SCORER = "DLC_rpstn"
 _COORDS = ("x", "y", "likelihood")
@@ -24,6 +24,12 @@ _COORDS = ("x", "y", "likelihood")
 def names() -> tuple[str, ...]:
     both = all(find_spec(package) is not None for package in ("pandas", "tables"))
     return ("deeplabcut.csv", "deeplabcut.h5") if both else ("deeplabcut.csv",)
+
+
+def advice() -> str | None:
+    if len(names()) == 2:
+        return None
+    return "deeplabcut.h5 needs two packages more: pip install pandas tables"
 
 
 def write(recording: Recording, path: Path) -> None:

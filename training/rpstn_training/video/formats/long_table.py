@@ -1,16 +1,15 @@
-"""predictions.csv, a row per frame, person and joint (`writers.write_csv`)."""
+"""predictions.csv, a row per frame, person and joint (`writers.CsvWriter`)."""
 
 from pathlib import Path
 
 from ..recording import Recording
-from ..writers import write_csv
+from ..writers import CsvWriter
+from .coco import replay
 
 
 def names() -> tuple[str, ...]:
-    return ("predictions.csv",)
+    return CsvWriter.names
 
 
 def write(recording: Recording, path: Path) -> None:
-    poses = [pose for _, poses in recording.by_frame() for pose in poses]
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        write_csv(file, recording.frames, poses, recording.skeleton)
+    replay(recording, CsvWriter(path.parent, path.name))

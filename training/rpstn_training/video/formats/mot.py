@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ..angles import angles
+from ..digits import ANGLE_DIGITS, TIME_DIGITS
 from ..recording import Person, Recording
-from .numbers import ANGLE_DIGITS, TIME_DIGITS
 
 _SAID = "Angles in degrees of joints in the plane of a picture, from 2-D pixels."
 

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from ...data.forms.joint_names import plain
+from ..digits import PIXEL_DIGITS, SCORE_DIGITS
 from ..recording import Recording
 from ..writers import FoundPose
-from .numbers import PIXEL_DIGITS, SCORE_DIGITS
 
 BODY_25 = (
     *("Nose", "Neck", "RShoulder", "RElbow", "RWrist", "LShoulder", "LElbow", "LWrist", "MidHip"),

@@ -12,7 +12,6 @@ What is missing is null, empty in the CSV. A person in a gap that was filled has
 """
 
 import csv
-import math
 from collections.abc import Iterator
 from importlib.util import find_spec
 from itertools import islice
@@ -22,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from ..angles import joint_speeds
+from ..digits import PIXEL_DIGITS, SCORE_DIGITS, TIME_DIGITS, rounded
 from ..recording import Recording
-from .numbers import PIXEL_DIGITS, SCORE_DIGITS, TIME_DIGITS
 
 _ABOUT = ("source", "model", "weights", "commit")
 _KINDS = {**dict.fromkeys((*_ABOUT, "joint", "state"), "string"), "frame": "int64", "person": "int64"}
@@ -37,6 +36,12 @@ _BLOCK = 1 << 16  # rows that are in memory together
 
 def names() -> tuple[str, ...]:
     return ("predictions_tidy.parquet" if find_spec("pyarrow") is not None else "predictions_tidy.csv",)
+
+
+def advice() -> str | None:
+    if names()[0].endswith(".parquet"):
+        return None
+    return "predictions_tidy.parquet, a smaller file, needs a package more: pip install pyarrow"
 
 
 def write(recording: Recording, path: Path) -> None:
@@ -88,20 +93,16 @@ def _rows(recording: Recording) -> Iterator[dict[str, Any]]:
                     x, y = person.joints[now, joint]
                     probability = np.nan if person.probabilities is None else person.probabilities[now, joint]
                     cells |= {
-                        "x_px": _known(x, PIXEL_DIGITS),
-                        "y_px": _known(y, PIXEL_DIGITS),
-                        "score": _known(person.scores[now, joint], SCORE_DIGITS),
-                        "probability": _known(probability, SCORE_DIGITS),
-                        "speed_px_per_s": _known(speeds[pose.person][now, joint], PIXEL_DIGITS),
+                        "x_px": rounded(x, PIXEL_DIGITS),
+                        "y_px": rounded(y, PIXEL_DIGITS),
+                        "score": rounded(person.scores[now, joint], SCORE_DIGITS),
+                        "probability": rounded(probability, SCORE_DIGITS),
+                        "speed_px_per_s": rounded(speeds[pose.person][now, joint], PIXEL_DIGITS),
                     }
                 if recording.raw is not None:
                     x, y = pose.joints[joint]
                     speed = filtered[pose.person][count[pose.person], joint]
-                    values = (_known(value, PIXEL_DIGITS) for value in (x, y, speed))
+                    values = (rounded(value, PIXEL_DIGITS) for value in (x, y, speed))
                     cells |= zip(_FILTERED, values)
                 yield cells
             count[pose.person] += 1
-
-
-def _known(value: float, digits: int) -> float | None:
-    return None if math.isnan(value) else round(float(value), digits)

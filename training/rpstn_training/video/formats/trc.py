@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from ..digits import PIXEL_DIGITS, TIME_DIGITS
 from ..recording import Person, Recording
-from .numbers import PIXEL_DIGITS, TIME_DIGITS
 
 SPACE = "made from 2-D pixels: 1 px is written as 1 mm, x right, y up from the last row, z = 0"
 _HEAD = (

@@ -9,8 +9,8 @@ Times are seconds, places pixels of the picture (x right, y down, first pixel ce
 import csv
 from pathlib import Path
 
+from ..digits import PIXEL_DIGITS, SCORE_DIGITS, TIME_DIGITS, rounded, rounded_all
 from ..recording import Recording
-from .numbers import PIXEL_DIGITS, SCORE_DIGITS, TIME_DIGITS, rounded, rounded_all
 
 _OF_A_JOINT = ("x", "y", "score", "probability", "state")
 
