@@ -6,7 +6,7 @@ files. `predict` takes one source; what it does can be had frame by frame from `
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -37,7 +37,7 @@ from .person_boxes import Boxes, read_boxes
 from .pictures import OVERLAYS, Pictures
 from .progress import Progress
 from .recording import Recording, read_recording
-from .sources import Frame, Source, open_source
+from .sources import Frame, Source, Window, open_source
 from .streams import PersonStreams
 from .writers import CocoWriter, CsvWriter, FoundPose, FrameInfo, Header, Writer
 
@@ -60,6 +60,8 @@ class Options:
             few pixels are enlarged by a whole number in it (`overlay.enlargement`).
         min_score: joints below are drawn hollow; it changes nothing in the tables.
         fps: frames per second of pictures (25 unless given), or instead of a video's own times.
+        start, end: seconds between which frames are gone through, all unless given. Frames keep numbers and times.
+        every: of the frames numbered 0, 1, 2, ... only every so many-th is gone through.
         stills: the frames are pictures that have nothing to do with each other: no state is carried from one to the
             next, and their sizes may differ (the overlay video has the first one's, others are fitted into it).
         poses: for weights of a network that refines poses, a checkpoint of one that finds them.
@@ -82,6 +84,9 @@ class Options:
     overlay: str = "mp4"
     min_score: float = drawing.MIN_SCORE
     fps: float | None = None
+    start: float | None = None
+    end: float | None = None
+    every: int = 1
     stills: bool = False
     poses: str | Path | None = None
     flip: bool = False
@@ -101,7 +106,8 @@ class Options:
         Filtering.of(self.smooth, self.fill_gaps)
 
     def open(self, source: str | Path | Sequence[str | Path]) -> Source:
-        return open_source(source, fps=self.fps)
+        window = Window(start=self.start, end=self.end, every=self.every)
+        return open_source(source, fps=self.fps, window=window)
 
     @property
     def that_matter(self) -> dict[str, Any]:
@@ -382,12 +388,12 @@ class Job:
             with outputs.refusals(self.out):
                 for make in self._writers:
                     self._open.append(make(folder))
-                    stack.callback(self._open[-1].close)
+                    stack.callback(_close, self._open[-1])
                     self._open[-1].begin(header)
             self._pictures = stack.enter_context(
                 Pictures(
                     [folder / name for name in self._overlays],
-                    self.media.fps,
+                    self.media,
                     checkpoint.skeleton,
                     options.min_score,
                     notice=checkpoint.notice or "",
@@ -412,7 +418,7 @@ class Job:
         with outputs.refusals(self.out):
             for writer in self._open:
                 writer.add(info, found)
-            self._pictures.add(frame.image, found, with_boxes=not self._predictor.options.whole_picture)
+            self._pictures.add(frame, found, with_boxes=not self._predictor.options.whole_picture)
         self._frames += 1
         self._poses += len(found)
         self._scores += sum(float(pose.scores.mean()) for pose in found)
@@ -471,6 +477,12 @@ class Job:
             for writer in self._open:
                 writer.end()
             self._pictures.end()
+
+
+def _close(writer: Writer) -> None:
+    """After a failed write the next one fails too: that of what a file still holds back."""
+    with suppress(OSError):
+        writer.close()
 
 
 def _table(media: Source, options: Options) -> Boxes | None:
