@@ -107,6 +107,22 @@ def predict_tracks(
 ) -> list[Prediction]:
     """The joints of every track, by the configured protocol and averages. The model should be in evaluation mode."""
     predictions = [Prediction.empty(track) for track in tracks]
+    for batch, heatmaps in track_maps(model, config, tracks, skeleton, codec, show_progress=show_progress):
+        _keep(predictions, batch, *codec.decode(heatmaps))
+    return predictions
+
+
+@torch.inference_mode()
+def track_maps(
+    model: nn.Module,
+    config: Config,
+    tracks: Sequence[Track],
+    skeleton: Skeleton,
+    codec: Codec,
+    *,
+    show_progress: bool = True,
+) -> Iterator[tuple[dict[str, Any], Tensor]]:
+    """The samples of `EvalClips` by batches, and the maps [B, T, K, h, w] of each; otherwise like `predict_tracks`."""
     streaming = config.eval.protocol == "streaming"
     clips = EvalClips(
         tracks, skeleton, config.data, codec, protocol="tiled" if streaming else config.eval.protocol
@@ -132,9 +148,8 @@ def predict_tracks(
     with bar:
         outputs = (_stream if streaming else _clip_by_clip)(model, loader, device)
         for batch, heatmaps in outputs:
-            _keep(predictions, batch, *codec.decode(heatmaps))
+            yield batch, heatmaps
             bar.update(batch["frame_ids"].numel())
-    return predictions
 
 
 def _keep(predictions: Sequence[Prediction], batch: dict[str, Any], points: Tensor, peaks: Tensor) -> None:
