@@ -182,7 +182,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_bad_arguments(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    assert main(["synth", "--out", str(tmp_path / "clips"), *arguments]) == 1
+    assert main(["synth", "--out", str(tmp_path / "clips"), *arguments]) == 2
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

@@ -1,13 +1,15 @@
 """The console command `rpstn`: finds the sub-command, and turns its failures into one sentence and an exit
-status.
+status: 0 done, 1 failed, 2 the command line is not understood, 130 stopped by Ctrl-C.
 """
 
 import argparse
+import difflib
 import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
 
 from .errors import UserError
 
@@ -62,16 +64,36 @@ COMMANDS = {
 
 # What a person can mend; any other OSError is our mistake and keeps its traceback.
 _MENDABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR}
+_FAILED, _USAGE = 1, 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, with the option that was perhaps meant."""
+
+    def error(self, message: str) -> NoReturn:
+        unknown = message.removeprefix("unrecognized arguments: ").split()
+        word = unknown[0].partition("=")[0] if message.startswith("unrecognized arguments: ") else ""
+        meant = _near(word, self._option_string_actions) if word.startswith("--") else ""
+        about = self.prog.removeprefix("rpstn").strip()
+        _say(f"{about and f'{about}: '}{message}{meant} ({self.prog} --help lists them)")
+        raise SystemExit(_USAGE)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit status."""
-    arguments = _parser().parse_args(argv)
+    """Run one command line, by default this process's, and return its exit status."""
+    top = _parser()
+    arguments = top.parse_args(argv)
+    if arguments.command is None:
+        top.print_help()
+        return _USAGE
+    if arguments.command not in COMMANDS:
+        near = _near(arguments.command, COMMANDS)
+        return _fail(f"{arguments.command}: expected a command{near} (rpstn --help lists them)", _USAGE)
     module_name, help_line = COMMANDS[arguments.command]
     try:
         module = importlib.import_module(module_name)
-        parser = argparse.ArgumentParser(
+        parser = _Parser(
             prog=f"rpstn {arguments.command}",
             description=(module.__doc__ or help_line).strip(),
             formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -79,32 +101,36 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.add_arguments(parser)
         return module.run(parser.parse_args(arguments.rest))
     except UserError as error:
-        return _fail(str(error))
+        sentence = str(error)
+        # A sentence begins with what it is about: an option, or the command itself, was given wrongly.
+        return _fail(sentence, _USAGE if sentence.startswith(("--", f"{arguments.command}: ")) else _FAILED)
     except KeyboardInterrupt as error:
         print(f"\nrpstn: {str(error) or 'stopped'}", file=sys.stderr)
         return _INTERRUPTED
     except BrokenPipeError:  # whoever read our output has gone: `rpstn eval ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return _FAILED
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        return _fail(f"{where}{error.strerror}")
+        return _fail(f"{where}{error.strerror}", _FAILED)
 
 
 def _parser() -> argparse.ArgumentParser:
     width = max(map(len, COMMANDS))
     listing = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="rpstn",
+        usage="rpstn COMMAND [ARGUMENTS]",
         description="Relation-based human pose estimation in videos.",
-        epilog=f"commands (rpstn COMMAND --help for each):\n{listing}",
+        epilog=f"commands (rpstn COMMAND --help for each):\n{listing}\n\n"
+        "exit status: 0 done, 1 failed, 2 the command line is not understood, 130 stopped by Ctrl-C",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=_version())
-    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help=", ".join(COMMANDS))
-    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help="arguments of the command")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help=argparse.SUPPRESS)
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="...", help=argparse.SUPPRESS)
     return parser
 
 
@@ -117,6 +143,16 @@ def _version() -> str:
         return "rpstn, not installed (used from its checkout)"
 
 
-def _fail(sentence: str) -> int:
+def _near(word: str, known: Iterable[str]) -> str:
+    """Of the `known` words the one that was perhaps meant, as the end of a message."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean {near[0]}?" if near else ""
+
+
+def _fail(sentence: str, status: int) -> int:
+    _say(sentence)
+    return status
+
+
+def _say(sentence: str) -> None:
     print(f"rpstn: error: {sentence}", file=sys.stderr)
-    return 1

@@ -5,7 +5,9 @@
   rpstn predict clip.mp4 --weights pose_hrnet_w32_256x192.pth --skeleton coco --out joints
 
 Writes predictions.json (COCO key points), predictions.csv (frame, time, person, joint, x, y, score,
-probability, state) and overlay.mp4 into the folder --out; all of them or, if something fails, none.
+probability, state) and overlay.mp4 into the folder --out; all of them or, if something fails, none. Ctrl-C leaves the
+frames that are finished in files whose names end in .partial. Results that are there are not replaced, unless by
+--overwrite; where the same source, weights and options made them (made_with.json), nothing is done again.
 
 Without --boxes the first frame is searched: the network is shown many parts of it, and the most plausible person (or
 --persons N of them) is followed from there, the next box from the pose found. Who is lost is searched for near by, and
@@ -29,7 +31,6 @@ Every frame of a person is searched with what the frame before told; who was los
 """
 
 import argparse
-import statistics
 from pathlib import Path
 
 _LOW_SCORE = 0.5  # of a pose, the mean of its joints
@@ -107,10 +108,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="average with what is found in the mirrored picture, which takes twice as long",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace results that are in --out already")
 
 
 def run(args: argparse.Namespace) -> int:
     from ..video.pipeline import predict
+    from ..words import several
 
     result = predict(
         args.source,
@@ -128,23 +131,28 @@ def run(args: argparse.Namespace) -> int:
         stills=args.stills,
         poses=args.poses,
         flip=args.flip,
+        overwrite=args.overwrite,
     )
+    if result.skipped:
+        print(f"{result.source}: done before with the same weights and options; --overwrite does it again")
     print(
-        f"{len(result.frames)} frames, {len(result.persons)} person{'s' * (len(result.persons) != 1)}, "
-        f"{len(result.poses)} poses of {len(result.skeleton.joints)} joints, {result.speed:.1f} frames/s"
+        f"{several(result.frame_count, 'frame')}, {several(len(result.persons), 'person')}, "
+        f"{several(result.pose_count, 'pose')} of {several(len(result.skeleton.joints), 'joint')}, "
+        f"{result.speed:.1f} frames/s"
     )
     print(f"weights: {result.weights}")
     print(f"people: {result.boxes}")
-    if not result.poses:
+    if result.mean_score is None:
         print("nobody was found: give the boxes of the people with --boxes")
-    typical = statistics.median([float(pose.scores.mean()) for pose in result.poses] or [1.0])
-    if typical < _LOW_SCORE:
+    elif result.mean_score < _LOW_SCORE:
         hint = (
             "check the boxes"
             if args.boxes
             else "look at the overlay, and give the people's boxes with --boxes if it follows something else"
         )
-        print(f"the scores are low ({typical:.2f}; a joint that is plain to see has about 1): {hint}")
+        print(
+            f"the scores are low ({result.mean_score:.2f}; a joint that is plain to see has about 1): {hint}"
+        )
     for file in result.files.values():
         print(file)
     return 0
