@@ -29,6 +29,10 @@ COMMANDS = {
         "rpstn_training.commands.evaluate",
         "score trained weights and print the protocol with the table",
     ),
+    "calibrate": (
+        "rpstn_training.commands.calibrate",
+        "find out what the scores of trained weights are worth: probabilities, hidden joints, thresholds",
+    ),
     "score": (
         "rpstn_training.commands.score",
         "official score of prediction files against label files, without a model",

@@ -1,6 +1,6 @@
 """Fits of probabilities to what came true, and how good such probabilities are: numbers alone, of NumPy.
 
-Samples are N, outcomes 0 or 1, `weights` [N] how much each sample counts (all alike where there are none).
+Outcomes are bool [N], of N samples.
 """
 
 from collections.abc import Sequence
@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 
 BINS = 15
+FAR = 6.0  # standard deviations
 _STEPS, _STILL = 50, 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Logistic:
-    """p = 1 / (1 + exp(-(sum_f weight_f (x_f - mean_f) / spread_f + bias))), of samples x [..., F]."""
+    """p = 1 / (1 + exp(-(sum_f weight_f z_f + bias))) with z_f = (x_f - mean_f) / spread_f, of samples x [..., F].
+
+    z is cut off at -FAR and FAR: what nobody has seen in a fit makes nobody surer.
+    """
 
     mean: np.ndarray
     spread: np.ndarray
@@ -23,7 +27,7 @@ class Logistic:
     bias: float
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        return sigmoid((x - self.mean) / self.spread @ self.weight + self.bias)
+        return sigmoid(_scaled(x, self.mean, self.spread) @ self.weight + self.bias)
 
     def to_dict(self) -> dict[str, Any]:
         arrays = {name: getattr(self, name).tolist() for name in ("mean", "spread", "weight")}
@@ -47,13 +51,14 @@ def fit_logistic(x: np.ndarray, outcomes: np.ndarray, *, ridge: float = 1.0) -> 
 
     Nothing but outcomes, 3 of 4:
 
-    >>> bool(abs(fit_logistic(np.zeros((4, 1)), np.array([1, 1, 1, 0]) > 0)(np.zeros(1)) - (3 * 0.8 + 1 / 3) / 4) < 1e-9)
+    >>> found = fit_logistic(np.zeros((4, 1)), np.array([True, True, True, False]))(np.zeros(1))
+    >>> round(float(found), 9) == round((3 * 4 / 5 + 1 / 3) / 4, 9)
     True
     """
     outcomes = np.asarray(outcomes, dtype=bool)
     mean, spread = x.mean(axis=0), x.std(axis=0)
     spread = np.where(spread > 1e-12 * np.maximum(abs(mean), 1), spread, 1.0)
-    columns = np.hstack([(x - mean) / spread, np.ones((len(x), 1))])
+    columns = np.hstack([_scaled(x, mean, spread), np.ones((len(x), 1))])
     ones = int(outcomes.sum())
     target = np.where(outcomes, (ones + 1) / (ones + 2), 1 / (len(x) - ones + 2))
     penalty = np.append(np.full(x.shape[1], ridge), 0.0)
@@ -77,54 +82,12 @@ def fit_logistic(x: np.ndarray, outcomes: np.ndarray, *, ridge: float = 1.0) -> 
     return Logistic(mean=mean, spread=spread, weight=at[:-1], bias=float(at[-1]))
 
 
+def _scaled(x: np.ndarray, mean: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    return np.clip((x - mean) / spread, -FAR, FAR)
+
+
 def sigmoid(z: np.ndarray) -> np.ndarray:
     return 0.5 * (1 + np.tanh(z / 2))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rising:
-    """A function that never falls, straight between `values` at the rising places `at`, level beyond them."""
-
-    at: np.ndarray
-    values: np.ndarray
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        return np.interp(x, self.at, self.values)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {"at": self.at.tolist(), "values": self.values.tolist()}
-
-    @classmethod
-    def from_dict(cls, plain: dict[str, Any]) -> "Rising":
-        return cls(at=np.array(plain["at"], dtype=float), values=np.array(plain["values"], dtype=float))
-
-
-def fit_rising(x: np.ndarray, outcomes: np.ndarray, *, least: int = 1) -> Rising:
-    """The rising step function of least squares (isotonic regression, by pooling neighbours that fall), with straight
-    lines between the middles of its steps.
-
-    least: samples of a step. Steps with fewer are pooled with the next, so that no value rests on a handful.
-
-    >>> fit_rising(np.array([1.0, 2, 3, 4]), np.array([0, 1, 0, 1])).values.tolist()
-    [0.0, 0.5, 1.0]
-    """
-    order = np.argsort(x, kind="stable")
-    pools: list[list[float]] = []  # sum of outcomes, count, sum of places
-    place, outcome = np.asarray(x, dtype=float)[order], np.asarray(outcomes, dtype=float)[order]
-    starts = np.flatnonzero(np.append(True, place[1:] != place[:-1]))  # equal places have one value
-    sums, counts = np.add.reduceat(outcome, starts), np.diff(np.append(starts, len(place)))
-    for total, count, where in zip(sums, counts, place[starts]):
-        pools.append([total, count, where * count])
-        while len(pools) > 1 and (
-            pools[-2][1] < least or pools[-2][0] * pools[-1][1] >= pools[-1][0] * pools[-2][1]
-        ):
-            last = pools.pop()
-            pools[-1] = [first + second for first, second in zip(pools[-1], last)]
-    while len(pools) > 1 and pools[-1][1] < least:
-        last = pools.pop()
-        pools[-1] = [first + second for first, second in zip(pools[-1], last)]
-    found = np.array(pools)
-    return Rising(at=found[:, 2] / found[:, 1], values=found[:, 0] / found[:, 1])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,5 +170,7 @@ def best_threshold(scores: np.ndarray, outcomes: np.ndarray) -> Threshold | None
         return None
     best = int(np.argmax(np.round(kept + refused, 12)))
     return Threshold(
-        value=float((levels[best] + levels[best + 1]) / 2), kept=float(kept[best]), refused=float(refused[best])
+        value=float((levels[best] + levels[best + 1]) / 2),
+        kept=float(kept[best]),
+        refused=float(refused[best]),
     )

@@ -112,7 +112,8 @@ def predict_tracks(
     others are empty.
     """
     predictions = [Prediction.empty(track) for track in tracks]
-    for batch, heatmaps in track_maps(model, config, tracks, skeleton, codec, show_progress=show_progress):
+    maps = track_maps(model, config, tracks, skeleton, codec, part=part, show_progress=show_progress)
+    for batch, heatmaps in maps:
         _keep(predictions, batch, *codec.decode(heatmaps))
     return predictions
 
@@ -125,6 +126,7 @@ def track_maps(
     skeleton: Skeleton,
     codec: Codec,
     *,
+    part: tuple[int, int] = (0, 1),
     show_progress: bool = True,
 ) -> Iterator[tuple[dict[str, Any], Tensor]]:
     """The samples of `EvalClips` by batches, and the maps [B, T, K, h, w] of each; otherwise like `predict_tracks`."""

@@ -18,7 +18,9 @@ OVERLAYS = {"mp4": (".mp4",), "webm": (".webm",), "both": (".mp4", ".webm"), "no
 class Pictures:
     """Pictures with poses over them in the files of those names, videos or one picture (.png); a context manager."""
 
-    def __init__(self, files: Sequence[Path], fps: float, skeleton: Skeleton, min_score: float) -> None:
+    def __init__(
+        self, files: Sequence[Path], fps: float, skeleton: Skeleton, min_score: float | None
+    ) -> None:
         self._files = list(files)
         self._fps, self._skeleton, self._min_score = fps, skeleton, min_score
         self._videos: list[drawing.OverlayWriter] = []
@@ -33,9 +35,9 @@ class Pictures:
             return
         image = drawing.overlaid(
             image,
-            [(pose.joints, pose.scores) for pose in poses],
+            [self._drawn(pose) for pose in poses],
             self._skeleton,
-            min_score=self._min_score,
+            min_score=drawing.MIN_SCORE if self._min_score is None else self._min_score,
             boxes={pose.person: pose.box for pose in poses} if with_boxes else None,
             strengths=[pose.probabilities for pose in poses],
             hollow=[None if pose.states is None else np.array(pose.states) != "visible" for pose in poses],
@@ -50,6 +52,14 @@ class Pictures:
                 self._videos.append(self._stack.enter_context(drawing.OverlayWriter(file, self._fps, size)))
         for video in self._videos:
             video.write(drawing.fit(image, video.size))
+
+    def _drawn(self, pose: FoundPose) -> tuple[np.ndarray, np.ndarray | None]:
+        """Joints [K, 2], those outside the picture left out, and the scores [K] by which they are hollow."""
+        joints = pose.joints
+        if pose.states is not None:
+            joints = np.where(np.array(pose.states)[:, None] == "outside", np.nan, joints)
+        known = pose.probabilities is not None and self._min_score is None  # then what is unsure is pale
+        return joints, None if known else pose.scores
 
     def end(self) -> None:
         """The files are whole."""

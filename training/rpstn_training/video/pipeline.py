@@ -27,7 +27,6 @@ from ..interrupt import AfterStep
 from ..public_files import open_weights
 from ..train.checkpoint import Checkpoint
 from . import outputs
-from . import overlay as drawing
 from .ahead import ahead
 from .people import InGivenBoxes, People, Searched, WholePicture
 from .person_boxes import Boxes, read_boxes
@@ -56,7 +55,8 @@ class Options:
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         overlay: "mp4", "webm", "both" or "none". For one picture the overlay is a picture too, overlay.png. Frames of
             few pixels are enlarged by a whole number in it (`overlay.enlargement`).
-        min_score: joints below are drawn hollow; it changes nothing in the tables.
+        min_score: joints whose scores are lower are drawn hollow; it changes nothing in the tables. Unless given, 0.2,
+            and with calibrated weights none: there the unsure are pale, and hollow are the hidden.
         fps: frames per second of pictures (25 unless given), or instead of a video's own times.
         stills: the frames are pictures that have nothing to do with each other: no state is carried from one to the
             next, and their sizes may differ (the overlay video has the first one's, others are fitted into it).
@@ -74,7 +74,7 @@ class Options:
     whole_picture: bool = False
     device: str = "auto"
     overlay: str = "mp4"
-    min_score: float = drawing.MIN_SCORE
+    min_score: float | None = None
     fps: float | None = None
     stills: bool = False
     poses: str | Path | None = None
@@ -85,7 +85,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.overlay not in OVERLAYS:
             raise UserError(f"--overlay: expected one of {', '.join(OVERLAYS)}, got {self.overlay}")
-        if not np.isfinite(self.min_score):
+        if self.min_score is not None and not np.isfinite(self.min_score):
             raise UserError(f"--min-score: expected a finite number, got {self.min_score}")
         _require_one_way(self.boxes, self.follow, self.persons, self.whole_picture)
 
@@ -114,10 +114,11 @@ class Result:
     """What `predict` found and wrote. The poses themselves are in the files, and read when they are asked for.
 
     source: its name. frame_count, pose_count: frames gone through, and poses in them, one per frame and person with a
-    box there. persons: their numbers, rising. mean_score: of the poses, None without any. skeleton: names and limbs of
-    the joints. weights: what found them, in a sentence. files: the files written, by name. fps: the source's frames per
-    second. speed: frames gone through per second of work. boxes: where the people's boxes came from, in words.
-    skipped: whether all this was there already, made with the same weights and options.
+    box there. persons: their numbers, rising. mean_score: of the poses, None without any. mean_probability: of their
+    joints, None without any and where the weights are not calibrated. calibrated: on which clips, None where they are
+    not. skeleton: names and limbs of the joints. weights: what found them, in a sentence. files: the files written, by
+    name. fps: the source's frames per second. speed: frames gone through per second of work. boxes: where the people's
+    boxes came from, in words. skipped: whether all this was there already, made with the same weights and options.
     """
 
     source: str
@@ -125,6 +126,8 @@ class Result:
     pose_count: int
     persons: tuple[int, ...]
     mean_score: float | None
+    mean_probability: float | None
+    calibrated: str | None
     skeleton: Skeleton
     weights: str
     files: dict[str, Path]
@@ -342,7 +345,7 @@ class Job:
         _require_no_input_among([out / name for name in self.names], [*media.files, *inputs, *boxes])
         outputs.require_free(out, self.names, overwrite=options.overwrite)
         self._frames = self._poses = 0
-        self._scores = 0.0
+        self._scores = self._probabilities = 0.0
         self._persons: set[int] = set()
         self._last = -1
         self._began = time.monotonic()
@@ -395,6 +398,7 @@ class Job:
         self._frames += 1
         self._poses += len(found)
         self._scores += sum(float(pose.scores.mean()) for pose in found)
+        self._probabilities += sum(pose.probability or 0.0 for pose in found)
         self._persons.update(pose.person for pose in found)
         self._last = frame.number
 
@@ -403,12 +407,15 @@ class Job:
         if self._table is not None:
             self._table.require_frames(self._last + 1)
         self._end()
+        calibration = self._predictor.checkpoint.calibration
         result = Result(
             source=self.media.name,
             frame_count=self._frames,
             pose_count=self._poses,
             persons=tuple(sorted(self._persons)),
             mean_score=self._scores / self._poses if self._poses else None,
+            mean_probability=self._probabilities / self._poses if self._poses and calibration else None,
+            calibrated=calibration.fitted_on if calibration else None,
             skeleton=self._predictor.checkpoint.skeleton,
             weights=self._predictor.checkpoint.sentence,
             files={name: self.out / name for name in self.names},

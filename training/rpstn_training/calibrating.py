@@ -1,11 +1,14 @@
-"""What a network finds in clips with known joints, joint by joint: the samples that its scores are calibrated with."""
+"""Calibrating a network: what it finds in clips with known joints is heard, and `calibration` fits to it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from torch import nn
 
+from .averaging import in_words
+from .calibration import Witnesses, calibrate
 from .chaining import chained
 from .codec import Codec
 from .config import Config
@@ -13,39 +16,93 @@ from .data.boxes import person_size
 from .data.crops import apply
 from .data.images import image_size
 from .data.records import Skeleton, Track
-from .evidence import EVIDENCE, beyond, evidence
+from .data.subsets import Subset
+from .errors import UserError
+from .evidence import beyond, evidence
 from .predictions import track_maps
+from .train import checkpoint as checkpoints
+from .train.checkpoint import Checkpoint
 
-_MOVED, _RESIZED = 0.05, 0.1  # standard deviations: of a box's centre, in its sides; of the logarithm of its sides
+FEWEST_VIDEOS = 4
+_TRACKS, _FRAMES, _EMPTY_FRAMES = (
+    150,
+    20,
+    3,
+)  # at most, and of each; so that it takes no longer than an evaluation
+_MOVED, _RESIZED = (
+    0.05,
+    0.1,
+)  # standard deviations: of a box's centre, in its sides; of the logarithm of its sides
+_STREAM = 4  # of random numbers, apart from those of the training
 _TRIES = 100
 _OVERLAP = 0.1  # of its own area: what a box that holds nobody may share with one that holds somebody
 
 
-@dataclass(frozen=True, kw_only=True)
-class Witnesses:
-    """N frames of persons.
+def calibrated(
+    checkpoint: Checkpoint,
+    model: nn.Module,
+    subset: Subset,
+    learn_from: Sequence[Track],
+    *,
+    show_progress: bool = True,
+) -> Checkpoint:
+    """The checkpoint with a calibration fitted to what its network, `model`, finds in the tracks of a subset.
 
-    numbers float64 [N, K, E], as in `evidence`. distances float64 [N, K] from the true places, in person sizes (longer
-    side of the annotated box). labelled, visible, outside bool [N, K]: there is a true place, it is to be seen, it is
-    not in the picture. videos int64 [N]: which of the videos.
+    People are shown in the boxes of the labels, and a second time in boxes that are a little off (`moved`), as those of
+    people who are followed are. learn_from: tracks from which it learns what hidden joints look like, those of the
+    training. Of long videos and many, the first frames of evenly chosen ones are taken.
+
+    Raises UserError: fewer than FEWEST_VIDEOS videos, or no joint is labelled.
     """
+    tracks = [first_frames(track, _FRAMES) for track in _evenly(subset.tracks)]
+    names = [track.video or track.name for track in tracks]
+    known = sorted(set(names))
+    if len(known) < FEWEST_VIDEOS:
+        raise UserError(
+            f"expected at least {FEWEST_VIDEOS} videos to calibrate the scores on, got {len(known)} in {subset.words}"
+        )
+    if not any(track.labelled.any() for track in tracks):
+        raise UserError(f"expected labelled joints to calibrate the scores on, got none in {subset.words}")
+    videos = {name: number for number, name in enumerate(known)}
+    rng = np.random.default_rng(np.random.SeedSequence(subset.config.seed, spawn_key=(_STREAM,)))
+    shaken = moved(tracks, rng)
+    empty = of_nobody(tracks, rng, subset.tracks)
+    lessons = moved([first_frames(track, _FRAMES // 2) for track in _evenly(learn_from)], rng)
 
-    numbers: np.ndarray
-    distances: np.ndarray
-    labelled: np.ndarray
-    visible: np.ndarray
-    outside: np.ndarray
-    videos: np.ndarray
+    def heard(of: Sequence[Track]) -> Witnesses | None:
+        numbers = [videos.get(track.video or track.name, -1) for track in of]
+        skeleton, codec = checkpoint.skeleton, checkpoint.codec
+        return (
+            hear(model, subset.config, of, numbers, skeleton, codec, show_progress=show_progress)
+            if of
+            else None
+        )
 
-    def __len__(self) -> int:
-        return len(self.videos)
+    way = in_words(subset.config.eval)
+    drawn = "drawn people, " if (Path(subset.config.data.root) / "synth.json").is_file() else ""
+    words = f"{drawn}{subset.words} ({len(known)} videos, {sum(map(len, tracks))} frames; {way})"
+    found = calibrate(
+        heard(tracks) + heard(shaken), heard(empty), heard(lessons), words, seed=subset.config.seed
+    )
+    return replace(checkpoint, calibration=found)
 
-    def __getitem__(self, chosen: np.ndarray) -> "Witnesses":
-        return Witnesses(**{name: getattr(self, name)[chosen] for name in self.__dataclass_fields__})
 
-    def __add__(self, other: "Witnesses") -> "Witnesses":
-        names = self.__dataclass_fields__
-        return Witnesses(**{name: np.concatenate([getattr(self, name), getattr(other, name)]) for name in names})
+def calibrate_file(path: Path, model: nn.Module, subset: Subset, learn_from: Sequence[Track]) -> list[str]:
+    """Write the calibration into the checkpoint at `path`; returns what to say of it, why there is none included."""
+    checkpoint = checkpoints.load(path)
+    checkpoints.load_state(model, checkpoint.model_state, checkpoint.path)
+    try:
+        found = calibrated(checkpoint, model, subset, learn_from)
+    except UserError as error:
+        return [f"not calibrated: {error}"]
+    checkpoints.save(path, found)
+    return found.calibration.sentences
+
+
+def _evenly(tracks: Sequence[Track]) -> list[Track]:
+    if len(tracks) <= _TRACKS:
+        return list(tracks)
+    return [tracks[place] for place in np.linspace(0, len(tracks) - 1, _TRACKS).round().astype(int)]
 
 
 def hear(
@@ -102,8 +159,8 @@ def hear(
 
 
 def moved(tracks: Sequence[Track], rng: np.random.Generator) -> list[Track]:
-    """The tracks with boxes as somebody has them who follows or searches: a little beside the person, and of a size that
-    does not fit well; one error for a whole track.
+    """The tracks with boxes as somebody has them who follows or searches: a little beside the person, and too large or
+    too small; one error for a whole track.
     """
     found = []
     for track in tracks:
@@ -115,9 +172,7 @@ def moved(tracks: Sequence[Track], rng: np.random.Generator) -> list[Track]:
     return found
 
 
-def of_nobody(
-    tracks: Sequence[Track], rng: np.random.Generator, frames: int, everybody: Sequence[Track]
-) -> list[Track]:
+def of_nobody(tracks: Sequence[Track], rng: np.random.Generator, everybody: Sequence[Track]) -> list[Track]:
     """For each track the first frames with boxes of its own size elsewhere in the picture, one place for all of them,
     that hold next to nothing of anybody's (`everybody`: all tracks of these pictures). Tracks in whose pictures there
     is no such place are left out. Unlabelled people may be there.
@@ -128,7 +183,7 @@ def of_nobody(
             people.setdefault(picture, []).append(box)
     found = []
     for track in tracks:
-        count = min(frames, len(track))
+        count = min(_EMPTY_FRAMES, len(track))
         size = np.array(track.size or image_size(track.frames[0], track.orientation), dtype=float)
         taken = np.concatenate([people[picture] for picture in track.frames[:count]])
         sides = np.median(track.boxes[:, 2:] - track.boxes[:, :2], axis=0)
@@ -138,13 +193,14 @@ def of_nobody(
             box = np.concatenate([low, low + own])
             shared = np.minimum(box[2:], taken[:, 2:]) - np.maximum(box[:2], taken[:, :2])
             if (shared.clip(0).prod(axis=1) <= _OVERLAP * own.prod()).all():
-                found.append(_cut(track, count, box))
+                found.append(first_frames(track, count, box))
                 break
     return found
 
 
-def _cut(track: Track, count: int, box: np.ndarray | None = None) -> Track:
+def first_frames(track: Track, count: int, box: np.ndarray | None = None) -> Track:
     """The first frames of a track, with another box where one is given."""
+    count = min(count, len(track))
     boxes = track.boxes[:count] if box is None else np.tile(box, (count, 1))
     return replace(
         track,
@@ -158,7 +214,3 @@ def _cut(track: Track, count: int, box: np.ndarray | None = None) -> Track:
         box_score=track.box_score[:count] if np.ndim(track.box_score) else track.box_score,
         scored=None if track.scored is None else track.scored[:count],
     )
-
-
-first_frames = _cut
-__all__ = ["EVIDENCE", "Witnesses", "first_frames", "hear", "moved", "of_nobody"]
