@@ -16,8 +16,8 @@ PEAK, MASS, OUTSIDE = (EVIDENCE.index(name) for name in ("peak", "mass", "outsid
 
 
 def people(frames: int = 240, videos: int = 24, seed: int = 0, *, hidden: float = 0.4) -> Witnesses:
-    """A joint is right as often as its peak is high, the first one half as often; nothing else tells. Hidden ones have a
-    large mass, those outside are found near the picture's edge.
+    """A joint is right as often as its peak is high, the first one half as often; nothing else tells. Hidden ones have
+    a large mass, those outside are found near the picture's edge.
     """
     rng = np.random.default_rng(seed)
     shape = (frames, JOINTS)

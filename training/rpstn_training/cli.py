@@ -55,6 +55,7 @@ COMMANDS = {
         "fine-tune the detector of rpstn detect on HiEve's boxes",
     ),
     "convert": ("rpstn_training.commands.convert", "make a checkpoint of public weights"),
+    "pack": ("rpstn_training.commands.pack", "make a small file of trained weights to give away"),
     "export": (
         "rpstn_training.commands.export",
         "write a network as ONNX or pt2, which run without this package",

@@ -1,5 +1,6 @@
 """Find the joints of persons in a video or in pictures.
 
+  rpstn predict clip.mp4 --out joints
   rpstn predict clip.mp4 --weights runs/penn_action_r50/best.pt --out joints
   rpstn predict frames/ --fps 30 --boxes boxes.csv --weights best.pt --out joints
   rpstn predict clip.mp4 --weights pose_hrnet_w32_256x192.pth --skeleton coco --out joints
@@ -23,7 +24,9 @@ A person's boxes may be few. Between two of them the others are interpolated, an
 followed until lost, unless the boxes went frame by frame and the file goes on for others: then the person has left.
 With --no-follow the boxes are all there are.
 
-Public weights are taken as they were downloaded, by the rules of rpstn convert; what was taken for granted is printed.
+Without --weights those that come with the package are used: a small network trained on drawn people, which never saw a
+real person. Public weights are taken as they were downloaded, by the rules of rpstn convert; what was taken for granted
+is printed.
 
 Pictures are turned by their EXIF orientation, as viewers show them.
 
@@ -47,9 +50,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         type=Path,
-        required=True,
         metavar="FILE",
-        help="a checkpoint of rpstn train, or public weights",
+        help="a checkpoint of rpstn train, or public weights (default: those that come with the package)",
     )
     parser.add_argument(
         "--skeleton",

@@ -16,12 +16,21 @@ OVERLAYS = {"mp4": (".mp4",), "webm": (".webm",), "both": (".mp4", ".webm"), "no
 
 
 class Pictures:
-    """Pictures with poses over them in the files of those names, videos or one picture (.png); a context manager."""
+    """Pictures with poses over them in the files of those names, videos or one picture (.png); a context manager.
+
+    `notice` stands below each of them.
+    """
 
     def __init__(
-        self, files: Sequence[Path], fps: float, skeleton: Skeleton, min_score: float | None
+        self,
+        files: Sequence[Path],
+        fps: float,
+        skeleton: Skeleton,
+        min_score: float | None,
+        *,
+        notice: str = "",
     ) -> None:
-        self._files = list(files)
+        self._files, self._notice = list(files), notice
         self._fps, self._skeleton, self._min_score = fps, skeleton, min_score
         self._videos: list[drawing.OverlayWriter] = []
         self._stack = ExitStack()
@@ -41,6 +50,7 @@ class Pictures:
             boxes={pose.person: pose.box for pose in poses} if with_boxes else None,
             strengths=[pose.probabilities for pose in poses],
             hollow=[None if pose.states is None else np.array(pose.states) != "visible" for pose in poses],
+            notice=self._notice,
         )
         if self._files[0].suffix == ".png":
             png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]

@@ -24,6 +24,7 @@ from ..data.records import Skeleton
 from ..device import allow_tf32, choose_device
 from ..errors import UserError
 from ..interrupt import AfterStep
+from ..packaged import packaged_weights
 from ..public_files import open_weights
 from ..train.checkpoint import Checkpoint
 from . import outputs
@@ -208,7 +209,7 @@ class Predictor:
 
 
 def predict(
-    source: str | Path | Sequence[str | Path], weights: str | Path, out: str | Path, **options: Any
+    source: str | Path | Sequence[str | Path], weights: str | Path | None, out: str | Path, **options: Any
 ) -> Result:
     """Find the joints of every person in every frame and write them to a folder.
 
@@ -219,8 +220,8 @@ def predict(
 
     Args:
         source: a video file, a folder of frames (taken in natural order), or pictures of one video in their order.
-        weights: a checkpoint of `rpstn train`, or public weights (`public_files`). Crop, input size and decoding are
-            those of their training.
+        weights: a checkpoint of `rpstn train`, public weights (`public_files`), or None for those that come with the
+            package. Crop, input size and decoding are those of their training.
         out: folder, made if it is missing, for predictions.json, predictions.csv (`writers`) and the overlay.
         options: fields of `Options` by their names.
 
@@ -236,6 +237,7 @@ def predict(
         result.poses[0].joints
     """
     how = Options(**options)
+    weights = packaged_weights() if weights is None else weights
     media = how.open(source)
     made_with = _made_with(media, weights, how)
     before = _before(Path(out), made_with, how)
@@ -265,7 +267,7 @@ def predict(
 
 
 def stream(
-    source: str | Path | Sequence[str | Path], weights: str | Path, **options: Any
+    source: str | Path | Sequence[str | Path], weights: str | Path | None, **options: Any
 ) -> Iterator[tuple[Frame, list[FoundPose]]]:
     """Frames with the poses found in them, one after the other, and nothing is written.
 
@@ -276,6 +278,7 @@ def stream(
             print(frame.time, [pose.joints[0] for pose in poses])
     """
     how = Options(**options)
+    weights = packaged_weights() if weights is None else weights
     media = how.open(source)
     table = _table(media, how)
     predictor = Predictor(weights, how)
@@ -373,6 +376,7 @@ class Job:
                     self.media.fps,
                     checkpoint.skeleton,
                     options.min_score,
+                    notice=checkpoint.notice or "",
                 )
             )
             self._stack = stack.pop_all()
@@ -492,6 +496,7 @@ def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig, people: 
         "fps": source.fps,
         "weights": Path(checkpoint.path).name,
         "weights_from": checkpoint.source,
+        "notice": checkpoint.notice,
         "model": checkpoint.model_name,
         "architecture": checkpoint.architecture,
         "skeleton": checkpoint.skeleton.name,
