@@ -41,6 +41,10 @@ COMMANDS = {
         "rpstn_training.commands.predict",
         "find joints in a video or in images: JSON, CSV and an overlay",
     ),
+    "reformat": (
+        "rpstn_training.commands.reformat",
+        "write what predict has found in other programs' files, smoothed if you like",
+    ),
     "summary": (
         "rpstn_training.commands.summary",
         "parameters and multiply-adds of a network, part by part",

@@ -31,11 +31,17 @@ is printed.
 Pictures are turned by their EXIF orientation, as viewers show them.
 
 Every frame of a person is searched with what the frame before told; who was lost and is found again begins anew.
+
+{FORMATS}
+predictions.json is always written; rpstn reformat makes the others of it afterwards.
 """
 
 import argparse
 from pathlib import Path
 
+from ..arguments import FORMATS_HELP, add_files
+
+__doc__ = __doc__.replace("{FORMATS}", FORMATS_HELP)
 _LOW = 0.5  # of a pose, the mean of its joints' probabilities
 
 
@@ -88,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="mp4",
         help="format of the video with the skeletons (default: mp4; browsers play webm)",
     )
+    add_files(parser, default=("coco", "csv"))
     parser.add_argument(
         "--fps",
         type=float,
@@ -133,6 +140,9 @@ def run(args: argparse.Namespace) -> int:
         stills=args.stills,
         poses=args.poses,
         flip=args.flip,
+        formats=tuple(args.formats),
+        smooth=args.smooth,
+        fill_gaps=args.fill_gaps,
         overwrite=args.overwrite,
     )
     if result.skipped:
