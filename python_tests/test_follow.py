@@ -26,7 +26,13 @@ def network(monkeypatch) -> DiscNetwork:
 
 
 def predict(source: Path, out: Path, **options) -> pipeline.Result:
-    options = {"overlay": "none", "fps": FPS, "device": "cpu", "show_progress": False} | options
+    options = {
+        "overlay": "none",
+        "fps": FPS,
+        "device": "cpu",
+        "show_progress": False,
+        "overwrite": True,
+    } | options
     return pipeline.predict(source, "discs.pt", out, **options)
 
 

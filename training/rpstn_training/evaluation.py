@@ -22,6 +22,7 @@ from .scores.pck_released import released_rows
 from .scores.sets import scored_by_pck
 from .scores.submission import own_score
 from .scores.table import Table
+from .train.ranks import Ranks
 from .versions import versions
 from .words import several
 
@@ -77,13 +78,18 @@ def evaluate(
     skeleton: Skeleton,
     codec: Codec,
     *,
+    ranks: Ranks | None = None,
     show_progress: bool = True,
 ) -> Evaluation:
     """Predict every track and count PCK with both normalisers.
 
-    The model's device is used, and its training mode is put back.
+    The model's device is used, and its training mode is put back. `ranks` share the tracks out, and each gets the
+    whole.
     """
-    predictions = _predict(model, config, tracks, skeleton, codec, show_progress=show_progress)
+    part = (0, 1) if ranks is None else (ranks.rank, ranks.world)
+    predictions = _predict(model, config, tracks, skeleton, codec, part=part, show_progress=show_progress)
+    if ranks is not None:
+        predictions = ranks.gathered(predictions[ranks.rank :: ranks.world])
     return _evaluation(config, tracks, skeleton, predictions)
 
 
@@ -108,6 +114,7 @@ def _predict(
     skeleton: Skeleton,
     codec: Codec,
     *,
+    part: tuple[int, int] = (0, 1),
     show_progress: bool,
 ) -> list[Prediction]:
     """`predict_tracks` in evaluation mode, behind another network where this one refines poses; the mode before is put
@@ -118,7 +125,7 @@ def _predict(
     was_training = model.training
     whole.eval()
     try:
-        return predict_tracks(whole, config, tracks, skeleton, codec, show_progress=show_progress)
+        return predict_tracks(whole, config, tracks, skeleton, codec, part=part, show_progress=show_progress)
     finally:
         model.train(was_training)
 

@@ -1,11 +1,14 @@
 """Find the joints of persons in a video or in pictures.
 
+  rpstn predict clip.mp4 --out joints
   rpstn predict clip.mp4 --weights runs/penn_action_r50/best.pt --out joints
   rpstn predict frames/ --fps 30 --boxes boxes.csv --weights best.pt --out joints
   rpstn predict clip.mp4 --weights pose_hrnet_w32_256x192.pth --skeleton coco --out joints
 
 Writes predictions.json (COCO key points), predictions.csv (frame, time, person, joint, x, y, score,
-probability, state) and overlay.mp4 into the folder --out; all of them or, if something fails, none.
+probability, state) and overlay.mp4 into the folder --out; all of them or, if something fails, none. Ctrl-C leaves the
+frames that are finished in files whose names end in .partial. Results that are there are not replaced, unless by
+--overwrite; where the same source, weights and options made them (made_with.json), nothing is done again.
 
 Without --boxes the first frame is searched: the network is shown many parts of it, and the most plausible person (or
 --persons N of them) is followed from there, the next box from the pose found. Who is lost is searched for near by, and
@@ -21,17 +24,24 @@ A person's boxes may be few. Between two of them the others are interpolated, an
 followed until lost, unless the boxes went frame by frame and the file goes on for others: then the person has left.
 With --no-follow the boxes are all there are.
 
-Public weights are taken as they were downloaded, by the rules of rpstn convert; what was taken for granted is printed.
+Without --weights those that come with the package are used: a small network trained on drawn people, which never saw a
+real person. Public weights are taken as they were downloaded, by the rules of rpstn convert; what was taken for granted
+is printed.
 
 Pictures are turned by their EXIF orientation, as viewers show them.
 
 Every frame of a person is searched with what the frame before told; who was lost and is found again begins anew.
+
+{FORMATS}
+predictions.json is always written; rpstn reformat makes the others of it afterwards.
 """
 
 import argparse
-import statistics
 from pathlib import Path
 
+from ..arguments import FORMATS_HELP, add_files
+
+__doc__ = __doc__.replace("{FORMATS}", FORMATS_HELP)
 _LOW_SCORE = 0.5  # of a pose, the mean of its joints
 
 
@@ -46,9 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         type=Path,
-        required=True,
         metavar="FILE",
-        help="a checkpoint of rpstn train, or public weights",
+        help="a checkpoint of rpstn train, or public weights (default: those that come with the package)",
     )
     parser.add_argument(
         "--skeleton",
@@ -85,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="mp4",
         help="format of the video with the skeletons (default: mp4; browsers play webm)",
     )
+    add_files(parser, default=("coco", "csv"))
     parser.add_argument(
         "--fps",
         type=float,
@@ -107,6 +117,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="average with what is found in the mirrored picture, which takes twice as long",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace results that are in --out already")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -129,24 +140,31 @@ def run(args: argparse.Namespace) -> int:
         stills=args.stills,
         poses=args.poses,
         flip=args.flip,
+        formats=tuple(args.formats),
+        smooth=args.smooth,
+        fill_gaps=args.fill_gaps,
+        overwrite=args.overwrite,
     )
+    if result.skipped:
+        print(f"{result.source}: done before with the same weights and options; --overwrite does it again")
     print(
-        f"{several(len(result.frames), 'frame')}, {several(len(result.persons), 'person')}, "
-        f"{several(len(result.poses), 'pose')} of {several(len(result.skeleton.joints), 'joint')}, "
+        f"{several(result.frame_count, 'frame')}, {several(len(result.persons), 'person')}, "
+        f"{several(result.pose_count, 'pose')} of {several(len(result.skeleton.joints), 'joint')}, "
         f"{result.speed:.1f} frames/s"
     )
     print(f"weights: {result.weights}")
     print(f"people: {result.boxes}")
-    if not result.poses:
+    if result.mean_score is None:
         print("nobody was found: give the boxes of the people with --boxes")
-    typical = statistics.median([float(pose.scores.mean()) for pose in result.poses] or [1.0])
-    if typical < _LOW_SCORE:
+    elif result.mean_score < _LOW_SCORE:
         hint = (
             "check the boxes"
             if args.boxes
             else "look at the overlay, and give the people's boxes with --boxes if it follows something else"
         )
-        print(f"the scores are low ({typical:.2f}; a joint that is plain to see has about 1): {hint}")
+        print(
+            f"the scores are low ({result.mean_score:.2f}; a joint that is plain to see has about 1): {hint}"
+        )
     for file in result.files.values():
         print(file)
     return 0

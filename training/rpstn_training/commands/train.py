@@ -15,6 +15,7 @@ from ..arguments import add_overrides
 from ..config import load_config
 from ..errors import UserError
 from ..train.engine import summarise, train
+from ..train.ranks import is_first
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,5 +39,6 @@ def run(args: argparse.Namespace) -> int:
             )
         path = args.resume / "config.yaml"
     best = train(load_config(path, args.overrides), resume=args.resume)
-    print(f"\n{best}\n{summarise(best.parent)}")
+    if is_first():
+        print(f"\n{best}\n{summarise(best.parent)}")
     return 0

@@ -11,7 +11,6 @@ workers.
 
 import dataclasses
 import json
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -34,7 +33,7 @@ from ..data.loader import Batches
 from ..data.records import Skeleton
 from ..data.sets import conventions, load_skeleton
 from ..data.subsets import Subset, for_training
-from ..device import allow_tf32, choose_device, precision_of
+from ..device import allow_tf32, precision_of
 from ..errors import UserError
 from ..evaluation import Evaluation, evaluate, rehearse, selection_score
 from ..files import LOCK, locked, write_json, write_text
@@ -47,6 +46,7 @@ from .checkpoint import Checkpoint
 from .losses import heatmap_loss, integral_loss, joint_loss
 from .optimisers import Guard, learning_rate
 from .progress import DeviceSums, Progress
+from .ranks import Ranks
 
 # What may differ between the configuration of a checkpoint and the one it is resumed with: where and how fast it runs,
 # and how long; and what only evaluations read, by which scores cease to be comparable with those before.
@@ -73,17 +73,19 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
     finite: the optimiser has then not moved and last.pt holds the state before the epoch. What would fail in the first
     evaluation is found before the first step.
     """
-    _require_one_process()
     run = Path(config.output if resume is None else resume)
     with ExitStack() as held:
+        ranks = held.enter_context(Ranks())
+        show_progress = show_progress and ranks.first
         start = None
-        if resume is None:
-            _require_empty(run)
-        else:
+        if resume is not None:
             _require_run(run)
-            held.enter_context(locked(run))
+            if ranks.first:
+                held.enter_context(locked(run))
             start = _load_run(run, config)
-        device = choose_device(config.train.device, "train.device")
+        elif ranks.first:
+            _require_empty(run)
+        device = ranks.device(config.train.device, "train.device")
         allow_tf32(config.train.tf32)
         skeleton = load_skeleton(config.data)
         tracks, selection = for_training(config)
@@ -102,7 +104,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             with_targets=not config.targets.on_device,
             with_poses=model.in_channels > 3,
         )
-        batches = Batches(clips, config, device)
+        batches = Batches(clips, config, device, part=(ranks.rank, ranks.world))
         optimizer = optimisers.adam(model, config.train)
         progress = Progress()
         if start is not None:
@@ -116,19 +118,24 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             print(f"{run}: nothing left to do, {done}")
             return _best_path(run)
         rehearse(model, selection, skeleton, codec)
-        board = held.enter_context(Board(run, config.train.tensorboard, progress.epoch))
-        if start is None:
+        board = held.enter_context(Board(run, config.train.tensorboard and ranks.first, progress.epoch))
+        if start is None and ranks.first:
             held.enter_context(locked(run))
             _require_empty(run)  # nobody was faster
+        parallel = ranks.parallel(model)
 
         def save(name: str, *, resumable: bool = True) -> None:
+            if not ranks.first:
+                return
             content = _snapshot(config, skeleton, codec, selection, model, progress)
             state = _resumable(optimizer, progress) if resumable else None
             checkpoints.save(run / name, dataclasses.replace(content, training=state))
 
         def score() -> tuple[Evaluation, dict[str, Any]]:
             evaluation = evaluate(
-                model, selection.config, selection.tracks, skeleton, codec, show_progress=show_progress
+                *(model, selection.config, selection.tracks, skeleton, codec),
+                ranks=ranks,
+                show_progress=show_progress,
             )
             name, value = selection_score(evaluation, selection, skeleton)
             return evaluation, {"eval": evaluation.summary, "score": value, "score_name": name}
@@ -137,6 +144,8 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             """These weights are the best."""
             progress.best_score = scored["score"]
             save("best.pt", resumable=False)
+            if not ranks.first:
+                return
             chosen = {
                 "weights_chosen_on": selection.words,
                 "chosen_by": scored["score_name"],
@@ -144,14 +153,16 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             }
             write_json(run / "eval.json", evaluation.to_dict() | chosen)
 
-        if start is None:
+        if start is None and ranks.first:
             save("last.pt")  # a disk that is too small is better known now than after an epoch
             write_text(run / "config.yaml", to_yaml(config))
-        _write_metrics(run, progress)
+        if ranks.first:
+            _write_metrics(run, progress)
+        precision = precision_of(config.train.precision, config.train.tf32, device)
         print(
             f"{run}: {config.model.name} with {sum(p.numel() for p in model.parameters()):,} parameters on "
-            f"{device} in {precision_of(config.train.precision, config.train.tf32, device)}, {len(clips)} clips of "
-            f"{config.data.clip_length} frames per epoch; weights are chosen on {selection.words}"
+            f"{ranks.in_words(device)} in {precision}, {len(clips)} clips of {config.data.clip_length} frames per "
+            f"epoch; weights are chosen on {selection.words}"
         )
         print("\n".join(conventions(skeleton, config.augmentation.flip)))
 
@@ -164,11 +175,11 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             mininterval=_REFRESH,
             disable=None if show_progress else True,  # None: shown where somebody looks, not in a log file
         )
-        guard, sums = Guard(optimizer, device), DeviceSums(device)
+        guard, sums = Guard(optimizer, device), DeviceSums(device, ranks)
         unread: dict[int, str] = {}  # the clips of the steps whose finiteness nobody has looked at yet
         began, begun_with = time.monotonic(), progress.epoch
         read_at = began
-        with bar, AfterStep() as interrupt:
+        with bar, AfterStep(announced=ranks.first) as interrupt:
             while not done:
                 # One pass over the clips, from the first batch that is not done yet.
                 epoch = progress.epoch
@@ -185,47 +196,49 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
                     with torch.autocast(
                         device.type, dtype=torch.bfloat16, enabled=config.train.precision == "bfloat16"
                     ):
-                        stages = _maps(config, run, model, codec, batch)
+                        stages = _maps(config, run, parallel, codec, batch)
                     counting = weights if config.loss.visibility else batch["labelled"].to(device)
+                    whole = ranks.sum(counting.sum())
                     if config.loss.kind == "integral":
-                        loss = integral_loss(stages, joints, counting, codec=codec)
+                        loss = integral_loss(stages, joints, counting, codec=codec, normaliser=whole)
                     elif config.targets.on_device:
-                        loss = joint_loss(stages, joints, counting, codec=codec)
+                        loss = joint_loss(stages, joints, counting, codec=codec, normaliser=whole)
                     else:
                         targets = batch["targets"].to(device, non_blocking=True)
-                        loss = heatmap_loss(stages, targets, counting)
+                        loss = heatmap_loss(stages, targets, counting, normaliser=whole)
 
                     optimizer.zero_grad(set_to_none=True)
-                    loss.backward()
+                    ranks.summed(loss).backward()
                     gradients = [p.grad for p in model.parameters() if p.grad is not None]
                     norm = nn.utils.get_total_norm(gradients)
                     if config.train.grad_clip is not None:
                         nn.utils.clip_grads_with_norm_(model.parameters(), config.train.grad_clip, norm)
-                    guard.watch(progress.step + 1, loss, norm)
+                    guard.watch(progress.step + 1, ranks.sum(loss), norm)
                     optimizer.step()
 
-                    sums.add(
-                        loss, len(joints), *_hits(config, codec, last_stage(stages).detach(), joints, weights)
-                    )
+                    clips_done = batches.clips_in(progress.batch)
+                    hits = _hits(config, codec, last_stage(stages).detach(), joints, weights)
+                    sums.add(loss, clips_done, *hits)
                     now = time.monotonic()
                     progress.step += 1
                     progress.batch += 1
-                    progress.clips += len(joints)
+                    progress.clips += clips_done
                     progress.seconds += now - mark
                     progress.waited += arrived - mark
                     mark = now
                     unread[progress.step] = _names(batch)
-                    ends = interrupt.requested or progress.batch == len(batches)
+                    stopped, due = ranks.any(interrupt.requested, _is_due(device, now - read_at))
+                    ends = stopped or progress.batch == len(batches)
                     ends = ends or progress.step == config.train.max_steps
-                    if ends or _is_due(device, now - read_at):
-                        _require_finite(guard, unread, run, progress)
+                    if ends or due:
+                        _require_finite(guard, unread, run, progress, ranks)
                         sums.move_to(progress)
                         unread.clear()
                         read_at = now
                         bar.set_postfix_str(progress.running(), refresh=False)
-                    bar.update(len(joints))
+                    bar.update(clips_done)
 
-                    if interrupt.requested:
+                    if stopped:
                         save("last.pt")
                         raise KeyboardInterrupt(_how_to_continue(run, progress))
                     if progress.step == config.train.max_steps and progress.batch < len(batches):
@@ -257,25 +270,17 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
                 if evaluation is not None and progress.stale == 0:
                     keep(evaluation, row)
                 save("last.pt")
-                _write_metrics(run, progress)
+                if ranks.first:
+                    _write_metrics(run, progress)
                 board.add(row)
                 pace = (time.monotonic() - began) / (progress.epoch - begun_with)
                 tqdm.write(_line(config, row, pace * (config.train.epochs - progress.epoch)), file=sys.stdout)
                 sys.stdout.flush()
-                if interrupt.requested:
+                if any(ranks.any(interrupt.requested)):
                     raise KeyboardInterrupt(_how_to_continue(run, progress))
                 done = _reason_to_stop(config, progress)
-    print(f"{run}: {done}")
+        print(f"{run}: {done}")
     return _best_path(run)
-
-
-def _require_one_process() -> None:
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if processes > 1:
-        raise UserError(
-            f"train: expected to be started once, got {processes} processes (WORLD_SIZE, as torchrun sets it); "
-            "training on several GPUs is not there yet, start `rpstn train` without torchrun"
-        )
 
 
 def _require_empty(run: Path) -> None:
@@ -413,14 +418,17 @@ def _names(batch: Mapping[str, Any]) -> str:
     )
 
 
-def _require_finite(guard: Guard, names: Mapping[int, str], run: Path, progress: Progress) -> None:
+def _require_finite(
+    guard: Guard, names: Mapping[int, str], run: Path, progress: Progress, ranks: Ranks
+) -> None:
     """Stop where the optimiser has stopped, and name the clips of that batch."""
     met = guard.found()
     if met is not None:
         step, what, value = met
+        clips = "; ".join(filter(None, ranks.gathered([names[step]])))
         raise UserError(
             f"{run}: expected a finite {what}, got {value} in epoch {progress.epoch + 1}, step {step}, with "
-            f"{names[step]} (frames counted from 0); the optimiser did not move and {run / 'last.pt'} is as it was"
+            f"{clips} (frames counted from 0); the optimiser did not move and {run / 'last.pt'} is as it was"
         )
 
 
