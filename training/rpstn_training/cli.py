@@ -68,6 +68,7 @@ COMMANDS = {
         "rpstn_training.commands.figures",
         "draw the paper's Fig. 6 to 11 from weights and a data set",
     ),
+    "study": ("rpstn_training.commands.study", "does a relation of joints help, does memory: run the study"),
     "doctor": ("rpstn_training.commands.doctor", "print versions, backend and GPU, and run each op once"),
 }
 
