@@ -29,6 +29,10 @@ COMMANDS = {
         "rpstn_training.commands.evaluate",
         "score trained weights and print the protocol with the table",
     ),
+    "calibrate": (
+        "rpstn_training.commands.calibrate",
+        "find out what the scores of trained weights are worth: probabilities, hidden joints, thresholds",
+    ),
     "score": (
         "rpstn_training.commands.score",
         "official score of prediction files against label files, without a model",
@@ -64,6 +68,7 @@ COMMANDS = {
         "rpstn_training.commands.figures",
         "draw the paper's Fig. 6 to 11 from weights and a data set",
     ),
+    "study": ("rpstn_training.commands.study", "does a relation of joints help, does memory: run the study"),
     "doctor": ("rpstn_training.commands.doctor", "print versions, backend and GPU, and run each op once"),
 }
 
