@@ -24,6 +24,10 @@ A person's boxes may be few. Between two of them the others are interpolated, an
 followed until lost, unless the boxes went frame by frame and the file goes on for others: then the person has left.
 With --no-follow the boxes are all there are.
 
+Where torchvision is installed, --detector fasterrcnn_resnet50_fpn finds the people, in every frame or in every
+--detect-every N-th one; people get numbers by how their boxes overlap and how alike their poses are, good for a second
+of absence. With --select only one of several people is wanted.
+
 Without --weights those that come with the package are used: a small network trained on drawn people, which never saw a
 real person. Public weights are taken as they were downloaded, by the rules of rpstn convert; what was taken for granted
 is printed.
@@ -42,7 +46,7 @@ from pathlib import Path
 from ..arguments import FORMATS_HELP, add_files
 
 __doc__ = __doc__.replace("{FORMATS}", FORMATS_HELP)
-_LOW_SCORE = 0.5  # of a pose, the mean of its joints
+_LOW = 0.5  # of a pose, the mean of its joints' probabilities
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,15 +82,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="without --boxes: how many people to search for at most (default: 1)",
     )
     parser.add_argument(
+        "--detector",
+        metavar="NAME[=WEIGHTS]",
+        help="fasterrcnn_resnet50_fpn of torchvision finds the people; WEIGHTS is a file of its or of rpstn "
+        "train-detector (default: torchvision's own for COCO, downloaded if need be)",
+    )
+    parser.add_argument(
+        "--detect-every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="with --detector: in every N-th frame, people are followed between (default: 1)",
+    )
+    parser.add_argument(
+        "--select",
+        metavar="largest|centre|X,Y",
+        help="of several people only the largest, the most central, or the nearest to a point in pixels",
+    )
+    parser.add_argument(
         "--whole-picture", action="store_true", help="search for nobody: one person fills the picture"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
         "--min-score",
         type=float,
-        default=0.2,
         metavar="S",
-        help="joints with a lower score are drawn hollow (default: 0.2)",
+        help="joints with a lower score are drawn hollow (default: 0.2; none with calibrated weights, where hollow are "
+        "the hidden ones, and the unsure are pale)",
     )
     parser.add_argument(
         "--overlay",
@@ -132,6 +154,9 @@ def run(args: argparse.Namespace) -> int:
         boxes=args.boxes,
         follow=not args.no_follow,
         persons=args.persons,
+        detector=args.detector,
+        detect_every=args.detect_every,
+        select=args.select,
         whole_picture=args.whole_picture,
         device=args.device,
         overlay=args.overlay,
@@ -156,15 +181,20 @@ def run(args: argparse.Namespace) -> int:
     print(f"people: {result.boxes}")
     if result.mean_score is None:
         print("nobody was found: give the boxes of the people with --boxes")
-    elif result.mean_score < _LOW_SCORE:
-        hint = (
-            "check the boxes"
-            if args.boxes
-            else "look at the overlay, and give the people's boxes with --boxes if it follows something else"
-        )
+    elif result.calibrated is None:
+        print("scores: peaks of the maps, nobody has measured what they are worth (rpstn calibrate does)")
+    else:
         print(
-            f"the scores are low ({result.mean_score:.2f}; a joint that is plain to see has about 1): {hint}"
+            f"a joint is within 0.1 of the person's size with a probability of {result.mean_probability:.2f} on the "
+            f"mean (calibrated on {result.calibrated})"
         )
+        if result.mean_probability < _LOW:
+            hint = (
+                "check the boxes"
+                if args.boxes
+                else "look at the overlay, and give the people's boxes with --boxes"
+            )
+            print(f"that is little: {hint}")
     for file in result.files.values():
         print(file)
     return 0

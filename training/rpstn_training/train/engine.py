@@ -25,6 +25,7 @@ from tqdm import tqdm
 from rpstn_ext.models import Stages, last_stage
 
 from ..building import build_network, load_start
+from ..calibrating import calibrate_file
 from ..chaining import with_poses
 from ..codec import Codec, normalise
 from ..config import Config, differences, from_dict, to_dict, to_yaml
@@ -280,6 +281,8 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
                     raise KeyboardInterrupt(_how_to_continue(run, progress))
                 done = _reason_to_stop(config, progress)
         print(f"{run}: {done}")
+        if ranks.first:
+            print("\n".join(calibrate_file(_best_path(run), model, selection, tracks)))
     return _best_path(run)
 
 

@@ -21,6 +21,7 @@ from ..averaging import in_words
 from ..codec import decoding_in_words
 from ..config import EvalConfig
 from ..data.records import Skeleton
+from ..detection import detector
 from ..device import allow_tf32, choose_device
 from ..errors import UserError
 from ..interrupt import AfterStep
@@ -28,8 +29,8 @@ from ..packaged import packaged_weights
 from ..public_files import open_weights
 from ..versions import versions
 from . import outputs
-from . import overlay as drawing
 from .ahead import ahead
+from .detected import Detected
 from .filters import Filtering
 from .formats import DEFAULT_FORMATS, check_formats, file_names, write_formats
 from .people import InGivenBoxes, People, Searched, WholePicture
@@ -37,6 +38,7 @@ from .person_boxes import Boxes, read_boxes
 from .pictures import OVERLAYS, Pictures
 from .progress import Progress
 from .recording import Recording, read_recording
+from .selection import Selection
 from .sources import Frame, Source, Window, open_source
 from .streams import PersonStreams
 from .writers import CocoWriter, CsvWriter, FoundPose, FrameInfo, Header, Writer
@@ -54,11 +56,15 @@ class Options:
             (`people.Searched`).
         follow: False takes the boxes of the file as all there are.
         persons: how many people are searched for at most, 1 unless given.
+        detector: "fasterrcnn_resnet50_fpn", or with "=" and a file of weights, finds the people (`detected.Detected`).
+        detect_every: frames from one detection to the next.
+        select: "largest", "centre" or a point "X,Y" (`selection`): of several people this one alone.
         whole_picture: do not search: the whole picture is the box of person 0.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         overlay: "mp4", "webm", "both" or "none". For one picture the overlay is a picture too, overlay.png. Frames of
             few pixels are enlarged by a whole number in it (`overlay.enlargement`).
-        min_score: joints below are drawn hollow; it changes nothing in the tables.
+        min_score: joints whose scores are lower are drawn hollow; it changes nothing in the tables. Unless given, 0.2,
+            and with calibrated weights none: there the unsure are pale, and hollow are the hidden.
         fps: frames per second of pictures (25 unless given), or instead of a video's own times.
         start, end: seconds between which frames are gone through, all unless given. Frames keep numbers and times.
         every: of the frames numbered 0, 1, 2, ... only every so many-th is gone through.
@@ -79,10 +85,13 @@ class Options:
     boxes: str | Path | None = None
     follow: bool = True
     persons: int | None = None
+    detector: str | None = None
+    detect_every: int = 1
+    select: str | None = None
     whole_picture: bool = False
     device: str = "auto"
     overlay: str = "mp4"
-    min_score: float = drawing.MIN_SCORE
+    min_score: float | None = None
     fps: float | None = None
     start: float | None = None
     end: float | None = None
@@ -99,9 +108,10 @@ class Options:
     def __post_init__(self) -> None:
         if self.overlay not in OVERLAYS:
             raise UserError(f"--overlay: expected one of {', '.join(OVERLAYS)}, got {self.overlay}")
-        if not np.isfinite(self.min_score):
+        if self.min_score is not None and not np.isfinite(self.min_score):
             raise UserError(f"--min-score: expected a finite number, got {self.min_score}")
         _require_one_way(self.boxes, self.follow, self.persons, self.whole_picture)
+        _require_other_ways(self)
         check_formats(self.formats)
         Filtering.of(self.smooth, self.fill_gaps)
 
@@ -119,6 +129,9 @@ class Options:
             if values[name] is not None:
                 path = Path(values[name])
                 values[name] = outputs.file_mark(path) if path.is_file() else f"{path}, read at {time.time()}"
+        file = Path((self.detector or "").partition("=")[2])
+        if file.is_file():
+            values["detector"] = outputs.file_mark(file)
         return values
 
 
@@ -131,10 +144,11 @@ class Result:
     """What `predict` found and wrote. The poses themselves are in the files, and read when they are asked for.
 
     source: its name. frame_count, pose_count: frames gone through, and poses in them, one per frame and person with a
-    box there. persons: their numbers, rising. mean_score: of the poses, None without any. skeleton: names and limbs of
-    the joints. weights: what found them, in a sentence. files: the files written, by name. fps: the source's frames per
-    second. speed: frames gone through per second of work. boxes: where the people's boxes came from, in words.
-    skipped: whether all this was there already, made with the same weights and options.
+    box there. persons: their numbers, rising. mean_score: of the poses, None without any. mean_probability: of their
+    joints, None without any and where the weights are not calibrated. calibrated: on which clips, None where they are
+    not. skeleton: names and limbs of the joints. weights: what found them, in a sentence. files: the files written, by
+    name. fps: the source's frames per second. speed: frames gone through per second of work. boxes: where the people's
+    boxes came from, in words. skipped: whether all this was there already, made with the same weights and options.
     """
 
     source: str
@@ -142,6 +156,8 @@ class Result:
     pose_count: int
     persons: tuple[int, ...]
     mean_score: float | None
+    mean_probability: float | None
+    calibrated: str | None
     skeleton: Skeleton
     weights: str
     files: dict[str, Path]
@@ -199,9 +215,20 @@ class Predictor:
             flip_shift=self.checkpoint.codec.geometry == "plain",
         )
         self.streams = PersonStreams(self.checkpoint, place, self.averages)
+        self._find = None if options.detector is None else detector.finder(options.detector, place)
 
     def people(self, media: Source, table: Boxes | None) -> People:
         options, codec = self.options, self.streams.codec
+        select = None if options.select is None else Selection.read(options.select)
+        if self._find is not None:
+            return Detected(
+                self._find,
+                every=options.detect_every,
+                joints=len(self.checkpoint.skeleton.joints),
+                fps=media.fps,
+                stills=options.stills,
+                select=select,
+            )
         if table is not None:
             return InGivenBoxes(
                 table,
@@ -209,6 +236,7 @@ class Predictor:
                 fps=media.fps,
                 follow=options.follow,
                 stills=options.stills,
+                select=select,
             )
         if options.whole_picture:
             return WholePicture(stills=options.stills)
@@ -219,6 +247,8 @@ class Predictor:
             shown=codec.box_scale,
             fps=media.fps,
             stills=options.stills,
+            select=select,
+            least=None if self.checkpoint.calibration is None else self.checkpoint.calibration.pose_threshold,
         )
 
 
@@ -368,7 +398,7 @@ class Job:
         _require_no_input_among([out / name for name in self.names], [*media.files, *inputs, *boxes])
         outputs.require_free(out, self.names, overwrite=options.overwrite)
         self._frames = self._poses = 0
-        self._scores = 0.0
+        self._scores = self._probabilities = 0.0
         self._persons: set[int] = set()
         self._last = -1
         self._began = time.monotonic()
@@ -422,6 +452,7 @@ class Job:
         self._frames += 1
         self._poses += len(found)
         self._scores += sum(float(pose.scores.mean()) for pose in found)
+        self._probabilities += sum(pose.probability or 0.0 for pose in found)
         self._persons.update(pose.person for pose in found)
         self._last = frame.number
 
@@ -430,6 +461,7 @@ class Job:
         if self._table is not None:
             self._table.require_frames(self._last + 1)
         self._end()
+        calibration = self._predictor.checkpoint.calibration
         self._make_other_files()
         result = Result(
             source=self.media.name,
@@ -437,6 +469,8 @@ class Job:
             pose_count=self._poses,
             persons=tuple(sorted(self._persons)),
             mean_score=self._scores / self._poses if self._poses else None,
+            mean_probability=self._probabilities / self._poses if self._poses and calibration else None,
+            calibrated=calibration.fitted_on if calibration else None,
             skeleton=self._predictor.checkpoint.skeleton,
             weights=self._predictor.checkpoint.sentence,
             files={name: self.out / name for name in self.names},
@@ -556,6 +590,30 @@ def _require_no_input_among(files: Sequence[Path], inputs: Sequence[Path]) -> No
     for file in files:
         if file.resolve() in taken:
             raise UserError(f"{file}: expected another --out, this would overwrite what is read")
+
+
+def _require_other_ways(options: Options) -> None:
+    """A detector is a way of its own, and of one person none can be selected."""
+    if options.detect_every < 1:
+        raise UserError(f"--detect-every: expected at least 1, got {options.detect_every}")
+    if options.detect_every > 1 and options.detector is None:
+        raise UserError("--detect-every: expected with --detector, got none")
+    others = {
+        "--boxes": options.boxes is not None,
+        "--persons": options.persons is not None,
+        "--whole-picture": options.whole_picture,
+    }
+    for name, given in others.items():
+        if options.detector is not None and given:
+            raise UserError(
+                f"--detector: expected without {name}, because the detector says where the people are"
+            )
+    if options.select is None:
+        return
+    Selection.read(options.select)
+    if options.whole_picture or (options.persons or 1) > 1:
+        other = "--whole-picture" if options.whole_picture else "--persons"
+        raise UserError(f"--select: expected without {other}, because one of several people is followed")
 
 
 def _require_one_way(
