@@ -124,7 +124,7 @@ def test_pages_can_be_followed(
 
 
 def test_all_pages_are_followed() -> None:
-    assert sorted(page for way in WAYS for page in way) == [page.name for page in PAGES]
+    assert sorted(page for way in WAYS for page in way) == [page.name for page in PAGES if blocks(page)]
 
 
 def test_the_python_of_the_readme_runs() -> None:

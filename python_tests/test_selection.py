@@ -18,7 +18,8 @@ from rpstn_training.data.sets import load_skeleton, load_tracks, mpii
 from rpstn_training.data.subsets import for_training, load_subset
 from rpstn_training.errors import UserError
 from rpstn_training.train import checkpoint as checkpoints
-from rpstn_training.train.engine import summarise, train
+from rpstn_training.train.engine import train
+from rpstn_training.train.run_folder import summarise
 
 SBL = {"backbone": "resnet18", "width": 8, "channels": 16}
 
