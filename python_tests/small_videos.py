@@ -14,6 +14,7 @@ from rpstn_training.config import to_dict
 from rpstn_training.data.sets import penn_action
 from rpstn_training.train import checkpoint as checkpoints
 from rpstn_training.video import overlay as drawing
+from rpstn_training.video.encoding import OverlayWriter
 from rpstn_training.video.pipeline import predict
 from rpstn_training.video.writers import Header
 
@@ -40,7 +41,7 @@ def write_picture(path: Path, image: np.ndarray) -> Path:
 
 
 def write_video(path: Path, frames: int = FRAMES, fps: float = 12.5, size: tuple[int, int] = SIZE) -> Path:
-    with drawing.OverlayWriter(path, fps, size) as video:
+    with OverlayWriter(path, fps, size) as video:
         for number in range(frames):
             video.write(picture(number, size))
     return path

@@ -8,6 +8,7 @@ import pytest
 
 from rpstn_training.data.sets import penn_action, sub_jhmdb
 from rpstn_training.video import overlay as drawing
+from rpstn_training.video.encoding import OverlayWriter
 
 SKELETON = penn_action.SKELETON
 
@@ -126,7 +127,7 @@ def test_draw_pose_names_what_does_not_fit():
     with pytest.raises(
         ValueError, match=r"OverlayWriter: expected a path ending in \.mp4 or \.webm, got a\.gif"
     ):
-        drawing.OverlayWriter("a.gif", 25, (8, 8))
+        OverlayWriter("a.gif", 25, (8, 8))
 
 
 PLACE, NOTICE = "frame 3  0.12 s", "a.pt never saw a real person"

@@ -7,6 +7,7 @@ import shutil
 import signal
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +28,7 @@ from tiny_clips import SMALL_MODEL
 from rpstn_training import cli
 from rpstn_training.errors import UserError
 from rpstn_training.video import overlay as drawing
+from rpstn_training.video.encoding import OverlayWriter
 from rpstn_training.video.people import WholePicture
 from rpstn_training.video.pipeline import predict
 from rpstn_training.video.sources import Source
@@ -91,11 +93,11 @@ BAD_SOURCES = {
     "cut mp4": (lambda t, m: cut(t / "c.mp4", m.video, 0.6), r"c\.mp4: expected a video, .* cut off"),
     "cut webm": (
         lambda t, m: cut(t / "c.webm", write_video(t.parent / "whole.webm", 40), 0.6),
-        r"c\.webm: expected 40 frames as its header says, (\d+) decode \(frame \1 does not\)",
+        r"c\.webm: expected 3\.2 seconds as its header says, they end after \d\.\d, with frame \d+; it is cut off",
     ),
     "damaged webm": (
         lambda t, m: damaged_webm(t / "d.webm"),
-        r"d\.webm: expected 40 frames as its header says, \d+ decode \(frame \d+ does not\)",
+        r"d\.webm: expected 3\.2 seconds as its header says, they end after \d\.\d, with frame \d+; it is",
     ),
     "empty folder": (
         lambda t, m: empty_folder(t / "f"),
@@ -250,22 +252,49 @@ def test_results_are_kept_and_not_made_again(made, tmp_path, capsys):
     assert not run(made, made.video, out, overlay="none").skipped
 
 
-def test_a_full_disk_while_the_video_is_written(tmp_path):
-    """cv2 does not say that a write failed; the limit on a file's size is our full disk."""
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+@contextmanager
+def full_disk(size: int):
+    """No file can grow beyond so many bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
-        for name in ("a.mp4", "a.webm"):
-            with (
-                pytest.raises(UserError, match=rf"{name}: could not be written whole .*space left"),
-                drawing.OverlayWriter(tmp_path / name, 25, (64, 64)) as video,
-            ):
-                for _ in range(60):
-                    noise = np.roll(noise, 17, axis=(0, 1)) ^ 85
-                    video.write(noise)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_a_full_disk_is_noticed_at_the_first_frame_that_does_not_go_there(suffix, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    with (
+        full_disk(60_000),
+        pytest.raises(OSError, match="File too large"),
+        OverlayWriter(tmp_path / f"a{suffix}", 25, (64, 64)) as video,
+    ):
+        for number in range(300):
+            video.write(np.roll(noise, 17 * number, axis=(0, 1)) ^ (number % 200))
+    assert 5 < number < 200
+    assert files_in(tmp_path) == []
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(made, tmp_path, capsys):
+    """The table is the first file that no longer goes there, after some frames."""
+    arguments = [
+        "predict",
+        made.video,
+        "--weights",
+        made.weights,
+        "--out",
+        tmp_path / "out",
+        "--whole-picture",
+    ]
+    with full_disk(2_000):
+        assert cli.main([*map(str, arguments), "--device", "cpu", "--overlay", "none"]) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith(
+        f"rpstn: error: {tmp_path / 'out'}: the results could not be written (File too large)"
+    )
+    assert len(error.splitlines()) == 1
     assert files_in(tmp_path) == []
 
 

@@ -37,6 +37,10 @@ COMMANDS = {
         "rpstn_training.commands.predict",
         "find joints in a video or in images: JSON, CSV and an overlay",
     ),
+    "reformat": (
+        "rpstn_training.commands.reformat",
+        "write what predict has found in other programs' files, smoothed if you like",
+    ),
     "summary": (
         "rpstn_training.commands.summary",
         "parameters and multiply-adds of a network, part by part",
@@ -51,6 +55,7 @@ COMMANDS = {
         "fine-tune the detector of rpstn detect on HiEve's boxes",
     ),
     "convert": ("rpstn_training.commands.convert", "make a checkpoint of public weights"),
+    "pack": ("rpstn_training.commands.pack", "make a small file of trained weights to give away"),
     "export": (
         "rpstn_training.commands.export",
         "write a network as ONNX or pt2, which run without this package",
@@ -59,6 +64,7 @@ COMMANDS = {
         "rpstn_training.commands.figures",
         "draw the paper's Fig. 6 to 11 from weights and a data set",
     ),
+    "study": ("rpstn_training.commands.study", "does a relation of joints help, does memory: run the study"),
     "doctor": ("rpstn_training.commands.doctor", "print versions, backend and GPU, and run each op once"),
 }
 

@@ -71,7 +71,14 @@ class AugmentationConfig:
     scale: tuple[float, float] = (0.8, 1.4)
     flip: float = 0.5  # probability
     color: float = 0.0  # relative change of brightness, contrast and saturation
-    occlusion: float = 0.0  # probability of a patch over part of the person
+    occlusion: float = 0.0  # probability of a patch over part of the person; joints under it count as hidden
+    shift: float = 0.0  # of the box, to either side, as a share of its width and height
+    gamma: float = 0.0  # grey levels to a power between 1 / (1 + gamma) and 1 + gamma
+    light: float = 0.0  # relative change of brightness from place to place, as of lamps and shadows
+    shrink: float = 1.0  # largest factor by which the crop is made coarser
+    blur: float = 0.0  # largest standard deviation of a Gaussian blur, in pixels of the crop
+    noise: float = 0.0  # largest standard deviation of a sensor's noise, in grey levels of 255
+    jpeg: float = 0.0  # probability of blocks as of strong compression
 
     def __post_init__(self) -> None:
         _require(0 <= self.rotation <= 180, "rotation", "between 0 and 180 degrees", self.rotation)
@@ -80,6 +87,13 @@ class AugmentationConfig:
         _require(0 <= self.flip <= 1, "flip", "a probability between 0 and 1", self.flip)
         _require(0 <= self.color < 1, "color", "at least 0 and less than 1", self.color)
         _require(0 <= self.occlusion <= 1, "occlusion", "a probability between 0 and 1", self.occlusion)
+        _require(0 <= self.shift < 1, "shift", "at least 0 and less than 1", self.shift)
+        _require(0 <= self.gamma <= 9, "gamma", "between 0 and 9", self.gamma)
+        _require(0 <= self.light < 1, "light", "at least 0 and less than 1", self.light)
+        _require(1 <= self.shrink <= 16, "shrink", "a factor between 1 and 16", self.shrink)
+        _require(0 <= self.blur <= 32, "blur", "between 0 and 32 pixels", self.blur)
+        _require(0 <= self.noise <= 255, "noise", "between 0 and 255", self.noise)
+        _require(0 <= self.jpeg <= 1, "jpeg", "a probability between 0 and 1", self.jpeg)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,5 +1,6 @@
 """Find the joints of persons in a video or in pictures.
 
+  rpstn predict clip.mp4 --out joints
   rpstn predict clip.mp4 --weights runs/penn_action_r50/best.pt --out joints
   rpstn predict frames/ --fps 30 --boxes boxes.csv --weights best.pt --out joints
   rpstn predict clip.mp4 --weights pose_hrnet_w32_256x192.pth --skeleton coco --out joints
@@ -23,16 +24,24 @@ A person's boxes may be few. Between two of them the others are interpolated, an
 followed until lost, unless the boxes went frame by frame and the file goes on for others: then the person has left.
 With --no-follow the boxes are all there are.
 
-Public weights are taken as they were downloaded, by the rules of rpstn convert; what was taken for granted is printed.
+Without --weights those that come with the package are used: a small network trained on drawn people, which never saw a
+real person. Public weights are taken as they were downloaded, by the rules of rpstn convert; what was taken for granted
+is printed.
 
 Pictures are turned by their EXIF orientation, as viewers show them.
 
 Every frame of a person is searched with what the frame before told; who was lost and is found again begins anew.
+
+{FORMATS}
+predictions.json is always written; rpstn reformat makes the others of it afterwards.
 """
 
 import argparse
 from pathlib import Path
 
+from ..arguments import FORMATS_HELP, add_files
+
+__doc__ = __doc__.replace("{FORMATS}", FORMATS_HELP)
 _LOW_SCORE = 0.5  # of a pose, the mean of its joints
 
 
@@ -47,9 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         type=Path,
-        required=True,
         metavar="FILE",
-        help="a checkpoint of rpstn train, or public weights",
+        help="a checkpoint of rpstn train, or public weights (default: those that come with the package)",
     )
     parser.add_argument(
         "--skeleton",
@@ -86,6 +94,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="mp4",
         help="format of the video with the skeletons (default: mp4; browsers play webm)",
     )
+    add_files(parser, default=("coco", "csv"))
     parser.add_argument(
         "--fps",
         type=float,
@@ -131,6 +140,9 @@ def run(args: argparse.Namespace) -> int:
         stills=args.stills,
         poses=args.poses,
         flip=args.flip,
+        formats=tuple(args.formats),
+        smooth=args.smooth,
+        fill_gaps=args.fill_gaps,
         overwrite=args.overwrite,
     )
     if result.skipped:

@@ -12,7 +12,8 @@ from ..data.crops import apply, warp
 from ..data.records import Skeleton, Track
 from ..files import atomic_write
 from ..predictions import Prediction
-from ..video.overlay import MIDDLE, OverlayWriter, draw_pose, draw_text, enlargement, overlaid
+from ..video.encoding import OverlayWriter
+from ..video.overlay import MIDDLE, draw_pose, draw_text, enlargement, overlaid
 from .inside import errors
 
 MISS = (255, 60, 60)  # RGB

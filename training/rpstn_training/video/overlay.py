@@ -1,21 +1,16 @@
-"""Skeletons drawn over pictures, and videos of such pictures.
+"""Skeletons drawn over pictures.
 
 Left limbs are orange, right ones blue: colours that people with any colour vision tell apart (Okabe and Ito, 2008). The
 middle is white, or has the colour of the person. Everything has a dark edge, so that it shows on light ground too.
 """
 
-import os
-import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 
 from ..data.records import Skeleton
-from ..errors import UserError
 
 LEFT, RIGHT, MIDDLE = (255, 159, 0), (86, 180, 255), (255, 255, 255)  # RGB
 EDGE = (20, 20, 20)
@@ -25,7 +20,6 @@ STRIP, GREY = (32, 32, 32), (190, 190, 190)
 PERSONS = ((0, 200, 140), (250, 240, 80), (214, 130, 255), (255, 70, 60), (0, 230, 230), (255, 60, 175))
 MIN_SCORE = 0.2
 FAINTEST = 0.2  # opacity
-CODECS = {".mp4": "mp4v", ".webm": "VP80"}
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SHIFT = 4  # cv2 draws at sixteenths of a pixel
@@ -292,109 +286,3 @@ def _faded(image: np.ndarray, points: np.ndarray, reach: float, opacity: float) 
 
 def _disc(image: np.ndarray, place: tuple[int, int], radius: float, color: tuple[int, int, int]) -> None:
     cv2.circle(image, place, round(radius * (1 << _SHIFT)), color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Send what C libraries print on standard error nowhere: FFmpeg reports there what we say in one sentence."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is no standard error
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-class OverlayWriter:
-    """A video file that is there whole or not at all; a context manager.
-
-    The suffix of `path` chooses the format: .mp4 (MPEG-4 part 2) or .webm (VP8, which browsers play). Frames go
-    to a temporary file in the same folder, which takes its place when the block ends well and the file holds
-    every frame. A size with an odd side gets one black column or row more, as the codecs want even ones.
-
-    Args:
-        path: .mp4 or .webm.
-        fps: frames per second, > 0.
-        size_wh: width and height of the frames.
-
-    Raises:
-        ValueError: another suffix, or a frame of another size.
-        UserError: the file could not be written whole.
-
-        with OverlayWriter("pose.mp4", 25, (640, 480)) as video:
-            video.write(image)
-    """
-
-    def __init__(self, path: str | Path, fps: float, size_wh: tuple[int, int]) -> None:
-        self.path, self.size = Path(path), (int(size_wh[0]), int(size_wh[1]))
-        # MPEG-4 keeps the rate as a fraction of two 16-bit numbers.
-        self.fps = round(float(fps), 3 if fps < 65 else 2 if fps < 655 else 0)
-        if self.path.suffix not in CODECS:
-            raise ValueError(
-                f"OverlayWriter: expected a path ending in {' or '.join(CODECS)}, got {self.path}"
-            )
-        self.frames = 0
-        self._temporary = self.path.with_name(
-            f".{self.path.stem}.{secrets.token_hex(4)}.tmp{self.path.suffix}"
-        )
-
-    def __enter__(self) -> "OverlayWriter":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        even = tuple(side + side % 2 for side in self.size)
-        codec = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix])
-        with quiet():
-            self._video = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self.fps, even)
-        if not self._video.isOpened():
-            self._temporary.unlink(missing_ok=True)
-            raise UserError(
-                f"{self.path}: could not begin a {self.path.suffix} video of {self.size[0]}x{self.size[1]} at "
-                f"{self.fps:g} frames/s; check that the folder can be written, or leave the video out"
-            )
-        return self
-
-    def write(self, image: np.ndarray) -> None:
-        """Append one frame, uint8 [H, W, 3] RGB."""
-        width, height = self.size
-        if image.shape != (height, width, 3) or image.dtype != np.uint8:
-            raise ValueError(
-                f"OverlayWriter: expected a frame uint8 [{height}, {width}, 3], "
-                f"got {image.dtype} {list(image.shape)}"
-            )
-        frame = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        if width % 2 or height % 2:
-            frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT)
-        self._video.write(frame)
-        self.frames += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            with quiet():
-                self._video.release()
-            if kind is None:
-                self._require_whole()
-                os.replace(self._temporary, self.path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
-
-    def _require_whole(self) -> None:
-        """cv2 reports no failed write (a full disk), so the file is opened and its frames are counted."""
-        with quiet():
-            video = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
-            written = 0
-            while written < self.frames and video.grab():
-                written += 1
-            video.release()
-        if written < self.frames:
-            raise UserError(
-                f"{self.path}: could not be written whole ({written} of {self.frames} frames arrived); "
-                "check the space left on the disk"
-            )

@@ -10,35 +10,52 @@ import numpy as np
 
 from ..data.records import Skeleton
 from . import overlay as drawing
+from .encoding import OverlayWriter, Sound
+from .sources import Frame, Source
 from .writers import FoundPose
 
 OVERLAYS = {"mp4": (".mp4",), "webm": (".webm",), "both": (".mp4", ".webm"), "none": ()}
 
 
 class Pictures:
-    """Pictures with poses over them in the files of those names, videos or one picture (.png); a context manager."""
+    """Pictures with poses over them in the files of those names, videos or one picture (.png); a context manager.
 
-    def __init__(self, files: Sequence[Path], fps: float, skeleton: Skeleton, min_score: float) -> None:
-        self._files = list(files)
-        self._fps, self._skeleton, self._min_score = fps, skeleton, min_score
-        self._videos: list[drawing.OverlayWriter] = []
+    A video's frames have the source's times, from the first one that could be gone through on, and its sound. `notice`
+    stands below each of them.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[Path],
+        media: Source,
+        skeleton: Skeleton,
+        min_score: float,
+        *,
+        notice: str = "",
+    ) -> None:
+        self._files, self._media, self._notice = list(files), media, notice
+        self._skeleton, self._min_score = skeleton, min_score
+        self._start = media.window.start or 0.0
+        self._videos: list[OverlayWriter] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> "Pictures":
         return self
 
-    def add(self, image: np.ndarray, poses: Sequence[FoundPose], *, with_boxes: bool) -> None:
-        """Draw the poses over a copy of `image`, which may be enlarged, and write it."""
+    def add(self, frame: Frame, poses: Sequence[FoundPose], *, with_boxes: bool) -> None:
+        """Draw the poses over a copy of the frame, which may be enlarged, and write it."""
         if not self._files:
             return
         image = drawing.overlaid(
-            image,
+            frame.image,
             [(pose.joints, pose.scores) for pose in poses],
             self._skeleton,
             min_score=self._min_score,
             boxes={pose.person: pose.box for pose in poses} if with_boxes else None,
             strengths=[pose.probabilities for pose in poses],
             hollow=[None if pose.states is None else np.array(pose.states) != "visible" for pose in poses],
+            place=f"frame {frame.number}, {frame.time:.2f} s",
+            notice=self._notice,
         )
         if self._files[0].suffix == ".png":
             png = cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
@@ -47,9 +64,10 @@ class Pictures:
         if not self._videos:
             size = image.shape[1], image.shape[0]
             for file in self._files:
-                self._videos.append(self._stack.enter_context(drawing.OverlayWriter(file, self._fps, size)))
+                writer = OverlayWriter(file, self._media.fps, size, sound=self._sound())
+                self._videos.append(self._stack.enter_context(writer))
         for video in self._videos:
-            video.write(drawing.fit(image, video.size))
+            video.write(drawing.fit(image, video.size), frame.time - self._start, frame.duration)
 
     def end(self) -> None:
         """The files are whole."""
@@ -57,3 +75,8 @@ class Pictures:
 
     def __exit__(self, *failure: Any) -> None:
         self._stack.__exit__(*failure)
+
+    def _sound(self) -> Sound | None:
+        if not self._media.sound or not isinstance(self._media.place, Path):
+            return None
+        return Sound(place=self._media.place, start=self._start, end=self._media.window.end)

@@ -6,7 +6,7 @@ files. `predict` takes one source; what it does can be had frame by frame from `
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -24,20 +24,22 @@ from ..data.records import Skeleton
 from ..device import allow_tf32, choose_device
 from ..errors import UserError
 from ..interrupt import AfterStep
+from ..packaged import packaged_weights
 from ..public_files import open_weights
-from ..train.checkpoint import Checkpoint
+from ..versions import versions
 from . import outputs
 from . import overlay as drawing
 from .ahead import ahead
+from .filters import Filtering
+from .formats import DEFAULT_FORMATS, check_formats, file_names, write_formats
 from .people import InGivenBoxes, People, Searched, WholePicture
 from .person_boxes import Boxes, read_boxes
 from .pictures import OVERLAYS, Pictures
 from .progress import Progress
-from .sources import Frame, Source, open_source
+from .recording import Recording, read_recording
+from .sources import Frame, Source, Window, open_source
 from .streams import PersonStreams
-from .writers import WRITERS, FoundPose, FrameInfo, Header, Writer, read_back
-
-_FORMATS = ("json", "csv")
+from .writers import CocoWriter, CsvWriter, FoundPose, FrameInfo, Header, Writer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +60,16 @@ class Options:
             few pixels are enlarged by a whole number in it (`overlay.enlargement`).
         min_score: joints below are drawn hollow; it changes nothing in the tables.
         fps: frames per second of pictures (25 unless given), or instead of a video's own times.
+        start, end: seconds between which frames are gone through, all unless given. Frames keep numbers and times.
+        every: of the frames numbered 0, 1, 2, ... only every so many-th is gone through.
         stills: the frames are pictures that have nothing to do with each other: no state is carried from one to the
             next, and their sizes may differ (the overlay video has the first one's, others are fitted into it).
         poses: for weights of a network that refines poses, a checkpoint of one that finds them.
         flip: average with what is found in the mirrored picture, which takes twice as long.
+        formats: files that are made beside predictions.json, which is always there (`formats.FORMATS`).
+        smooth: a filter in words, like "butterworth=6" (`filters.smoother`); what it gives is written into files of
+            its own, with _filtered in their names.
+        fill_gaps: seconds up to which a missing joint is interpolated, in the same files.
         overwrite: replace results that are there. Without it, those of the same source, weights and options are left
             and returned, and any others are an error.
         show_progress: a bar on a terminal, else a line a minute on standard error.
@@ -76,9 +84,15 @@ class Options:
     overlay: str = "mp4"
     min_score: float = drawing.MIN_SCORE
     fps: float | None = None
+    start: float | None = None
+    end: float | None = None
+    every: int = 1
     stills: bool = False
     poses: str | Path | None = None
     flip: bool = False
+    formats: Sequence[str] = DEFAULT_FORMATS
+    smooth: str | None = None
+    fill_gaps: float = 0.0
     overwrite: bool = False
     show_progress: bool = True
 
@@ -88,14 +102,17 @@ class Options:
         if not np.isfinite(self.min_score):
             raise UserError(f"--min-score: expected a finite number, got {self.min_score}")
         _require_one_way(self.boxes, self.follow, self.persons, self.whole_picture)
+        check_formats(self.formats)
+        Filtering.of(self.smooth, self.fill_gaps)
 
     def open(self, source: str | Path | Sequence[str | Path]) -> Source:
-        return open_source(source, fps=self.fps)
+        window = Window(start=self.start, end=self.end, every=self.every)
+        return open_source(source, fps=self.fps, window=window)
 
     @property
     def that_matter(self) -> dict[str, Any]:
         """What results depend on, in plain types; of files their content."""
-        values = asdict(self)
+        values = asdict(self) | {"formats": list(self.formats)}
         for name in _OF_NO_CONSEQUENCE:
             del values[name]
         for name in _FILES:
@@ -136,16 +153,17 @@ class Result:
     @property
     def frames(self) -> tuple[FrameInfo, ...]:
         """Every frame that was gone through, in order, read from predictions.json."""
-        return self._read[0]
-
-    @property
-    def poses(self) -> tuple[FoundPose, ...]:
-        """All poses, in order of frames, then persons, with the digits of predictions.json, where they are read."""
-        return self._read[1]
+        return self.recording.frames
 
     @cached_property
-    def _read(self) -> tuple[tuple[FrameInfo, ...], tuple[FoundPose, ...]]:
-        return read_back(self.files["predictions.json"])
+    def poses(self) -> tuple[FoundPose, ...]:
+        """All poses, in order of frames, then persons, with the digits of predictions.json, where they are read."""
+        return tuple(pose for _, poses in self.recording.by_frame() for pose in poses)
+
+    @cached_property
+    def recording(self) -> Recording:
+        """The same by persons, as arrays, for filters, angles and other files; read from predictions.json."""
+        return read_recording(self.files["predictions.json"])
 
     def to_dict(self) -> dict[str, Any]:
         """In plain types, for `of_record`."""
@@ -205,7 +223,7 @@ class Predictor:
 
 
 def predict(
-    source: str | Path | Sequence[str | Path], weights: str | Path, out: str | Path, **options: Any
+    source: str | Path | Sequence[str | Path], weights: str | Path | None, out: str | Path, **options: Any
 ) -> Result:
     """Find the joints of every person in every frame and write them to a folder.
 
@@ -216,8 +234,8 @@ def predict(
 
     Args:
         source: a video file, a folder of frames (taken in natural order), or pictures of one video in their order.
-        weights: a checkpoint of `rpstn train`, or public weights (`public_files`). Crop, input size and decoding are
-            those of their training.
+        weights: a checkpoint of `rpstn train`, public weights (`public_files`), or None for those that come with the
+            package. Crop, input size and decoding are those of their training.
         out: folder, made if it is missing, for predictions.json, predictions.csv (`writers`) and the overlay.
         options: fields of `Options` by their names.
 
@@ -233,6 +251,7 @@ def predict(
         result.poses[0].joints
     """
     how = Options(**options)
+    weights = packaged_weights() if weights is None else weights
     media = how.open(source)
     made_with = _made_with(media, weights, how)
     before = _before(Path(out), made_with, how)
@@ -262,7 +281,7 @@ def predict(
 
 
 def stream(
-    source: str | Path | Sequence[str | Path], weights: str | Path, **options: Any
+    source: str | Path | Sequence[str | Path], weights: str | Path | None, **options: Any
 ) -> Iterator[tuple[Frame, list[FoundPose]]]:
     """Frames with the poses found in them, one after the other, and nothing is written.
 
@@ -273,6 +292,7 @@ def stream(
             print(frame.time, [pose.joints[0] for pose in poses])
     """
     how = Options(**options)
+    weights = packaged_weights() if weights is None else weights
     media = how.open(source)
     table = _table(media, how)
     predictor = Predictor(weights, how)
@@ -333,11 +353,17 @@ class Job:
         self._table, self._predictor, self._made_with = table, predictor, made_with
         self._people = predictor.people(media, table)
         self._looking = _Looking(media, self._people, predictor.streams, stills=options.stills)
-        self._writers = [WRITERS[name] for name in _FORMATS]
+        self._filtering = Filtering.of(options.smooth, options.fill_gaps)
+        if self._filtering is not None:
+            self._filtering.check(media.fps, stills=options.stills)
+        # What needs no more than a frame is written frame by frame, the rest from predictions.json at the end.
+        self._writers = [CocoWriter, *([CsvWriter] if "csv" in options.formats else [])]
         picture = media.names is not None and len(media.names) == 1
         suffixes = (".png",) if picture and OVERLAYS[options.overlay] else OVERLAYS[options.overlay]
         self._overlays = tuple(f"overlay{suffix}" for suffix in suffixes)
-        self.names = (*(name for writer in self._writers for name in writer.names), *self._overlays)
+        self._made = file_names(options.formats, filtered=self._filtering is not None)
+        streamed = [name for writer in self._writers for name in writer.names]
+        self.names = tuple(dict.fromkeys([*streamed, *self._made, *self._overlays]))
         boxes = [] if options.boxes is None else [Path(options.boxes)]
         _require_no_input_among([out / name for name in self.names], [*media.files, *inputs, *boxes])
         outputs.require_free(out, self.names, overwrite=options.overwrite)
@@ -356,20 +382,21 @@ class Job:
             header = Header(
                 skeleton=checkpoint.skeleton,
                 fps=self.media.fps,
-                info=_info(self.media, checkpoint, self._predictor.averages, self._people),
+                info=_info(self.media, self._predictor, self._people),
             )
             self._open: list[Writer] = []
             with outputs.refusals(self.out):
                 for make in self._writers:
                     self._open.append(make(folder))
-                    stack.callback(self._open[-1].close)
+                    stack.callback(_close, self._open[-1])
                     self._open[-1].begin(header)
             self._pictures = stack.enter_context(
                 Pictures(
                     [folder / name for name in self._overlays],
-                    self.media.fps,
+                    self.media,
                     checkpoint.skeleton,
                     options.min_score,
+                    notice=checkpoint.notice or "",
                 )
             )
             self._stack = stack.pop_all()
@@ -391,7 +418,7 @@ class Job:
         with outputs.refusals(self.out):
             for writer in self._open:
                 writer.add(info, found)
-            self._pictures.add(frame.image, found, with_boxes=not self._predictor.options.whole_picture)
+            self._pictures.add(frame, found, with_boxes=not self._predictor.options.whole_picture)
         self._frames += 1
         self._poses += len(found)
         self._scores += sum(float(pose.scores.mean()) for pose in found)
@@ -403,6 +430,7 @@ class Job:
         if self._table is not None:
             self._table.require_frames(self._last + 1)
         self._end()
+        self._make_other_files()
         result = Result(
             source=self.media.name,
             frame_count=self._frames,
@@ -421,6 +449,20 @@ class Job:
             self._staged.publish()
         return result
 
+    def _make_other_files(self) -> None:
+        folder, options = self._staged.folder, self._predictor.options
+        streamed = {name for writer in self._writers for name in writer.names}
+        if set(self._made) <= streamed:
+            return
+        with outputs.refusals(self.out):
+            write_formats(
+                read_recording(folder / CocoWriter.names[0]),
+                self._filtering,
+                options.formats,
+                folder,
+                without=streamed,
+            )
+
     def keep_partial(self) -> str:
         """What is finished by now stays beside the results' places; returns a sentence about it."""
         if self._frames == 0:
@@ -435,6 +477,12 @@ class Job:
             for writer in self._open:
                 writer.end()
             self._pictures.end()
+
+
+def _close(writer: Writer) -> None:
+    """After a failed write the next one fails too: that of what a file still holds back."""
+    with suppress(OSError):
+        writer.close()
 
 
 def _table(media: Source, options: Options) -> Boxes | None:
@@ -476,15 +524,18 @@ def _frame_info(frame: Frame) -> FrameInfo:
     )
 
 
-def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig, people: People) -> dict[str, Any]:
+def _info(source: Source, predictor: Predictor, people: People) -> dict[str, Any]:
     """Where the predictions come from, for the JSON file."""
+    checkpoint, averages = predictor.checkpoint, predictor.averages
     calibration = checkpoint.calibration
     return {
         "description": "joints found by rpstn predict; coordinates in pixels, x right, y down, first pixel centre at 0",
         "source": source.name,
         "fps": source.fps,
+        "stills": predictor.options.stills,
         "weights": Path(checkpoint.path).name,
         "weights_from": checkpoint.source,
+        "notice": checkpoint.notice,
         "model": checkpoint.model_name,
         "architecture": checkpoint.architecture,
         "skeleton": checkpoint.skeleton.name,
@@ -495,6 +546,7 @@ def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig, people: 
         "trained_with": checkpoint.trained_with,
         "calibration": None if calibration is None else calibration.summary,
         "version": rpstn_ext.__version__,
+        "commit": versions()["commit"],
     }
 
 

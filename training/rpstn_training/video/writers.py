@@ -1,7 +1,7 @@
 """Poses as files, written as they come: COCO key points and a table.
 
 A writer (`Writer`) hears of each frame once and keeps nothing of it, so that an hour of video needs no more memory than
-a second. `WRITERS` has them all by name.
+a second. Files of other forms are made from predictions.json afterwards (`formats`).
 """
 
 import csv
@@ -17,10 +17,10 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from ..data.records import Skeleton
+from .digits import PIXEL_DIGITS, SCORE_DIGITS, TIME_DIGITS, rounded, rounded_all
 from .streams import Pose
 
 COLUMNS = ("frame", "time", "person", "joint", "x", "y", "score", "probability", "state")
-_PIXEL_DIGITS, _SCORE_DIGITS, _TIME_DIGITS = 3, 5, 6  # the same in every file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ class Header:
 class Writer(Protocol):
     """Poses as one or more files in a folder, made with the folder's path.
 
-    `names` are the files (or folders) there, known beforehand. `begin` comes once, then `add` for every frame that is
+    `names` are the files there, known beforehand. `begin` comes once, then `add` for every frame that is
     gone through, in order, with its poses by rising numbers of the persons, none included; then `end`, after which the
     files are whole: also where the frames ended early by Ctrl-C. `close` lets go of open files, whatever has happened.
     An OSError of a failed write (no space left) may pass.
@@ -93,7 +93,7 @@ class CocoWriter:
     image_id, category_id 1, track_id (the person), bbox [x, y, width, height] with x2 = x + width - 1, area,
     iscrowd 0, num_keypoints, keypoints [x, y, score] * K as in COCO's result files, score (mean over the joints);
     probabilities and states [K] of the joints as in `Pose` and probability, the mean over the joints, each null where
-    the weights are not calibrated.
+    the weights are not calibrated. A joint that is missing (NaN, of filtered values only) is 0, 0, 0.
     categories: the joints' names as keypoints, and the limbs as skeleton, counted from 1.
 
     One image or annotation stands on a line, so that the file can be read and searched as text. The annotations wait in
@@ -102,8 +102,8 @@ class CocoWriter:
 
     names = ("predictions.json",)
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, name: str = names[0]) -> None:
+        self._path = folder / name
         self._stack = ExitStack()
         self._images = self._annotations = 0
 
@@ -117,10 +117,10 @@ class CocoWriter:
             "skeleton": [[first + 1, second + 1] for first, second in skeleton.limbs],
         }
         self._file = self._stack.enter_context(
-            open(self._folder / self.names[0], "w", encoding="utf-8")  # noqa: SIM115
+            open(self._path, "w", encoding="utf-8")  # noqa: SIM115
         )
         self._waiting = self._stack.enter_context(
-            tempfile.TemporaryFile("w+", dir=self._folder, encoding="utf-8")  # noqa: SIM115
+            tempfile.TemporaryFile("w+", dir=self._path.parent, encoding="utf-8")  # noqa: SIM115
         )
         self._file.write(
             f'{{\n"info": {_json(header.info)},\n"licenses": [],\n"categories": {_json([category])},\n"images": ['
@@ -133,7 +133,7 @@ class CocoWriter:
             "width": frame.width,
             "height": frame.height,
             "frame": frame.number,
-            "time": _round(frame.time, _TIME_DIGITS),
+            "time": rounded(frame.time, TIME_DIGITS),
         }
         self._file.write(",\n" if self._images else "\n")
         self._file.write(_json(image))
@@ -163,27 +163,27 @@ class CsvWriter:
 
     names = ("predictions.csv",)
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, name: str = names[0]) -> None:
+        self._path = folder / name
         self._stack = ExitStack()
 
     def begin(self, header: Header) -> None:
         self._joints = header.skeleton.joints
         self._file: IO[str] = self._stack.enter_context(
-            open(self._folder / self.names[0], "w", encoding="utf-8", newline="")  # noqa: SIM115
+            open(self._path, "w", encoding="utf-8", newline="")  # noqa: SIM115
         )
         self._table = csv.writer(self._file, lineterminator="\n")
         self._table.writerow(COLUMNS)
 
     def add(self, frame: FrameInfo, poses: Sequence[FoundPose]) -> None:
-        time, nothing = _round(frame.time, _TIME_DIGITS), ("",) * len(self._joints)
+        time, nothing = rounded(frame.time, TIME_DIGITS), ("",) * len(self._joints)
         for pose in poses:
             probabilities = nothing
             if pose.probabilities is not None:
-                probabilities = tuple(_round(value, _SCORE_DIGITS) for value in pose.probabilities)
+                probabilities = rounded_all(pose.probabilities, SCORE_DIGITS)
             known = zip(probabilities, pose.states or nothing)
             for name, (x, y), score, worth in zip(self._joints, pose.joints, pose.scores, known):
-                place = (_round(x, _PIXEL_DIGITS), _round(y, _PIXEL_DIGITS), _round(score, _SCORE_DIGITS))
+                place = (rounded(x, PIXEL_DIGITS), rounded(y, PIXEL_DIGITS), rounded(score, SCORE_DIGITS))
                 self._table.writerow((pose.frame, time, pose.person, name, *place, *worth))
         self._file.flush()
 
@@ -195,71 +195,35 @@ class CsvWriter:
 
 
 def _annotation(number: int, pose: FoundPose) -> dict[str, Any]:
-    x1, y1, x2, y2 = (_round(side, _PIXEL_DIGITS) for side in pose.box)
-    width, height = _round(x2 - x1 + 1, _PIXEL_DIGITS), _round(y2 - y1 + 1, _PIXEL_DIGITS)
-    keypoints = [
-        value
-        for (x, y), score in zip(pose.joints, pose.scores)
-        for value in (_round(x, _PIXEL_DIGITS), _round(y, _PIXEL_DIGITS), _round(score, _SCORE_DIGITS))
-    ]
+    x1, y1, x2, y2 = rounded_all(pose.box, PIXEL_DIGITS)
+    width, height = rounded(x2 - x1 + 1, PIXEL_DIGITS), rounded(y2 - y1 + 1, PIXEL_DIGITS)
+    there = np.isfinite(pose.joints).all(axis=1)
+    scores = rounded_all(pose.scores, SCORE_DIGITS)
+    probabilities = None if pose.probabilities is None else rounded_all(pose.probabilities, SCORE_DIGITS)
+    keypoints: list[float] = []
+    for known, (x, y), score in zip(there, pose.joints, scores):
+        keypoints += (rounded(x, PIXEL_DIGITS), rounded(y, PIXEL_DIGITS), score) if known else (0, 0, 0)
     return {
         "id": number,
         "image_id": pose.frame,
         "category_id": 1,
         "track_id": pose.person,
         "bbox": [x1, y1, width, height],
-        "area": _round(width * height, _PIXEL_DIGITS),
+        "area": rounded(width * height, PIXEL_DIGITS),
         "iscrowd": 0,
-        "num_keypoints": len(pose.scores),
+        "num_keypoints": int(there.sum()),
         "keypoints": keypoints,
-        "score": _round(np.mean(pose.scores), _SCORE_DIGITS),
-        "probabilities": None
-        if pose.probabilities is None
-        else [_round(value, _SCORE_DIGITS) for value in pose.probabilities],
+        "score": _mean(scores, there),
+        "probabilities": probabilities,
         "states": None if pose.states is None else list(pose.states),
-        "probability": None if pose.probability is None else _round(pose.probability, _SCORE_DIGITS),
+        "probability": None if probabilities is None else _mean(probabilities, there),
     }
 
 
-WRITERS: dict[str, type[Writer]] = {"json": CocoWriter, "csv": CsvWriter}
-
-
-def read_back(path: Path) -> tuple[tuple[FrameInfo, ...], tuple[FoundPose, ...]]:
-    """Frames and poses of a predictions.json, with the digits that it has."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    frames = tuple(
-        FrameInfo(
-            number=image["frame"],
-            time=image["time"],
-            file_name=image["file_name"],
-            width=image["width"],
-            height=image["height"],
-        )
-        for image in content["images"]
-    )
-    poses = []
-    for note in content["annotations"]:
-        x, y, width, height = note["bbox"]
-        joints = np.array(note["keypoints"], dtype=np.float64).reshape(-1, 3)
-        poses.append(
-            FoundPose(
-                frame=note["image_id"],
-                person=note["track_id"],
-                box=np.array([x, y, x + width - 1, y + height - 1], dtype=np.float64),
-                joints=joints[:, :2],
-                scores=joints[:, 2],
-                probabilities=None
-                if note["probabilities"] is None
-                else np.array(note["probabilities"], dtype=np.float64),
-                states=None if note["states"] is None else tuple(note["states"]),
-            )
-        )
-    return frames, tuple(poses)
+def _mean(values: Sequence[float | None], there: np.ndarray) -> float:
+    """Of the joints that are there, by the numbers in the file."""
+    return rounded(np.mean([values[joint] for joint in np.flatnonzero(there)] or [0.0]), SCORE_DIGITS)
 
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)
-
-
-def _round(value: float, digits: int) -> float:
-    return round(float(value), digits)
