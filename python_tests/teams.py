@@ -98,7 +98,9 @@ def _start() -> tuple[Any, connection.Connection]:
 def _member(pipe: connection.Connection) -> None:
     os.setsid()
     die_with_parent()
-    multiprocessing.set_start_method("fork", force=True)  # data workers as elsewhere, with what a test has patched
+    multiprocessing.set_start_method(
+        "fork", force=True
+    )  # of data workers, which need what a test has patched
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a background shell's children begin with it ignored
