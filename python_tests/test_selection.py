@@ -84,7 +84,7 @@ def test_every_result_says_on_what_its_weights_were_chosen(root, run, capsys):
     assert json.loads(out.read_text())["weights_chosen_on"] == words
     assert cli.main([*arguments, "--set", "eval.subset=validation"]) == 0
     printed = capsys.readouterr().out
-    assert "1 videos" in printed
+    assert "1 video, " in printed
     assert json.loads(out.read_text())["score"] == pytest.approx(found["score"], abs=1e-12)
 
 

@@ -112,6 +112,24 @@ def predict_tracks(
     others are empty.
     """
     predictions = [Prediction.empty(track) for track in tracks]
+    maps = track_maps(model, config, tracks, skeleton, codec, part=part, show_progress=show_progress)
+    for batch, heatmaps in maps:
+        _keep(predictions, batch, *codec.decode(heatmaps))
+    return predictions
+
+
+@torch.inference_mode()
+def track_maps(
+    model: nn.Module,
+    config: Config,
+    tracks: Sequence[Track],
+    skeleton: Skeleton,
+    codec: Codec,
+    *,
+    part: tuple[int, int] = (0, 1),
+    show_progress: bool = True,
+) -> Iterator[tuple[dict[str, Any], Tensor]]:
+    """The samples of `EvalClips` by batches, and the maps [B, T, K, h, w] of each; otherwise like `predict_tracks`."""
     streaming = config.eval.protocol == "streaming"
     clips = EvalClips(
         tracks, skeleton, config.data, codec, protocol="tiled" if streaming else config.eval.protocol
@@ -137,9 +155,8 @@ def predict_tracks(
     with bar:
         outputs = (_stream if streaming else _clip_by_clip)(model, loader, device)
         for batch, heatmaps in outputs:
-            _keep(predictions, batch, *codec.decode(heatmaps))
+            yield batch, heatmaps
             bar.update(batch["frame_ids"].numel())
-    return predictions
 
 
 def _keep(predictions: Sequence[Prediction], batch: dict[str, Any], points: Tensor, peaks: Tensor) -> None:

@@ -42,7 +42,7 @@ from pathlib import Path
 from ..arguments import FORMATS_HELP, add_files
 
 __doc__ = __doc__.replace("{FORMATS}", FORMATS_HELP)
-_LOW_SCORE = 0.5  # of a pose, the mean of its joints
+_LOW = 0.5  # of a pose, the mean of its joints' probabilities
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,9 +84,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--min-score",
         type=float,
-        default=0.2,
         metavar="S",
-        help="joints with a lower score are drawn hollow (default: 0.2)",
+        help="joints with a lower score are drawn hollow (default: 0.2; none with calibrated weights, where hollow are "
+        "the hidden ones, and the unsure are pale)",
     )
     parser.add_argument(
         "--overlay",
@@ -156,15 +156,20 @@ def run(args: argparse.Namespace) -> int:
     print(f"people: {result.boxes}")
     if result.mean_score is None:
         print("nobody was found: give the boxes of the people with --boxes")
-    elif result.mean_score < _LOW_SCORE:
-        hint = (
-            "check the boxes"
-            if args.boxes
-            else "look at the overlay, and give the people's boxes with --boxes if it follows something else"
-        )
+    elif result.calibrated is None:
+        print("scores: peaks of the maps, nobody has measured what they are worth (rpstn calibrate does)")
+    else:
         print(
-            f"the scores are low ({result.mean_score:.2f}; a joint that is plain to see has about 1): {hint}"
+            f"a joint is within 0.1 of the person's size with a probability of {result.mean_probability:.2f} on the "
+            f"mean (calibrated on {result.calibrated})"
         )
+        if result.mean_probability < _LOW:
+            hint = (
+                "check the boxes"
+                if args.boxes
+                else "look at the overlay, and give the people's boxes with --boxes"
+            )
+            print(f"that is little: {hint}")
     for file in result.files.values():
         print(file)
     return 0

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from rpstn_ext.models import Stages, last_stage
 
 from ..building import build_network, load_start
+from ..calibrating import calibrate_file
 from ..chaining import with_poses
 from ..codec import Codec, normalise
 from ..config import Config, to_yaml
@@ -282,6 +283,8 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
                     raise KeyboardInterrupt(run_folder.how_to_continue(run, progress))
                 done = _reason_to_stop(config, progress)
         print(f"{run}: {done}")
+        if ranks.first:
+            print("\n".join(calibrate_file(run_folder.best_path(run), judged, selection, tracks)))
     return run_folder.best_path(run)
 
 

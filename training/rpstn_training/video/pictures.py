@@ -29,7 +29,7 @@ class Pictures:
         files: Sequence[Path],
         media: Source,
         skeleton: Skeleton,
-        min_score: float,
+        min_score: float | None,
         *,
         notice: str = "",
     ) -> None:
@@ -48,9 +48,9 @@ class Pictures:
             return
         image = drawing.overlaid(
             frame.image,
-            [(pose.joints, pose.scores) for pose in poses],
+            [self._drawn(pose) for pose in poses],
             self._skeleton,
-            min_score=self._min_score,
+            min_score=drawing.MIN_SCORE if self._min_score is None else self._min_score,
             boxes={pose.person: pose.box for pose in poses} if with_boxes else None,
             strengths=[pose.probabilities for pose in poses],
             hollow=[None if pose.states is None else np.array(pose.states) != "visible" for pose in poses],
@@ -68,6 +68,14 @@ class Pictures:
                 self._videos.append(self._stack.enter_context(writer))
         for video in self._videos:
             video.write(drawing.fit(image, video.size), frame.time - self._start, frame.duration)
+
+    def _drawn(self, pose: FoundPose) -> tuple[np.ndarray, np.ndarray | None]:
+        """Joints [K, 2], those outside the picture left out, and the scores [K] by which they are hollow."""
+        joints = pose.joints
+        if pose.states is not None:
+            joints = np.where(np.array(pose.states)[:, None] == "outside", np.nan, joints)
+        known = pose.probabilities is not None and self._min_score is None  # then what is unsure is pale
+        return joints, None if known else pose.scores
 
     def end(self) -> None:
         """The files are whole."""

@@ -28,7 +28,6 @@ from ..packaged import packaged_weights
 from ..public_files import open_weights
 from ..versions import versions
 from . import outputs
-from . import overlay as drawing
 from .ahead import ahead
 from .filters import Filtering
 from .formats import DEFAULT_FORMATS, check_formats, file_names, write_formats
@@ -58,7 +57,8 @@ class Options:
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         overlay: "mp4", "webm", "both" or "none". For one picture the overlay is a picture too, overlay.png. Frames of
             few pixels are enlarged by a whole number in it (`overlay.enlargement`).
-        min_score: joints below are drawn hollow; it changes nothing in the tables.
+        min_score: joints whose scores are lower are drawn hollow; it changes nothing in the tables. Unless given, 0.2,
+            and with calibrated weights none: there the unsure are pale, and hollow are the hidden.
         fps: frames per second of pictures (25 unless given), or instead of a video's own times.
         start, end: seconds between which frames are gone through, all unless given. Frames keep numbers and times.
         every: of the frames numbered 0, 1, 2, ... only every so many-th is gone through.
@@ -82,7 +82,7 @@ class Options:
     whole_picture: bool = False
     device: str = "auto"
     overlay: str = "mp4"
-    min_score: float = drawing.MIN_SCORE
+    min_score: float | None = None
     fps: float | None = None
     start: float | None = None
     end: float | None = None
@@ -99,7 +99,7 @@ class Options:
     def __post_init__(self) -> None:
         if self.overlay not in OVERLAYS:
             raise UserError(f"--overlay: expected one of {', '.join(OVERLAYS)}, got {self.overlay}")
-        if not np.isfinite(self.min_score):
+        if self.min_score is not None and not np.isfinite(self.min_score):
             raise UserError(f"--min-score: expected a finite number, got {self.min_score}")
         _require_one_way(self.boxes, self.follow, self.persons, self.whole_picture)
         check_formats(self.formats)
@@ -131,10 +131,11 @@ class Result:
     """What `predict` found and wrote. The poses themselves are in the files, and read when they are asked for.
 
     source: its name. frame_count, pose_count: frames gone through, and poses in them, one per frame and person with a
-    box there. persons: their numbers, rising. mean_score: of the poses, None without any. skeleton: names and limbs of
-    the joints. weights: what found them, in a sentence. files: the files written, by name. fps: the source's frames per
-    second. speed: frames gone through per second of work. boxes: where the people's boxes came from, in words.
-    skipped: whether all this was there already, made with the same weights and options.
+    box there. persons: their numbers, rising. mean_score: of the poses, None without any. mean_probability: of their
+    joints, None without any and where the weights are not calibrated. calibrated: on which clips, None where they are
+    not. skeleton: names and limbs of the joints. weights: what found them, in a sentence. files: the files written, by
+    name. fps: the source's frames per second. speed: frames gone through per second of work. boxes: where the people's
+    boxes came from, in words. skipped: whether all this was there already, made with the same weights and options.
     """
 
     source: str
@@ -142,6 +143,8 @@ class Result:
     pose_count: int
     persons: tuple[int, ...]
     mean_score: float | None
+    mean_probability: float | None
+    calibrated: str | None
     skeleton: Skeleton
     weights: str
     files: dict[str, Path]
@@ -368,7 +371,7 @@ class Job:
         _require_no_input_among([out / name for name in self.names], [*media.files, *inputs, *boxes])
         outputs.require_free(out, self.names, overwrite=options.overwrite)
         self._frames = self._poses = 0
-        self._scores = 0.0
+        self._scores = self._probabilities = 0.0
         self._persons: set[int] = set()
         self._last = -1
         self._began = time.monotonic()
@@ -422,6 +425,7 @@ class Job:
         self._frames += 1
         self._poses += len(found)
         self._scores += sum(float(pose.scores.mean()) for pose in found)
+        self._probabilities += sum(pose.probability or 0.0 for pose in found)
         self._persons.update(pose.person for pose in found)
         self._last = frame.number
 
@@ -430,6 +434,7 @@ class Job:
         if self._table is not None:
             self._table.require_frames(self._last + 1)
         self._end()
+        calibration = self._predictor.checkpoint.calibration
         self._make_other_files()
         result = Result(
             source=self.media.name,
@@ -437,6 +442,8 @@ class Job:
             pose_count=self._poses,
             persons=tuple(sorted(self._persons)),
             mean_score=self._scores / self._poses if self._poses else None,
+            mean_probability=self._probabilities / self._poses if self._poses and calibration else None,
+            calibrated=calibration.fitted_on if calibration else None,
             skeleton=self._predictor.checkpoint.skeleton,
             weights=self._predictor.checkpoint.sentence,
             files={name: self.out / name for name in self.names},
