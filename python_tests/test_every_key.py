@@ -249,7 +249,10 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "train.grad_clip": (1e-4, "moments"),
     "train.max_steps": (3, "steps"),
     "train.eval_every": (2, "scores"),
-    "train.patience": ({"train.patience": 1, "train.epochs": 9, "train.learning_rate": 1e-12}, "steps"),
+    "train.patience": (
+        {"train.patience": 1, "train.epochs": 9, "train.learning_rate": 1e-12, "train.eval_every": 2},
+        "steps",
+    ),
     "train.device": ("cuda:7", "error"),
     "train.precision": ("bfloat16", "stage dtype"),
     "train.tf32": (True, "tf32"),
