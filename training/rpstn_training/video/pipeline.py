@@ -488,14 +488,14 @@ class Job:
         streamed = {name for writer in self._writers for name in writer.names}
         if set(self._made) <= streamed:
             return
-        with outputs.refusals(self.out):
-            write_formats(
-                read_recording(folder / CocoWriter.names[0]),
-                self._filtering,
-                options.formats,
-                folder,
-                without=streamed,
-            )
+        try:
+            with outputs.refusals(self.out):
+                raw = read_recording(folder / CocoWriter.names[0])
+                write_formats(raw, self._filtering, options.formats, folder, without=streamed)
+        except UserError as error:  # what took hours to find is not lost for the sake of another file
+            with outputs.refusals(self.out):
+                kept = self._staged.keep_partial()
+            raise UserError(f"{error}; what was found is in {', '.join(map(str, kept))}") from error
 
     def keep_partial(self) -> str:
         """What is finished by now stays beside the results' places; returns a sentence about it."""
