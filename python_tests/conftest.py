@@ -5,12 +5,16 @@ the operations in place of the CPU's own.
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 import rpstn_ext  # noqa: F401  registers the operations that the library below then serves
+
+# A shell starts what runs in its background with Ctrl-C ignored, and every process of the tests would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CUDA_ON_CPU = os.environ.get("RPSTN_CUDA_ON_CPU")
 if CUDA_ON_CPU:

@@ -100,6 +100,8 @@ def checkpoint(network: DiscNetwork) -> SimpleNamespace:
         model_name="discs",
         architecture="discs()",
         trained_with=None,
+        calibration=None,
+        notice=None,
     )
 
 

@@ -5,16 +5,20 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from tiny_clips import SMALL_MODEL, codec_for, tiny_config
 
 from rpstn_ext import models
+from rpstn_training import packaged
 from rpstn_training.codec import normalise
 from rpstn_training.config import to_dict
 from rpstn_training.data.sets import penn_action
 from rpstn_training.train import checkpoint as checkpoints
 from rpstn_training.video import overlay as drawing
+from rpstn_training.video.encoding import OverlayWriter
 from rpstn_training.video.pipeline import predict
+from rpstn_training.video.writers import Header
 
 FRAMES = 7
 SIZE = (80, 64)  # width, height
@@ -27,21 +31,27 @@ def picture(number: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     return cv2.resize(np.roll(coarse, number, axis=1), size, interpolation=cv2.INTER_CUBIC)
 
 
+def with_strip(size: tuple[int, int]) -> tuple[int, int, int]:
+    """Shape of the overlay of pictures of these few pixels, width and height, without a notice."""
+    width, height = (4 * side for side in size)
+    return height + len(drawing.strip(width, height, [[]])), width, 3
+
+
 def write_picture(path: Path, image: np.ndarray) -> Path:
     assert cv2.imwrite(str(path), image[..., ::-1])
     return path
 
 
 def write_video(path: Path, frames: int = FRAMES, fps: float = 12.5, size: tuple[int, int] = SIZE) -> Path:
-    with drawing.OverlayWriter(path, fps, size) as video:
+    with OverlayWriter(path, fps, size) as video:
         for number in range(frames):
             video.write(picture(number, size))
     return path
 
 
-def write_weights(path: Path, name: str = "rpstn", **options: object) -> Path:
+def write_weights(path: Path, name: str = "rpstn", *, seed: int = 3, **options: object) -> Path:
     """A network of random weights whose output depends on picture and state: its normalisations fit the pictures."""
-    torch.manual_seed(3)
+    torch.manual_seed(seed)
     model = models.build(name, num_joints=13, **options).train()
     norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     for norm in norms:
@@ -75,8 +85,16 @@ def write_weights(path: Path, name: str = "rpstn", **options: object) -> Path:
 
 def run(made, source, out, **options):
     """Without boxes the whole picture is the box: what random weights find has no right answer."""
-    options = {"whole_picture": "boxes" not in options} | options
+    options = {"whole_picture": "boxes" not in options, "overwrite": True} | options
     return predict(source, made.weights, out, device="cpu", show_progress=False, **options)
+
+
+def write_poses(writer, frames: list) -> None:
+    """Pairs of a frame and its poses through a writer, from its beginning to its end."""
+    writer.begin(Header(skeleton=SKELETON, fps=25.0, info={}))
+    for frame, poses in frames:
+        writer.add(frame, poses)
+    writer.end()
 
 
 def boxes_csv(path: Path, rows: list, header: str = "frame,person,x1,y1,x2,y2") -> Path:
@@ -110,3 +128,11 @@ def make_all(folder: Path) -> SimpleNamespace:
         frames=frames,
         video=write_video(folder / "clip.mp4"),
     )
+
+
+def drawn_people_or_random(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this copy of the package has no weights, a tiny network of random ones stands for them."""
+    if not packaged._DRAWN_PEOPLE.is_file():
+        small = {"backbone": "resnet18", "width": 8, "channels": 16}
+        weights = write_weights(folder / "drawn_people.pt", "sbl", **small)
+        monkeypatch.setattr(packaged, "_DRAWN_PEOPLE", weights)

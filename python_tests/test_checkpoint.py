@@ -3,15 +3,18 @@
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tiny_clips import SMALL_MODEL
 
 from rpstn_ext import models
+from rpstn_training.calibration import Calibration
 from rpstn_training.codec import Codec
 from rpstn_training.config import Config, DataConfig, to_dict
 from rpstn_training.data.sets import DATASETS
 from rpstn_training.errors import UserError
+from rpstn_training.fitting import Bin, fit_logistic
 from rpstn_training.train import checkpoint as checkpoints
 from rpstn_training.train.checkpoint import Checkpoint
 
@@ -69,6 +72,26 @@ def test_file_holds_tensors_and_plain_types_only(path):
             check(item, f"{where}.{key}")
 
     check(content, "checkpoint")
+
+
+def test_calibrated_weights_and_those_of_before(checkpoint, path, tmp_path):
+    """A checkpoint that is not calibrated, or was written when there was no such thing, says None."""
+    content = torch.load(path, weights_only=True)
+    assert content.pop("calibration") is None
+    torch.save(content, tmp_path / "before.pt")
+    assert checkpoints.load(tmp_path / "before.pt").calibration is None
+    calibration = Calibration(
+        right=fit_logistic(np.arange(4.0)[:, None], np.array([0, 1, 0, 1]) > 0),
+        seen=None,
+        pose_threshold=0.3,
+        joint_threshold=None,
+        fitted_on="9 clips",
+        measured={"calibration_error": 0.02, "visible_auroc": None},
+        bins=(Bin(count=3, said=0.4, came=0.5),),
+    )
+    checkpoints.save(tmp_path / "now.pt", replace(checkpoint, calibration=calibration))
+    assert checkpoints.load(tmp_path / "now.pt").calibration.to_dict() == calibration.to_dict()
+    test_file_holds_tensors_and_plain_types_only(tmp_path / "now.pt")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])

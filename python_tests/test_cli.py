@@ -4,15 +4,19 @@ import doctest
 import errno
 import json
 import os
+import re
+import shlex
+import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tiny_clips import tiny_config, write_penn
 
-from rpstn_training import arguments, cli
+from rpstn_training import arguments, cli, shell, words
 from rpstn_training.config import to_yaml
 
 
@@ -27,12 +31,11 @@ def experiment(tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(folder=folder, root=root, config=config, run=folder / "run")
 
 
-def fails(capsys, *arguments: object) -> str:
-    """The sentence of a command that must exit with status 1."""
+def fails(capsys, *arguments: object, status: int = 1) -> str:
+    """The sentence of a command that must exit with this status."""
     capsys.readouterr()
-    status = cli.main([str(argument) for argument in arguments])
+    assert cli.main([str(argument) for argument in arguments]) == status
     answer = capsys.readouterr()
-    assert status == 1
     assert answer.err.startswith("rpstn: error: ")
     assert answer.err.count("\n") == 1
     return answer.err.removeprefix("rpstn: error: ").strip()
@@ -70,8 +73,8 @@ def test_each_bad_input_gets_one_sentence(experiment, capsys, tmp_path):
     config, weights = experiment.config, experiment.run / "best.pt"
     new = f"output={tmp_path / 'new'}"
     assert "could not read it" in fails(capsys, "train", tmp_path / "absent.yaml")
-    assert "expected a configuration file" in fails(capsys, "train")
-    assert "did you mean epochs?" in fails(capsys, "train", config, "--set", "train.epoch=1")
+    assert "expected a configuration file" in fails(capsys, "train", status=2)
+    assert "did you mean epochs?" in fails(capsys, "train", config, "--set", "train.epoch=1", status=2)
     assert "expected a new or empty run folder" in fails(capsys, "train", config)
     absent = f"data.root={tmp_path / 'absent'}"
     assert "data.root: expected the folder" in fails(capsys, "train", config, "--set", new, "--set", absent)
@@ -118,15 +121,62 @@ def test_usage(capsys):
     assert caught.value.code == 0
     text = capsys.readouterr().out
     assert all(name in text for name in ("demo", "synth", "train", "eval", "predict", "doctor"))
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["tarin"])
-    assert caught.value.code == 2
-    assert "tarin" in capsys.readouterr().err
+    assert text.count("demo ") == 1 and "exit status: 0 done, 1 failed, 2 " in text
+    assert cli.main([]) == 2 and capsys.readouterr().out == text
     for name in ("train", "eval"):
         with pytest.raises(SystemExit) as caught:
             cli.main([name, "--help"])
         assert caught.value.code == 0
         assert f"usage: rpstn {name}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("tarin a.yaml", "tarin: expected a command, did you mean train? (rpstn --help lists them)"),
+        ("evaluate", "evaluate: expected a command, did you mean eval? (rpstn --help lists them)"),
+        ("qqq", "qqq: expected a command (rpstn --help lists them)"),
+        ("--versoin", "unrecognized arguments: --versoin, did you mean --version? (rpstn --help lists them)"),
+        (
+            "train a.yaml --ste x=1",
+            "train: unrecognized arguments: --ste x=1, did you mean --set? (rpstn train --help lists them)",
+        ),
+        (
+            "synth",
+            "synth: the following arguments are required: --out (rpstn synth --help lists them)",
+        ),
+        ("synth --out a --size 3", "--size: expected WIDTHxHEIGHT such as 320x240, got 3"),
+    ],
+)
+def test_what_is_not_understood_ends_with_2_and_one_sentence(words, sentence, capsys):
+    try:
+        status = cli.main(words.split())
+    except SystemExit as error:
+        status = error.code
+    assert (status, capsys.readouterr()) == (2, ("", f"rpstn: error: {sentence}\n"))
+
+
+def test_a_pasted_command_is_this_installation(monkeypatch, tmp_path):
+    """The shell's own rpstn where it is this one, else a path, whatever the folder and the letters in it."""
+    scripts = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", str(scripts))
+    assert shell.pasted("predict", "a b.mp4") == "rpstn predict 'a b.mp4'"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    line = shell.pasted("--version", Path("x y"))
+    assert shlex.split(line) == [str(scripts / "rpstn"), "--version", str(tmp_path / "x y")]
+    other = tmp_path / "rpstn"
+    other.write_text("#!/bin/sh")
+    other.chmod(0o755)
+    assert shell.program() == str(scripts / "rpstn")  # another one of that name comes first
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "my python"))
+    other.unlink()
+    assert shlex.split(shell.pasted("train")) == [
+        str(tmp_path / "my python"),
+        "-m",
+        "rpstn_training",
+        "train",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -181,7 +231,9 @@ def test_ctrl_c_in_a_terminal_stops_and_resumes(experiment, tmp_path):
     finally:
         process.kill()
     assert process.returncode == 130, err
-    assert f"continue with: rpstn train {run / 'config.yaml'} --resume {run}" in err
+    line = re.search("continue with: (.*)", err)[1]
+    assert line.endswith(f" train {run / 'config.yaml'} --resume {run}")
+    assert shutil.which(shlex.split(line)[0])  # a shell finds it
     assert "Traceback" not in err
     rows = len((run / "metrics.jsonl").read_text().splitlines())
     assert cli.main(["train", "--resume", str(run), "--set", f"train.epochs={rows + 1}"]) == 0
@@ -201,6 +253,35 @@ def test_help_does_not_load_torch():
     assert answer.stdout.strip() == "False"
 
 
+@pytest.mark.parametrize(
+    ("given", "turns"),
+    [({}, "2000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")],
+)
+def test_waiting_threads_go_to_sleep_unless_the_user_says_otherwise(given, turns, monkeypatch):
+    """By the command alone, and before torch can read it."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    seen = []
+
+    def run(args):
+        seen.append(os.environ.get("GOMP_SPINCOUNT"))
+        return 0
+
+    module = SimpleNamespace(__doc__="Doc.", add_arguments=lambda parser: None, run=run)
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
+    assert cli.main(["doctor"]) == 0  # called from Python: the process is not ours
+    monkeypatch.setattr(sys, "argv", ["rpstn", "doctor"])
+    try:
+        assert cli.main() == 0
+    finally:
+        if not given:
+            os.environ.pop("GOMP_SPINCOUNT", None)
+    assert seen == [given.get("GOMP_SPINCOUNT"), turns]
+
+
 def test_documented_examples_of_arguments_run():
-    result = doctest.testmod(arguments)
-    assert result.attempted > 0 and result.failed == 0
+    for module in (arguments, shell, words):
+        result = doctest.testmod(module)
+        assert result.attempted > 0 and result.failed == 0

@@ -10,7 +10,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from rpstn_training.codec import Codec
-from rpstn_training.data.augmentation import Draw, draw, occlude, recolor
+from rpstn_training.config import AugmentationConfig
+from rpstn_training.data.augmentation import Camera, Draw, Occluder, draw, occlude, photograph, recolor
 from rpstn_training.data.clips import EvalClips, TrainClips, read_image, tiled_starts
 from rpstn_training.data.crops import apply
 from rpstn_training.data.records import Track
@@ -18,8 +19,9 @@ from rpstn_training.data.sets import penn_action
 from rpstn_training.errors import UserError
 
 SKELETON = penn_action.SKELETON
-PLAIN = SimpleNamespace(rotation=0.0, scale=(1.0, 1.0), flip=0.0, color=0.0, occlusion=0.0)
-STRONG = SimpleNamespace(rotation=40.0, scale=(0.8, 1.4), flip=0.5, color=0.3, occlusion=0.5)
+PLAIN = AugmentationConfig(rotation=0.0, scale=(1.0, 1.0), flip=0.0)
+CAMERA = {"gamma": 0.5, "light": 0.3, "shrink": 2.0, "blur": 1.5, "noise": 10.0, "jpeg": 0.5}
+STRONG = AugmentationConfig(rotation=40.0, scale=(0.8, 1.4), color=0.3, occlusion=0.5, shift=0.1, **CAMERA)
 
 
 def data(**changes):
@@ -136,7 +138,7 @@ def test_released_protocol_is_one_clip_inside_each_video(tracks):
 
 
 def test_joints_move_with_the_picture_and_lead_back(tracks):
-    config = SimpleNamespace(**{**vars(PLAIN), "rotation": 40.0, "scale": (0.8, 1.2), "flip": 0.5})
+    config = replace(PLAIN, rotation=40.0, scale=(0.8, 1.2), flip=0.5)
     clips = train_clips(tracks, data(clips_per_epoch=12), config, seed=3)
     flips = set()
     for clip in clips:
@@ -314,6 +316,99 @@ def test_colours_and_occluders():
     factors = np.array([draw(rng, STRONG).color @ mid_grey for _ in range(500)]) / 127.5
     assert 0.7 * 0.85 < factors.min() < 0.7 and 1.3 < factors.max() < 1.3 * 1.15
     assert draw(rng, PLAIN) == Draw()
+
+
+def test_joints_under_an_occluder_are_hidden(tracks):
+    settings = data()
+    clips = train_clips(tracks, settings, PLAIN, seed=0)
+    plain = clips._sample(0, 0, Draw())
+    width, height = settings.input_size
+    # The patch lies on the first joint of the first frame and drifts to the right, a tenth of the crop in each frame.
+    at = plain["joints"][0, 0].numpy() / (width, height)
+    texture = np.full((1, 1, 3), 255, np.uint8)
+    patch = Occluder(centre=at, size=np.array([0.25, 0.25]), drift=np.array([0.1, 0.0]), texture=texture)
+    covered = clips._sample(0, 0, Draw(occluder=patch))
+    inside = []
+    for time in range(5):
+        middle = (patch.centre + time * patch.drift) * (width, height)
+        away = np.abs(covered["joints"][time].numpy() - middle)
+        inside.append((away < np.array([0.125 * width, 0.125 * height]) - 1).all(axis=-1))
+        outside = (away > np.array([0.125 * width, 0.125 * height]) + 1).any(axis=-1)
+        assert torch.equal(covered["weights"][time][outside], plain["weights"][time][outside])
+    assert np.array(inside)[0, 0] and not covered["weights"][torch.from_numpy(np.array(inside))].any()
+    assert torch.equal(covered["labelled"], plain["labelled"])  # where they are is known as before
+
+
+def test_a_shifted_box_moves_picture_and_joints(tracks):
+    clips = train_clips(tracks, data(), PLAIN, seed=0)
+    plain, moved = clips._sample(0, 0, Draw()), clips._sample(0, 0, Draw(shift=np.array([0.25, -0.5])))
+    for one in (plain, moved):
+        back = apply(one["to_image"].numpy(), one["joints"].numpy())
+        np.testing.assert_allclose(back, tracks[0].joints[:5], atol=1e-3)
+    box = tracks[0].boxes[:5]
+    sides = box[:, 2:].max(axis=0) - box[:, :2].min(axis=0)
+    per_pixel = 1 / np.linalg.norm(plain["to_image"][0, :, 0])
+    expected = np.array([-0.25, 0.5]) * sides * per_pixel
+    by = (moved["joints"] - plain["joints"]).numpy()
+    np.testing.assert_allclose(by, np.broadcast_to(expected, by.shape), atol=1e-3)
+    drawn = [draw(np.random.default_rng(n), STRONG).shift for n in range(100)]
+    assert 0.09 < np.abs(drawn).max() <= 0.1
+
+
+def test_the_faults_of_a_camera_by_hand():
+    ramp = np.broadcast_to(np.arange(0, 256, 4, dtype=np.uint8), (2, 3, 48, 64)).copy()
+
+    def taken(**faults):
+        frames = ramp.copy()
+        photograph(frames, Camera(**faults))
+        return frames.astype(float)
+
+    assert np.array_equal(taken(), ramp)
+    np.testing.assert_allclose(taken(power=2.0), 255 * (ramp / 255) ** 2, atol=0.5)
+    lit = np.array([[0.5, 0.5, 0.5], [0.5, 0.5, 0.5], [1.5, 1.5, 1.5]])  # dark above, bright below
+    assert taken(light=lit)[..., 0, 32].max() < 0.6 * 128 and taken(light=lit)[..., -1, 32].min() > 1.4 * 128
+    np.testing.assert_allclose(taken(light=np.full((3, 3), 0.5)), ramp / 2, atol=0.51)
+    noisy = taken(noise=8.0, noise_seed=3) - ramp
+    assert 7 < noisy[..., 16:48].std() < 9 and not np.array_equal(noisy[0], noisy[1])
+    assert np.array_equal(taken(noise=8.0, noise_seed=3), taken(noise=8.0, noise_seed=3))
+    dots = np.zeros((1, 3, 64, 64), np.uint8)
+    dots[..., 32, 32] = 255
+    spread = dots.copy()
+    photograph(spread, Camera(blur=2.0))
+    rows, columns = np.nonzero(spread[0, 0] > spread.max() / 2)
+    assert 4 <= rows.max() - rows.min() <= 6 and 4 <= columns.max() - columns.min() <= 6  # 2.35 deviations
+    fine = np.random.default_rng(0).integers(0, 256, (1, 3, 64, 64), dtype=np.uint8)
+    coarse = fine.copy()
+    photograph(coarse, Camera(shrink=4.0))
+    assert np.diff(coarse.astype(float)).std() < np.diff(fine.astype(float)).std() / 5
+    for quality, least, most in ((95, 0, 8), (10, 8, 99)):
+        packed = np.repeat(spread, 3, axis=0)
+        photograph(packed, Camera(quality=quality))
+        assert least < np.abs(packed.astype(float) - spread).max() < most
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "low", "high"),
+    [
+        ("gamma", "power", 1 / 1.5, 1.5),
+        ("shrink", "shrink", 1.0, 2.0),
+        ("blur", "blur", 0.0, 1.5),
+        ("noise", "noise", 0.0, 10.0),
+        ("jpeg", "quality", 10, 60),
+        ("light", "light", 0.7, 1.3),
+    ],
+)
+def test_each_fault_of_a_camera_is_drawn_up_to_its_strength(key, field, low, high):
+    drawn = [draw(np.random.default_rng(n), replace(PLAIN, **{key: CAMERA[key]})) for n in range(200)]
+    values = [getattr(one.camera, field) for one in drawn if one.camera is not None]
+    assert all(
+        replace(one.camera, **{field: getattr(Camera(), field), "noise_seed": 0}) == Camera()
+        for one in drawn
+        if one.camera is not None
+    )
+    reach = 0.1 * (high - low)
+    assert low <= np.min(values) < low + reach and high - reach < np.max(values) <= high
+    assert len(values) == 200 if key != "jpeg" else 70 < len(values) < 130
 
 
 def test_no_clips_and_wrong_skeletons_are_refused(tracks):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from tiny_clips import tiny_config, with_data, with_train, write_penn
 
-from rpstn_training import cli, files
+from rpstn_training import files
 from rpstn_training.config import HeatmapConfig, LossConfig, ModelConfig, TargetsConfig, load_config, to_yaml
 from rpstn_training.data.clips import TrainClips
 from rpstn_training.device import precision_of
@@ -165,15 +165,6 @@ def test_a_run_that_stops_within_its_first_epoch_has_a_score(root, whole, tmp_pa
     assert 0 <= found["score"] <= 1 and (run / "metrics.jsonl").read_text() == ""
     engine.train(config, resume=run)
     require_equal_runs(whole, run)
-
-
-def test_several_processes_are_refused(root, tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    path = tmp_path / "config.yaml"
-    path.write_text(to_yaml(tiny_config(root, tmp_path / "run")))
-    assert cli.main(["train", str(path)]) == 1
-    assert "started once, got 2 processes (WORLD_SIZE" in capsys.readouterr().err
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_in_use_is_refused(root, whole, tmp_path, monkeypatch):
@@ -415,7 +406,7 @@ def test_learning_rate_is_multi_step_lr(root, tmp_path):
     optimizer = torch.optim.Adam([weight], lr=config.train.learning_rate)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, config.train.milestones, config.train.gamma)
     for epoch in range(config.train.epochs):
-        assert engine.learning_rate(config.train, epoch) == pytest.approx(
+        assert engine.learning_rate(config.train, epoch, 0) == pytest.approx(
             optimizer.param_groups[0]["lr"], rel=1e-12
         )
         optimizer.step()

@@ -26,7 +26,13 @@ def network(monkeypatch) -> DiscNetwork:
 
 
 def predict(source: Path, out: Path, **options) -> pipeline.Result:
-    options = {"overlay": "none", "fps": FPS, "device": "cpu", "show_progress": False} | options
+    options = {
+        "overlay": "none",
+        "fps": FPS,
+        "device": "cpu",
+        "show_progress": False,
+        "overwrite": True,
+    } | options
     return pipeline.predict(source, "discs.pt", out, **options)
 
 
@@ -265,7 +271,7 @@ def test_an_empty_video_has_nobody_and_the_command_says_so(network, tmp_path, ca
 def test_options_that_contradict_each_other_are_refused(options, sentence, tmp_path, capsys):
     write_frames(tmp_path / "frames", [[]])
     arguments = ["predict", str(tmp_path / "frames"), "--weights", "discs.pt", "--out", str(tmp_path / "out")]
-    assert cli.main([*arguments, *options]) == 1
+    assert cli.main([*arguments, *options]) == 2
     printed = capsys.readouterr().err.strip()
     assert sentence in printed and len(printed.splitlines()) == 1
     assert not (tmp_path / "out").exists()

@@ -165,7 +165,7 @@ def test_videos_that_do_not_fit(tmp_path):
     video = tmp_path / "videos" / "train" / "2.avi"
     video.write_bytes(b"no video" * 99)
     (tmp_path / "labels/train/track2&3/1.json").unlink()
-    expect_error(lambda: read(tmp_path), video, "expected a video, not one frame decodes")
+    expect_error(lambda: read(tmp_path), video, "expected a video, the file (792 bytes) does not open as one")
     video.unlink()
     expect_error(
         lambda: read(tmp_path), tmp_path / "videos" / "train" / "2.mp4", "expected a video, found none"

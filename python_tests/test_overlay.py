@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
 from rpstn_training.data.sets import penn_action, sub_jhmdb
 from rpstn_training.video import overlay as drawing
+from rpstn_training.video.encoding import OverlayWriter
 
 SKELETON = penn_action.SKELETON
 
@@ -61,6 +63,47 @@ def test_unsure_joints_are_hollow_and_their_limbs_thin():
     assert (sure[162, 40] == drawing.LEFT).all()
 
 
+def test_a_joint_of_little_strength_lets_the_picture_through():
+    joints, scores = pose_at_corners()
+    ground = np.full((300, 300, 3), 100, np.uint8)
+    plain, faded, faint = ground.copy(), ground.copy(), ground.copy()
+    strength = np.ones(13)
+    drawing.draw_pose(plain, joints, scores, SKELETON, line_width=4)
+    strength[5] = 0.6  # left wrist
+    drawing.draw_pose(faded, joints, scores, SKELETON, line_width=4, strength=strength)
+    strength[5] = 0.0
+    drawing.draw_pose(faint, joints, scores, SKELETON, line_width=4, strength=strength)
+    for row in (135, 160):  # the middle of the forearm, and the wrist
+        for image, opacity in ((faded, 0.6), (faint, drawing.FAINTEST)):
+            expected = opacity * np.array(drawing.LEFT) + (1 - opacity) * 100
+            if row == 160:  # the wrist lies on the end of the forearm
+                expected = opacity * np.array(drawing.LEFT) + (1 - opacity) * expected
+            np.testing.assert_allclose(image[row, 40], expected, atol=1.01)
+    differs = (faded != plain).any(axis=2)
+    assert differs[107:175, 30:50].any() and not differs[:100].any() and not differs[:, 60:].any()
+
+
+def test_hollow_joints_are_rings_whatever_their_score():
+    joints, scores = pose_at_corners()
+    hollow = np.zeros(13, dtype=bool)
+    hollow[5] = True
+    said, scored = np.zeros((300, 300, 3), np.uint8), np.zeros((300, 300, 3), np.uint8)
+    drawing.draw_pose(said, joints, scores, SKELETON, hollow=hollow)
+    scores[5] = 0.0
+    drawing.draw_pose(scored, joints, scores, SKELETON)
+    np.testing.assert_array_equal(said, scored)
+    drawing.draw_pose(said, joints, np.ones(13), SKELETON)
+    assert (said != scored).any()
+
+
+def test_what_lies_partly_or_wholly_outside_can_be_faint():
+    joints, scores = pose_at_corners()
+    for shift in ([-60, -40], [400, 0], [0, -400]):
+        image = np.zeros((300, 300, 3), np.uint8)
+        drawing.draw_pose(image, joints + shift, scores, SKELETON, strength=np.full(13, 0.5))
+        assert image.any() == (shift == [-60, -40])
+
+
 def test_joints_that_are_nowhere_are_left_out():
     joints, _ = pose_at_corners()
     joints[5] = np.nan
@@ -84,4 +127,72 @@ def test_draw_pose_names_what_does_not_fit():
     with pytest.raises(
         ValueError, match=r"OverlayWriter: expected a path ending in \.mp4 or \.webm, got a\.gif"
     ):
-        drawing.OverlayWriter("a.gif", 25, (8, 8))
+        OverlayWriter("a.gif", 25, (8, 8))
+
+
+PLACE, NOTICE = "frame 3  0.12 s", "a.pt never saw a real person"
+
+
+@pytest.mark.parametrize("size", [(40, 30), (300, 300), (1280, 720), (701, 333)])
+def test_the_strip_lies_below_the_picture_and_has_one_height(size):
+    image = np.random.default_rng(0).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    plain = drawing.overlaid(image, [], SKELETON)
+    factor = drawing.enlargement(size)
+    height = factor * size[1]
+    whole = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    assert np.array_equal(plain[:height], whole)  # nobody is there, and no letter lies over the picture
+    named = drawing.overlaid(image, [], SKELETON, place=PLACE)
+    noticed = drawing.overlaid(image, [], SKELETON, place=PLACE, notice=NOTICE)
+    later = drawing.overlaid(image, [], SKELETON, place="frame 12345  98765.43 s", notice=NOTICE)
+    assert np.array_equal(later[:height], whole)
+    assert len(noticed) == len(later) and len(plain) == len(named)
+    assert 2 * (len(named) - height) == len(noticed) - height
+    assert len(noticed) - height < 0.35 * height and (len(named) - height) % 2 == 0
+    for bar in (named[height:], noticed[height + len(named) - height :], later[height:]):
+        ink = (bar != drawing.STRIP).any(axis=2).any(axis=0)
+        assert ink.any() and not ink[-2:].any()  # what is too long is set smaller, not cut off
+
+
+def test_letters_that_the_font_lacks_do_not_stop_a_video():
+    assert drawing.strip(200, 100, [[("vidéo 10:30 \N{SNOWMAN}", drawing.GREY)]]).std() > 0
+
+
+def test_every_person_has_a_colour_and_a_number():
+    ground = np.full((300, 300, 3), 90, np.uint8)
+    joints, scores = pose_at_corners()
+    box = np.array([20, 10, 280, 285])
+    seen = []
+    for person in range(7):
+        picture = drawing.overlaid(ground, [(joints, scores)], SKELETON, boxes={person: box})
+        factor = drawing.enlargement((300, 300))
+        shoulders = tuple(picture[60 * factor, 150 * factor].tolist())
+        assert shoulders == drawing.person_color(person)
+        side = picture[150 * factor, 20 * factor - 3 : 20 * factor + 4]
+        assert (side == shoulders).all(axis=1).any()
+        assert tuple(picture[135 * factor, 40 * factor]) == drawing.LEFT  # sides keep their colours
+        seen.append(shoulders)
+    assert seen[6] == seen[0]  # there are six, then the number tells
+    others = [*seen[:6], drawing.LEFT, drawing.RIGHT, drawing.MIDDLE]
+    apart = [np.linalg.norm(np.subtract(a, b)) for i, a in enumerate(others) for b in others[:i]]
+    assert min(apart) > 90
+    alone = drawing.overlaid(ground, [(joints, scores)], SKELETON)
+    assert tuple(alone[60 * factor, 150 * factor]) == drawing.MIDDLE
+
+
+def test_the_strip_says_how_unsure_joints_look(monkeypatch):
+    said = []
+    monkeypatch.setattr(
+        drawing, "strip", lambda width, height, texts: said.append(texts) or np.zeros((2, width, 3), np.uint8)
+    )
+    joints, scores = pose_at_corners()
+    ground = np.zeros((300, 300, 3), np.uint8)
+    drawing.overlaid(ground, [(joints, scores)], SKELETON, min_score=0.25, place=PLACE, notice=NOTICE)
+    drawing.overlaid(ground, [(joints, scores)], SKELETON, strengths=[scores])
+    drawing.overlaid(ground, [], SKELETON)
+    words = [[text for text, _ in line] for texts in said for line in texts]
+    assert words == [
+        [PLACE, "left", "right", "hollow: unsure (score < 0.25)"],
+        [NOTICE],
+        ["", "left", "right", "pale: unsure, hollow: hidden"],
+        ["", "left", "right", "nobody found"],
+    ]

@@ -108,7 +108,7 @@ def test_a_training_is_scored_and_used_behind_the_network_that_finds(trained, ca
     info = json.loads((joints / "predictions.json").read_text())["info"]
     assert info["refined_poses_of"] == finder.name and info["model"] == "posefix"
     capsys.readouterr()
-    assert main(predict) == 1
+    assert main(predict) == 2
     assert "--poses: expected a checkpoint of a network that finds the poses" in capsys.readouterr().err
 
 

@@ -1,19 +1,38 @@
 """`rpstn predict` with bad sources and options, and what is left after a failure: nothing."""
 
+import json
+import os
 import resource
 import shutil
+import signal
+import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from small_videos import files_in, make_all, picture, run, write_picture, write_video
+from small_videos import (
+    decoded_frames,
+    files_in,
+    make_all,
+    picture,
+    run,
+    write_picture,
+    write_video,
+    write_weights,
+)
+from tiny_clips import SMALL_MODEL
 
 from rpstn_training import cli
 from rpstn_training.errors import UserError
 from rpstn_training.video import overlay as drawing
-from rpstn_training.video import pipeline as predicting
+from rpstn_training.video.encoding import OverlayWriter
+from rpstn_training.video.people import WholePicture
 from rpstn_training.video.pipeline import predict
+from rpstn_training.video.sources import Source
+from rpstn_training.video.writers import CsvWriter
 
 
 @pytest.fixture(scope="module")
@@ -74,11 +93,11 @@ BAD_SOURCES = {
     "cut mp4": (lambda t, m: cut(t / "c.mp4", m.video, 0.6), r"c\.mp4: expected a video, .* cut off"),
     "cut webm": (
         lambda t, m: cut(t / "c.webm", write_video(t.parent / "whole.webm", 40), 0.6),
-        r"c\.webm: expected 40 frames as its header says, (\d+) decode \(frame \1 does not\)",
+        r"c\.webm: expected 3\.2 seconds as its header says, they end after \d\.\d, with frame \d+; it is cut off",
     ),
     "damaged webm": (
         lambda t, m: damaged_webm(t / "d.webm"),
-        r"d\.webm: expected 40 frames as its header says, \d+ decode \(frame \d+ does not\)",
+        r"d\.webm: expected 3\.2 seconds as its header says, they end after \d\.\d, with frame \d+; it is",
     ),
     "empty folder": (
         lambda t, m: empty_folder(t / "f"),
@@ -140,7 +159,7 @@ def test_bad_weights_leave_nothing(made, tmp_path):
 @pytest.mark.parametrize(
     "failure", [KeyboardInterrupt(), ValueError("bug"), OSError(28, "No space left on device")]
 )
-@pytest.mark.parametrize("place", ["draw_pose", "write_csv"])
+@pytest.mark.parametrize("place", ["draw_pose", "end"])
 def test_a_failure_midway_leaves_the_results_of_before(place, failure, made, tmp_path, monkeypatch):
     out = tmp_path / "out"
     run(made, made.frames, out, overlay="both")
@@ -149,10 +168,10 @@ def test_a_failure_midway_leaves_the_results_of_before(place, failure, made, tmp
 
     def fail(*arguments, **options):
         calls.append(arguments)
-        if place == "write_csv" or len(calls) == 4:
+        if place == "end" or len(calls) == 4:
             raise failure
 
-    monkeypatch.setattr(drawing if place == "draw_pose" else predicting, place, fail)
+    monkeypatch.setattr(drawing if place == "draw_pose" else CsvWriter, place, fail)
     for target in (out, tmp_path / "fresh" / "out"):
         calls.clear()
         with pytest.raises((type(failure), UserError)):
@@ -161,22 +180,121 @@ def test_a_failure_midway_leaves_the_results_of_before(place, failure, made, tmp
     assert files_in(tmp_path) == ["out"]
 
 
-def test_a_full_disk_while_the_video_is_written(tmp_path):
-    """cv2 does not say that a write failed; the limit on a file's size is our full disk."""
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+@pytest.mark.parametrize("during", ["a frame", "the wait for one"])
+def test_ctrl_c_keeps_what_is_finished(during, made, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    run(made, made.frames, out)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    frames, done = Source.frames, threading.Event()
+
+    def interrupted(source):
+        for frame in frames(source):
+            if frame.number == 5 and during == "the wait for one":
+                done.wait()
+                time.sleep(0.1)  # until somebody waits
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.3)
+            yield frame
+
+    def seen(people, frame, poses):
+        if frame.number == 4:
+            done.set()
+            if during == "a frame":
+                os.kill(os.getpid(), signal.SIGINT)
+        return []
+
+    monkeypatch.setattr(Source, "frames", interrupted)
+    monkeypatch.setattr(WholePicture, "seen", seen)
+    arguments = ["predict", made.video, "--weights", made.weights, "--out", out, "--overwrite"]
+    assert cli.main([*map(str, arguments), "--whole-picture", "--device", "cpu"]) == 130
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert sentence.startswith("rpstn: stopped after 5 frames of clip.mp4; they are in ")
+    kept = ["overlay.mp4.partial", "predictions.csv.partial", "predictions.json.partial"]
+    assert files_in(out) == sorted([*before, *kept])
+    assert {name: (out / name).read_bytes() for name in before} == before
+    assert len(json.loads((out / "predictions.json.partial").read_text())["annotations"]) == 5
+    assert len((out / "predictions.csv.partial").read_text().splitlines()) == 1 + 5 * 13
+    assert len(decoded_frames(out / "overlay.mp4.partial")) == 5
+
+    monkeypatch.undo()
+    run(made, made.video, out)
+    assert files_in(out) == sorted(before)  # no longer of use
+
+
+def test_results_are_kept_and_not_made_again(made, tmp_path, capsys):
+    out = tmp_path / "out"
+    first = run(made, made.video, out, overlay="none")
+    again = run(made, made.video, out, overlay="none", overwrite=False)
+    assert again.skipped and not first.skipped
+    assert (again.frame_count, again.pose_count, again.persons) == (7, 7, (0,))
+    assert again.skeleton == first.skeleton and again.files == first.files
+    np.testing.assert_array_equal(again.poses[3].joints, first.poses[3].joints)
+    arguments = ["predict", made.video, "--weights", made.weights, "--out", out, "--whole-picture"]
+    assert cli.main([*map(str, arguments), "--overlay", "none"]) == 0
+    assert "clip.mp4: done before with the same weights and options" in capsys.readouterr().out
+
+    other = tmp_path / "other" / "clip.mp4"
+    other.parent.mkdir()
+    write_video(other, 6)
+    weights = SimpleNamespace(weights=write_weights(tmp_path / "other.pt", **SMALL_MODEL, seed=4))
+    for changed in (
+        lambda: run(made, made.video, out, overlay="none", flip=True, overwrite=False),
+        lambda: run(made, other, out, overlay="none", overwrite=False),
+        lambda: run(weights, made.video, out, overlay="none", overwrite=False),
+    ):
+        with pytest.raises(
+            UserError, match=r"predictions\.json: expected no results here, found those of another"
+        ):
+            changed()
+    (out / "predictions.csv").unlink()  # half of it is nothing
+    with pytest.raises(UserError, match="expected no results here"):
+        run(made, made.video, out, overlay="none", overwrite=False)
+    assert not run(made, made.video, out, overlay="none").skipped
+
+
+@contextmanager
+def full_disk(size: int):
+    """No file can grow beyond so many bytes."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
-        for name in ("a.mp4", "a.webm"):
-            with (
-                pytest.raises(UserError, match=rf"{name}: could not be written whole .*space left"),
-                drawing.OverlayWriter(tmp_path / name, 25, (64, 64)) as video,
-            ):
-                for _ in range(60):
-                    noise = np.roll(noise, 17, axis=(0, 1)) ^ 85
-                    video.write(noise)
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_a_full_disk_is_noticed_at_the_first_frame_that_does_not_go_there(suffix, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    with (
+        full_disk(60_000),
+        pytest.raises(OSError, match="File too large"),
+        OverlayWriter(tmp_path / f"a{suffix}", 25, (64, 64)) as video,
+    ):
+        for number in range(300):
+            video.write(np.roll(noise, 17 * number, axis=(0, 1)) ^ (number % 200))
+    assert 5 < number < 200
+    assert files_in(tmp_path) == []
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(made, tmp_path, capsys):
+    """The table is the first file that no longer goes there, after some frames."""
+    arguments = [
+        "predict",
+        made.video,
+        "--weights",
+        made.weights,
+        "--out",
+        tmp_path / "out",
+        "--whole-picture",
+    ]
+    with full_disk(2_000):
+        assert cli.main([*map(str, arguments), "--device", "cpu", "--overlay", "none"]) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith(
+        f"rpstn: error: {tmp_path / 'out'}: the results could not be written (File too large)"
+    )
+    assert len(error.splitlines()) == 1
     assert files_in(tmp_path) == []
 
 

@@ -13,7 +13,7 @@ from rpstn_training.data.sets import coco, hieve, mpii, penn_action, posetrack20
 
 LIMBS = ((0, 1), (1, 2), (1, 3))  # of 5 joints, one of which has none
 WORDS = [word for word in relations.RELATIONS if word != "none"]
-SIZES = [(16, 12), (18, 13), (3, 9)]
+SIZES = [(16, 12), (18, 13), (3, 9), (7, 33)]
 
 
 def built(word: str, num_joints: int = 5, **options):
@@ -42,25 +42,25 @@ def convolved(maps: Tensor, conv: torch.nn.Conv2d) -> Tensor:
     return total
 
 
-def averaged(maps: Tensor) -> Tensor:
-    rows = [maps[:, :, y : y + 4] for y in range(0, maps.shape[2], 4)]
-    cells = [[row[..., x : x + 4].mean((2, 3)) for x in range(0, maps.shape[3], 4)] for row in rows]
+def averaged(maps: Tensor, by: int = 4) -> Tensor:
+    rows = [maps[:, :, y : y + by] for y in range(0, maps.shape[2], by)]
+    cells = [[row[..., x : x + by].mean((2, 3)) for x in range(0, maps.shape[3], by)] for row in rows]
     return torch.stack([torch.stack(row, -1) for row in cells], -2)
 
 
-def interpolation(cells: int, size: int) -> Tensor:
-    """[size, cells]: how much of each coarse cell, whose centre is at 4 i + 1.5, is in each fine one."""
+def interpolation(cells: int, size: int, by: int) -> Tensor:
+    """[size, cells]: how much of each coarse cell, whose centre is at by i + (by - 1) / 2, is in each fine one."""
     weights = torch.zeros(size, cells, dtype=torch.float64)
     for fine in range(size):
-        place = min(max((fine - 1.5) / 4, 0.0), cells - 1.0)
+        place = min(max((fine - (by - 1) / 2) / by, 0.0), cells - 1.0)
         before = math.floor(place)
         weights[fine, before] += 1 - (place - before)
         weights[fine, min(before + 1, cells - 1)] += place - before
     return weights
 
 
-def enlarged(coarse: Tensor, size: tuple[int, int]) -> Tensor:
-    down, right = (interpolation(cells, fine) for cells, fine in zip(coarse.shape[2:], size))
+def enlarged(coarse: Tensor, size: tuple[int, int], by: int = 4) -> Tensor:
+    down, right = (interpolation(cells, fine, by) for cells, fine in zip(coarse.shape[2:], size))
     return torch.einsum("yi,nkij,xj->nkyx", down, coarse, right)
 
 
@@ -100,7 +100,9 @@ def repose(maps: Tensor, relation) -> Tensor:
 
 
 def displaced(maps: Tensor, relation) -> Tensor:
-    return enlarged(convolved(averaged(maps), relation.conv), maps.shape[2:])
+    """Sixteen cells at most: 16 stay as they are, 17 to 32 become half, 33 to 48 a third."""
+    by = (max(maps.shape[2:]) + 15) // 16
+    return enlarged(convolved(averaged(maps, by), relation.conv), maps.shape[2:], by)
 
 
 def multiplied(maps: Tensor, relation) -> Tensor:

@@ -393,3 +393,49 @@ def test_a_folder_with_something_else_is_left_alone(tmp_path):
         official.write(predictions_of(tracks), tracks, posetrack2018.SKELETON, root, root=root)
     with pytest.raises(UserError, match="got none"):
         official.write([], [], posetrack2018.SKELETON, tmp_path / "out", root=root)
+
+
+# ---- IDF1
+
+
+def idf1(*frames):
+    """IDF1 of frames as in `track`; every one of them counts."""
+    rows = [(people(*truth), people(*found)) for truth, found in frames]
+    return tracking([[(t, f, pair(t, f)) for t, f in rows]], 1)
+
+
+def test_a_track_that_ends_halfway_identifies_the_longer_half():
+    """Four frames of one person, three by track 1 and one by track 2: IDTP 3, four objects, four predictions."""
+    found = [([0], [1])] * 3 + [([0], [2])]
+    result = idf1(*((([0], [7]), one) for one in found))
+    assert result.idf1[0] == pytest.approx(2 * 3 / (4 + 4))
+    assert result.counts[0].switches == 0  # the change is in the last frame, which CLEAR MOT leaves out
+
+
+def test_a_track_belongs_to_one_person_only():
+    """Two people, one after the other, under one track; the whole sequence decides, not the first frames."""
+    result = idf1(*[(([0], [7]), ([0], [1]))] * 2, *[(([0], [8]), ([0], [1]))] * 3)
+    assert result.idf1[0] == pytest.approx(2 * 3 / (5 + 5))
+    # Two people whose tracks are swapped for one frame of three: 4 of 6.
+    right, wrong = (([0, 99], [7, 8]), ([0, 99], [1, 2])), (([0, 99], [7, 8]), ([0, 99], [2, 1]))
+    assert idf1(right, wrong, right).idf1[0] == pytest.approx(2 * 4 / (6 + 6))
+
+
+def test_idf1_counts_misses_false_alarms_and_empty_frames():
+    nobody = ([], [])
+    result = idf1((([0], [7]), ([0], [1])), (([0], [7]), nobody), (([0], [7]), ([0, 50], [1, 2])))
+    assert result.idf1[0] == pytest.approx(2 * 2 / (3 + 3))
+    assert idf1((([0], [7]), ([6], [1]))).idf1[0] == 0  # beyond half a head
+    sequences = [
+        [(people(*p), people(*f), pair(people(*p), people(*f)))] for p, f in [(([0], [7]), ([0], [1]))] * 2
+    ]
+    assert tracking(sequences, 1).idf1[0] == 1  # a track of another sequence is another one
+    assert np.isnan(tracking([], 1).idf1[0])
+
+
+def test_switches_and_idf1_are_in_the_table(tmp_path):
+    truth = [[person(1)]] * 4
+    table = scored(tmp_path, truth, [[person(1)], [person(2)], [person(2)], [person(2)]])
+    assert table.rows["Switches"]["Total"] == 15 and table.rows["Switches"]["Head"] == 3
+    assert table.rows["IDF1"]["Total"] == pytest.approx(75)
+    assert table.rows["MOTA"]["Total"] == pytest.approx(100 * (1 - 1 / 3))

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import scipy.io
 
 from rpstn_synth import synthesis, synthesise
 from rpstn_synth.actions import Style
@@ -131,6 +132,21 @@ def test_every_action_is_trained_on_and_held_out() -> None:
     assert held_out == trained == set(PENN_ACTIONS)
 
 
+def test_everyday_clips_have_the_actions_of_every_day_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"clips": len(ACTIONS), "frames": 1, "size": (64, 64), "workers": 1}
+    synthesise(tmp_path / "clips", everyday=True, **options)
+    names = [str(scipy.io.loadmat(path)["action"][0]) for path in (tmp_path / "clips/labels").glob("*.mat")]
+    assert sorted(names) == sorted(ACTIONS)
+    synthesise(tmp_path / "clips", everyday=True, **options)
+    assert "kept" in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"clips of other options \(everyday\)"):
+        synthesise(tmp_path / "clips", **options)
+    with pytest.raises(UserError, match=r"--everyday: expected dataset penn_action, .*, got coco"):
+        synthesise(tmp_path / "others", dataset="coco", everyday=True)
+
+
 def test_a_second_call_keeps_the_clips_and_other_options_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,7 +198,7 @@ def test_a_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_bad_arguments(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    assert main(["synth", "--out", str(tmp_path / "clips"), *arguments]) == 1
+    assert main(["synth", "--out", str(tmp_path / "clips"), *arguments]) == 2
     assert words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

@@ -5,6 +5,7 @@ import doctest
 import numpy as np
 import pytest
 
+from rpstn_synth.crowd import Cast, make_crowd
 from rpstn_training.data import boxes as box_rules
 from rpstn_training.data import tracking
 
@@ -132,3 +133,43 @@ def test_short_gaps_are_filled_and_long_ones_part_a_track():
     assert second[0].tolist() == [20] and second[1].tolist() == [box(50)]
     assert len(tracking.fill_gaps(frames, boxes, max_missed=1)) == 3
     assert tracking.fill_gaps(np.zeros(0, int), np.zeros((0, 4)), max_missed=1) == []
+
+
+@pytest.mark.parametrize("speed", [4.0, -4.0])
+def test_who_walks_behind_somebody_keeps_the_number(speed):
+    """Hidden for eight frames, and found beyond; who stands there keeps the other number, and so does who waits."""
+    rows, people = [], []
+    for t in range(40):
+        walker = 100 + speed * (t - 20)
+        for person, sides in enumerate([box(100), box(walker, 6), box(300 if speed > 0 else -100)]):
+            hidden = person == 1 and abs(walker - 100) < 16
+            if not hidden and not (person == 2 and 10 <= t < 22):  # missed, but where it was
+                rows.append((t, sides))
+                people.append(person)
+    assert link(rows, max_missed=15) == people
+
+
+def test_drawn_people_who_walk_past_each_other_keep_their_numbers():
+    """True boxes of a crowd of which nobody says who is who."""
+    cast = Cast(people=(6, 6), reach=(3.2, 9.0), actions={"walk": 1.0, "run": 1.0, "stand": 1.0})
+    clip = make_crowd(5, 1, cast=cast, frames=30, size=(320, 240))
+    there = [
+        (t, number, one.boxes[t])
+        for t in range(30)
+        for number, one in enumerate(clip.people)
+        if ((one.joints[t] >= 0) & (one.joints[t] < clip.size)).all(axis=1).any()
+    ]
+    numbers = link([(t, sides) for t, _, sides in there], max_missed=15)
+    of = {
+        number: {ours for ours, (_, theirs, _) in zip(numbers, there) if theirs == number}
+        for _, number, _ in there
+    }
+    assert all(len(some) == 1 for some in of.values()) and len(set.union(*of.values())) == len(of) >= 4
+    overlap = [
+        box_rules.iou(one.boxes[t][None], other.boxes[t][None])[0, 0]
+        for t in range(30)
+        for one in clip.people
+        for other in clip.people
+        if one is not other
+    ]
+    assert max(overlap) > 0.3  # somebody passes before somebody

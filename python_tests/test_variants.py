@@ -33,6 +33,10 @@ VARIANTS = {
     "Cat w/o JRE": {"relation_input": "cat", "relation": "none"},
     "w/o P": {"relation_input": "cat", "pose_initializer": None},
     "w/o P w/o norm": {"relation_input": "cat", "pose_initializer": None, "norm_first": False},
+    "every": {"initialize": "every"},
+    "every Cat": {"initialize": "every", "relation_input": "cat"},
+    "shared": {"feature_extractor": "initializer"},
+    "shared every": {"feature_extractor": "initializer", "initialize": "every"},
     "w/o JRPSP": {"feature_extractor": None},
     "w/o JRE JRPSP": {"feature_extractor": None, "relation": "none"},
 }
@@ -69,6 +73,7 @@ CAT = (269 * 256 + 256) + (256 * 13 + 13)
             F50 + CONV_A + TOWER + CONV_D + JRE + NORM + CAT,
         ),
         ({"num_convs": 5}, 71_019_808),
+        ({"feature_extractor": "initializer"}, R50 + CONV_A + TOWER + CONV_D + JRE + NORM),
         ({"num_convs": 3}, 70_429_216 - 590_592),
         ({"relation": "none"}, 70_428_852),
     ],
@@ -107,7 +112,9 @@ def test_streaming_gives_the_maps_of_the_clip(name):
     check_streaming(model)
     without = name in ("w/o JRPSP", "w/o JRE JRPSP")
     parts = {
-        option for option in ("pose_initializer", "feature_extractor") if VARIANTS[name].get(option, option)
+        option
+        for option in ("pose_initializer", "feature_extractor")
+        if VARIANTS[name].get(option, option) not in (None, models.INITIALIZER)
     }
     assert set(model.parts) == set(models.parts(model)) - {""} == parts
     assert model.temporal is not without
@@ -137,11 +144,60 @@ def test_gradients_reach_every_parameter(name):
     if options.get("relation", "jre") != "none":
         options["relation_start"] = "random"  # zeros keep gradients from what stands before them
     model = small(**options)
+    if options.get("initialize") == "every":  # and so do those of the matcher
+        nn.init.normal_(model.matcher.conv_d.weight, std=0.1)
     model(torch.randn(2, 3, 3, 64, 64)).square().sum().backward()
     assert [key for key, p in model.named_parameters() if p.grad is None or not p.grad.any()] in (
         [],
         ["relation.phi.bias"],  # adds the same to all that a row of the softmax sees
     )
+
+
+@pytest.mark.parametrize("extractor", ["resnet18", "initializer"])
+def test_initialised_on_every_frame_it_begins_as_its_image_network(extractor):
+    model = small(feature_extractor=extractor, initialize="every")
+    without = small(feature_extractor=None)
+    without.load_state_dict(model.state_dict(), strict=False)
+    clip = torch.randn(2, 3, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.equal(model.eval()(clip), without.eval()(clip))
+        shaken(model)
+        guesses = model.pose_initializer(clip)
+        extract = model.pose_initializer.backbone if model.shared else model.feature_extractor
+        features = extract(clip.flatten(0, 1)).unflatten(0, (2, 3))
+        first = model.relation(guesses[:, 0])
+        kernels = model.propagator(model.conv_a(torch.cat([features[:, 0], first], dim=1)))
+        second = model.relation(guesses[:, 1] + model.matcher(features[:, 1], kernels))
+        torch.testing.assert_close(model(clip)[:, :2], torch.stack([first, second], dim=1))
+
+
+@pytest.mark.parametrize("options", [{}, {"initialize": "every"}, {"feature_extractor": "initializer"}])
+def test_a_supervised_initializer_shows_its_maps_of_every_frame_in_training(options):
+    torch.manual_seed(0)
+    model = small(supervise_initializer=True, **options)
+    plain = small(**options)
+    plain.load_state_dict(model.state_dict())
+    clip = torch.randn(2, 3, 3, 64, 64)
+    guesses, result = model.train()(clip)
+    # Batch statistics are those of the frames that P sees: of every frame of the clip.
+    expected = plain.train().pose_initializer(clip)
+    torch.testing.assert_close(guesses, expected)
+    assert guesses.shape == result.shape and not torch.equal(guesses, result)
+    guesses[:, 2].square().sum().backward()
+    assert all(p.grad.any() for p in model.pose_initializer.parameters())  # the last frame trains it
+    model.load_state_dict(plain.state_dict())
+    with torch.no_grad():
+        assert torch.equal(model.eval()(clip), plain.eval()(clip))
+
+
+def test_a_shared_backbone_sees_each_frame_once():
+    model = small(feature_extractor="initializer", initialize="every", supervise_initializer=True)
+    seen = []
+    model.pose_initializer.backbone.register_forward_hook(lambda _, inputs, __: seen.append(len(inputs[0])))
+    model(torch.randn(2, 3, 3, 64, 64))
+    assert seen == [6]
+    model.step(torch.randn(2, 3, 64, 64), model.start(torch.randn(2, 3, 64, 64))[1])
+    assert seen == [6, 2, 2]
 
 
 def test_cat_is_two_convolutions_of_maps_and_features():
@@ -220,7 +276,25 @@ def test_a_trace_needs_a_relation_with_matrices(word):
             "expected norm_first True without a f.* got False",
         ),
         ({"feature_extractor": None, "relation_input": "cat"}, "expected relation_input maps without .* cat"),
+        ({"feature_extractor": None, "initialize": "every"}, "expected initialize first without .* every"),
+        (
+            {"feature_extractor": None, "supervise_initializer": True},
+            "expected supervise_initializer False without .* got True",
+        ),
         ({"relation_input": "features"}, "relation_input: expected one of maps, cat, got 'features'"),
+        ({"initialize": "all"}, "initialize: expected one of first, every, got 'all'"),
+        (
+            {"pose_initializer": None, "relation_input": "cat", "initialize": "every"},
+            "a pose initialiser with initialize every or supervise_initializer, got none",
+        ),
+        (
+            {"pose_initializer": None, "relation_input": "cat", "feature_extractor": "initializer"},
+            "beside one and without weights, got it without a pose initialiser",
+        ),
+        (
+            {"feature_extractor": {"backbone": "initializer", "weights": "a.pth"}},
+            "beside one and without weights, got it with weights a.pth",
+        ),
         ({"relation": "repose"}, "expected its limbs as pairs of joints, got none"),
         ({"relation": "repose", "limbs": ((0, 5),)}, r"two joints of 0..4, got \(0, 5\)"),
         ({"relation": "none", "scale": 2.0}, "scale: the relation none has none"),

@@ -5,6 +5,8 @@ import typing
 from collections.abc import Callable
 from typing import Any, Literal
 
+from torch import nn
+
 from rpstn_ext.models import backbones, relations
 from rpstn_ext.models.backbones import ResNet
 from rpstn_ext.models.description import Part
@@ -16,6 +18,7 @@ from rpstn_ext.models.rpstn import RPSTN, Trace
 
 __all__ = [
     "BUILDERS",
+    "INITIALIZER",
     "RPSTN",
     "ImageNetwork",
     "Loaded",
@@ -38,6 +41,7 @@ __all__ = [
 ]
 
 
+INITIALIZER = "initializer"  # as a feature extractor: the pose initialiser's backbone, one pass for both
 _RESNET50, _RESNET101 = Part("resnet50"), Part("resnet101")
 _Relation = Literal[*relations.RELATIONS]
 _Start = Literal[relations.STARTS]
@@ -59,11 +63,14 @@ def _rpstn(
     scale: _Scale = 1.0,
     limbs: _Limbs | None = None,
     norm_first: bool = True,
+    initialize: Literal["first", "every"] = "first",
+    supervise_initializer: bool = False,
 ) -> RPSTN:
     size = {"num_joints": num_joints, "width": width, "channels": channels}
+    initializer = None if pose_initializer is None else _initializer(pose_initializer, **size)
     return RPSTN(
-        None if pose_initializer is None else _initializer(pose_initializer, **size),
-        None if feature_extractor is None else backbones.build(feature_extractor.backbone, **size),
+        initializer,
+        _extractor(feature_extractor, initializer, **size),
         num_joints=num_joints,
         channels=channels,
         num_convs=num_convs,
@@ -73,6 +80,8 @@ def _rpstn(
         scale=scale,
         limbs=limbs,
         norm_first=norm_first,
+        initialize=initialize,
+        supervise_initializer=supervise_initializer,
     )
 
 
@@ -165,6 +174,20 @@ def _initializer(part: Part, *, num_joints: int, width: int, channels: int) -> P
     return PoseNetwork(backbone, num_joints)
 
 
+def _extractor(part: Part | None, initializer: PoseNetwork | None, **size: int) -> nn.Module | None:
+    if part is None:
+        return None
+    if part.backbone != INITIALIZER:
+        return backbones.build(part.backbone, **size)
+    if initializer is None or part.weights is not None:
+        problem = "without a pose initialiser" if initializer is None else f"with weights {part.weights}"
+        raise ValueError(
+            f"feature_extractor: expected {INITIALIZER}, the pose initialiser's own backbone, beside one and without "
+            f"weights, got it {problem}"
+        )
+    return initializer.backbone
+
+
 # Keyword-only arguments, whose annotations are what configuration files are checked by.
 BUILDERS: dict[str, Callable[..., Network]] = {
     "rpstn": _rpstn,
@@ -185,7 +208,7 @@ def build(name: str, *, num_joints: int, **options: Any) -> Network:
 
         build("rpstn", num_joints=13, pose_initializer="resnet50", feature_extractor="resnet50", width=64,
               channels=256, num_convs=4, relation="jre", relation_start="identity", relation_input="maps", scale=1.0,
-              limbs=None, norm_first=True)
+              limbs=None, norm_first=True, initialize="first", supervise_initializer=False)
         build("dkd", num_joints=13, pose_initializer="resnet50", feature_extractor="resnet50", width=64,
               channels=256, norm_first=True)
         build("sbl", num_joints=13, backbone="resnet50", width=64, channels=256, relation="none",
@@ -201,8 +224,8 @@ def build(name: str, *, num_joints: int, **options: Any) -> Network:
     paper compares itself with (Nie et al., "Dynamic Kernel Distillation for Efficient Pose Estimation in Videos"): an
     `RPSTN` whose propagator has 3 convolutions and that has no relation. `width` and `channels` at their defaults give
     the published networks, smaller ones networks for small machines. A pose initialiser or feature extractor is a
-    backbone's name, {"backbone": ..., "weights": ...} or a `Part`, and in "rpstn" None leaves it out; no file is read
-    here (`weights_of`).
+    backbone's name, {"backbone": ..., "weights": ...} or a `Part`, and in "rpstn" None leaves it out, and the
+    feature extractor "initializer" is the pose initialiser's own backbone; no file is read here (`weights_of`).
 
     Raises:
         ValueError: the name or a value is not known.

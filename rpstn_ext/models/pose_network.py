@@ -79,10 +79,11 @@ class PoseNetwork(ImageNetwork):
     def frames(self, images: Tensor) -> Stages:
         if hasattr(self.backbone, "stages"):
             earlier, features = self.backbone.stages(images)
-            return *earlier, self._maps(features)
-        return self._maps(self.backbone(images))
+            return *earlier, self.maps_of(features)
+        return self.maps_of(self.backbone(images))
 
-    def _maps(self, features: Tensor) -> Tensor:
+    def maps_of(self, features: Tensor) -> Tensor:
+        """The maps [N, K, h, w] of the backbone's features [N, C, h, w]."""
         maps = self.final_layer(features)
         if self.relation is not None:
             return self.relation(maps)

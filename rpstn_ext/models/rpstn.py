@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from rpstn_ext.models import relations
-from rpstn_ext.models.network import Network, last_stage
+from rpstn_ext.models.network import Network, Stages, last_stage
 from rpstn_ext.modules import DynamicMatcher, PoseSemanticsPropagator
 
 RELATION_INPUTS = ("maps", "cat")
+INITIALIZE = ("first", "every")
 _NUM_CONVS = 4
 
 
@@ -63,6 +64,16 @@ class RPSTN(Network):
         scale: of the joint relation, a number > 0 or "learnable".
         limbs: pairs of connected joints, for the relation "repose".
         norm_first (bool): BN on the first frame too.
+        initialize (str): "first": P sees the first frame alone, as in the paper. "every": it sees every frame, and its
+            maps are what the matcher adds to,
+
+                M'_{t+1} = BN(R(P(I_{t+1}) + Conv_d(S(X_t) (x) F(I_{t+1}))))
+
+            Conv_d begins at zero, so that the untrained network is its own image network on every frame.
+        supervise_initializer (bool): in training `forward` gives two stages, P's maps of every frame and the result,
+            so that each frame trains P; in the paper one frame of a clip does. Evaluation is the same.
+
+    Where `feature_extractor` is `pose_initializer.backbone` itself, one pass of one backbone serves P and F.
 
     Input: clip (Tensor[B, T, 3, H, W]), T >= 1, RGB normalised by ImageNet's mean and deviation, H and W multiples of
     `multiple`. Output: heat maps (Tensor[B, T, K, H/stride, W/stride]). `start` and `step` go through a video frame by
@@ -94,27 +105,49 @@ class RPSTN(Network):
         scale: float | str = 1.0,
         limbs: relations.Limbs | None = None,
         norm_first: bool = True,
+        initialize: str = "first",
+        supervise_initializer: bool = False,
     ) -> None:
         super().__init__()
-        if relation_input not in RELATION_INPUTS:
-            raise ValueError(
-                f"relation_input: expected one of {', '.join(RELATION_INPUTS)}, got {relation_input!r}"
-            )
+        for option, value, known in (
+            ("relation_input", relation_input, RELATION_INPUTS),
+            ("initialize", initialize, INITIALIZE),
+        ):
+            if value not in known:
+                raise ValueError(f"{option}: expected one of {', '.join(known)}, got {value!r}")
         self.num_joints = _joints(pose_initializer, num_joints)
         if feature_extractor is None:
-            _refuse_options_of_propagation(pose_initializer, num_convs, relation_input, norm_first)
+            _refuse_options_of_propagation(
+                pose_initializer,
+                num_convs=(num_convs, _NUM_CONVS),
+                relation_input=(relation_input, "maps"),
+                norm_first=(norm_first, True),
+                initialize=(initialize, "first"),
+                supervise_initializer=(supervise_initializer, False),
+            )
         elif pose_initializer is None and relation_input != "cat":
             raise ValueError(
                 "RPSTN: expected relation_input cat without a pose initialiser, where the first maps are made of "
                 f"features, got {relation_input}"
             )
-        present = {"pose_initializer": pose_initializer, "feature_extractor": feature_extractor}
+        if pose_initializer is None and (initialize != "first" or supervise_initializer):
+            raise ValueError(
+                "RPSTN: expected a pose initialiser with initialize every or supervise_initializer, got none; name one"
+            )
+        self.shared = feature_extractor is not None and feature_extractor is getattr(
+            pose_initializer, "backbone", None
+        )
+        present = {
+            "pose_initializer": pose_initializer,
+            "feature_extractor": None if self.shared else feature_extractor,
+        }
         self.parts = tuple(name for name, part in present.items() if part is not None)
         self.stride, self.multiple = _size(*(part for part in present.values() if part is not None))
         self.temporal = feature_extractor is not None
         self.norm_first = norm_first
+        self.initialize, self.supervise_initializer = initialize, supervise_initializer
         self.pose_initializer = pose_initializer
-        self.feature_extractor = feature_extractor
+        self.feature_extractor = None if self.shared else feature_extractor
         if feature_extractor is not None:
             extracted = feature_extractor.channels
             self.bridge = nn.Identity() if extracted == channels else nn.Conv2d(extracted, channels, 1)
@@ -122,15 +155,19 @@ class RPSTN(Network):
             self.propagator = PoseSemanticsPropagator(channels, num_convs=num_convs)
             self.matcher = DynamicMatcher(channels, self.num_joints)
             _begin_small(self.matcher.conv_d)
+            if initialize == "every":
+                nn.init.zeros_(self.matcher.conv_d.weight)
         self.connection = _connection(channels, self.num_joints) if relation_input == "cat" else None
         self.relation = relations.build(
             relation, self.num_joints, start=relation_start, scale=scale, limbs=limbs
         )
         self.norm = relations.output_norm(self.num_joints) if self.relation is None else None
 
-    def forward(self, clip: Tensor) -> Tensor:
+    def forward(self, clip: Tensor) -> Stages:
         self.check_clip(clip)
-        return torch.stack([heatmaps for _, heatmaps in self._unroll(clip)], dim=1)
+        guesses, maps = self._unroll(clip)
+        result = torch.stack([heatmaps for _, heatmaps in maps], dim=1)
+        return (guesses, result) if self.training and self.supervise_initializer else result
 
     def start(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """The first frame (Tensor[B, 3, H, W]): its heat maps [B, K, h, w], and the state for `step`.
@@ -141,8 +178,8 @@ class RPSTN(Network):
         self.check_frame(frame)
         if not self.temporal:
             return self._relate(last_stage(self.pose_initializer(frame))), frame.new_empty(frame.shape[0], 0)
-        features = self._features(frame)
-        heatmaps = self._relate(self._first(frame, features), first=True)
+        guess, features = self._seen(frame)
+        heatmaps = self._relate(self._first(guess, features), first=True)
         return heatmaps, self._kernels(features, heatmaps)
 
     def step(self, frame: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
@@ -150,8 +187,8 @@ class RPSTN(Network):
         self.check_frame(frame)
         if not self.temporal:
             return self.start(frame)
-        features = self._features(frame)
-        heatmaps = self._relate(self._next(features, state))
+        guess, features = self._seen(frame, guess=self.initialize == "every")
+        heatmaps = self._relate(self._next(guess, features, state))
         return heatmaps, self._kernels(features, heatmaps)
 
     @torch.no_grad()
@@ -167,41 +204,60 @@ class RPSTN(Network):
                 "without; build it with relation jre"
             )
         self.check_clip(clip)
-        pseudo, heatmaps = (torch.stack(maps, dim=1) for maps in zip(*self._unroll(clip)))
+        pseudo, heatmaps = (torch.stack(maps, dim=1) for maps in zip(*self._unroll(clip)[1]))
         correlation, weights = self.relation.relation(pseudo.flatten(0, 1))
         frames = clip.shape[:2]
         return Trace(pseudo, heatmaps, correlation.unflatten(0, frames), weights.unflatten(0, frames))
 
-    def _unroll(self, clip: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Per frame the maps before and after the relation extractor. One call of F serves all frames."""
+    def _unroll(self, clip: Tensor) -> tuple[Tensor | None, list[tuple[Tensor, Tensor]]]:
+        """P's maps, of every frame where they are needed, and per frame the maps before and after the relation
+        extractor. One call of F serves all frames.
+        """
+        shape = clip.shape[:2]
         if not self.temporal:
             pseudo = last_stage(self.pose_initializer(clip.flatten(0, 1)))
-            both = (maps.unflatten(0, clip.shape[:2]).unbind(1) for maps in (pseudo, self._relate(pseudo)))
-            return list(zip(*both))
-        features = self._features(clip.flatten(0, 1)).unflatten(0, clip.shape[:2])
-        pseudo = self._first(clip[:, 0], features[:, 0])
+            both = (maps.unflatten(0, shape).unbind(1) for maps in (pseudo, self._relate(pseudo)))
+            return None, list(zip(*both))
+        all_guessed = self.initialize == "every" or (self.training and self.supervise_initializer)
+        guesses, features = self._seen(clip.flatten(0, 1), guess=all_guessed)
+        features = features.unflatten(0, shape)
+        if guesses is None:
+            first = None if self.pose_initializer is None else last_stage(self.pose_initializer(clip[:, 0]))
+        else:
+            guesses = guesses.unflatten(0, shape)
+            first = guesses[:, 0]
+        pseudo = self._first(first, features[:, 0])
         heatmaps = self._relate(pseudo, first=True)
         maps = [(pseudo, heatmaps)]
         for t in range(1, clip.shape[1]):
-            pseudo = self._next(features[:, t], self._kernels(features[:, t - 1], heatmaps))
+            guess = guesses[:, t] if self.initialize == "every" else None
+            pseudo = self._next(guess, features[:, t], self._kernels(features[:, t - 1], heatmaps))
             heatmaps = self._relate(pseudo)
             maps.append((pseudo, heatmaps))
-        return maps
+        return guesses, maps
+
+    def _seen(self, images: Tensor, *, guess: bool = True) -> tuple[Tensor | None, Tensor]:
+        """P's maps of images [N, 3, H, W], None where it is left out or they are not asked for, and their features."""
+        if self.shared:
+            features = self.pose_initializer.backbone(images)
+            return self.pose_initializer.maps_of(features), self.bridge(features)
+        asked = guess and self.pose_initializer is not None
+        return last_stage(self.pose_initializer(images)) if asked else None, self._features(images)
 
     def _features(self, images: Tensor) -> Tensor:
         return self.bridge(self.feature_extractor(images))
 
-    def _first(self, frame: Tensor, features: Tensor) -> Tensor:
+    def _first(self, guess: Tensor | None, features: Tensor) -> Tensor:
         """What the relation extractor gets of the first frame."""
-        if self.pose_initializer is None:
-            maps = features.new_zeros(features.shape[0], self.num_joints, *features.shape[2:])
-        else:
-            maps = last_stage(self.pose_initializer(frame))
-        return self._connected(maps, features)
+        if guess is None:
+            guess = features.new_zeros(features.shape[0], self.num_joints, *features.shape[2:])
+        return self._connected(guess, features)
 
-    def _next(self, features: Tensor, kernels: Tensor) -> Tensor:
+    def _next(self, guess: Tensor | None, features: Tensor, kernels: Tensor) -> Tensor:
         """What it gets of the others."""
-        return self._connected(self.matcher(features, kernels), features)
+        matched = self.matcher(features, kernels)
+        added = matched + guess if self.initialize == "every" else matched
+        return self._connected(added, features)
 
     def _connected(self, maps: Tensor, features: Tensor) -> Tensor:
         return maps if self.connection is None else self.connection(torch.cat([maps, features], dim=1))
@@ -239,15 +295,12 @@ def _size(*present: nn.Module) -> tuple[int, int]:
 
 
 def _refuse_options_of_propagation(
-    pose_initializer: Network | None, num_convs: int, relation_input: str, norm_first: bool
+    pose_initializer: Network | None, **options: tuple[int | str | bool, int | str | bool]
 ) -> None:
+    """`options`: what arrived, and what stands for nothing asked."""
     if pose_initializer is None:
         raise ValueError("RPSTN: expected a pose initialiser or a feature extractor, got neither; name one")
-    for option, got, unasked in (
-        ("num_convs", num_convs, _NUM_CONVS),
-        ("relation_input", relation_input, "maps"),
-        ("norm_first", norm_first, True),
-    ):
+    for option, (got, unasked) in options.items():
         if got != unasked:
             raise ValueError(
                 f"RPSTN: expected {option} {unasked} without a feature extractor, where nothing is propagated, got "

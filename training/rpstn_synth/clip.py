@@ -1,7 +1,8 @@
 """One clip: people, what they do, a place, and the truth about them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -245,6 +246,11 @@ def make_clip(
     )
 
 
+def make_any_clip(seed: int, number: int, **options: Any) -> Clip:
+    """`make_clip` of every action there is, those of every day among them."""
+    return make_clip(seed, number, action=_action_of(seed, number, ACTIONS), **options)
+
+
 def assemble(
     bodies: Sequence[Body],
     people: Sequence[Person],
@@ -282,9 +288,9 @@ def assemble(
     )
 
 
-def _action_of(seed: int, number: int) -> str:
-    """All actions of Penn Action in turn, in an order that depends on the seed."""
-    names = sorted(PENN_ACTIONS)
+def _action_of(seed: int, number: int, actions: Iterable[str] = PENN_ACTIONS) -> str:
+    """All actions in turn, in an order that depends on the seed."""
+    names = sorted(actions)
     return names[np.random.default_rng([seed, 2**31]).permutation(len(names))[number % len(names)]]
 
 

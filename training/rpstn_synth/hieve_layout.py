@@ -5,10 +5,9 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from rpstn_training.errors import UserError
+from rpstn_training.video.encoding import OverlayWriter
 
 from .clip import RATE, Clip
 from .crowd import Cast, make_crowd
@@ -52,28 +51,23 @@ def write_video(
     rng = np.random.default_rng(clip.grain_seed)
     path = root / "videos" / "train" / f"{name}.mp4"
     path.parent.mkdir(parents=True, exist_ok=True)
-    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), RATE, clip.size)
-    if not video.isOpened():
-        raise UserError(
-            f"{path.name}: expected OpenCV to write an MPEG-4 video, this build of it cannot; install the package "
-            "opencv-python-headless"
-        )
     chosen = columns(skeleton["joints"])
     labels, found = [], []
-    for index, frame in enumerate(clip.frames()):
-        video.write(frame.image)
-        people = [p for p in range(len(clip.people)) if frame.mask(p).any()]
-        labels.append(
-            _entry(index, [_person(clip, index, p, chosen, frame.visible[p, chosen]) for p in people])
-        )
-        truth = np.array([clip.people[p].boxes[index] for p in people]).reshape(-1, 4)
-        boxes = detections(rng, truth, clip.size)
-        found.append(
-            _entry(
-                index, [_rectangle(box, score) | {"track_id": [i]} for i, (box, score) in enumerate(boxes)]
+    with OverlayWriter(path, RATE, clip.size) as video:
+        for index, frame in enumerate(clip.frames()):
+            video.write(frame.image[..., ::-1])
+            people = [p for p in range(len(clip.people)) if frame.mask(p).any()]
+            labels.append(
+                _entry(index, [_person(clip, index, p, chosen, frame.visible[p, chosen]) for p in people])
             )
-        )
-    video.release()
+            truth = np.array([clip.people[p].boxes[index] for p in people]).reshape(-1, 4)
+            boxes = detections(rng, truth, clip.size)
+            found.append(
+                _entry(
+                    index,
+                    [_rectangle(box, score) | {"track_id": [i]} for i, (box, score) in enumerate(boxes)],
+                )
+            )
     write_compact(root / "labels" / "train" / "track2&3" / f"{name}.json", {"annolist": labels})
     return name, found
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .clip import Clip, make_clip, render
+from .clip import Clip, make_any_clip, make_clip, render
 from .layout import TEST_EVERY, Layout, is_test, write_bytes, write_mat
 from .points import JOINTS
 
@@ -37,3 +37,4 @@ def write_clip(root: Path, number: int, clips: int, clip: Clip, skeleton: dict[s
 
 
 LAYOUT = Layout(make=make_clip, write=write_clip, fewest=1)
+EVERYDAY = Layout(make=make_any_clip, write=write_clip, fewest=1)

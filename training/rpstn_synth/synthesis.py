@@ -44,15 +44,19 @@ def synthesise(
     frames: int = 24,
     size: tuple[int, int] = (320, 240),
     workers: int | None = None,
+    everyday: bool = False,
 ) -> None:
     """Write `clips` clips of `frames` frames; the folder appears when all are finished, or not at all.
 
-    A folder that holds the same clips already is kept and said so. size: (width, height) in pixels.
+    A folder that holds the same clips already is kept and said so. size: (width, height) in pixels. everyday: of
+    penn_action, people who stand, walk, run, jump and pick something up too, beside the set's own actions.
     Raises UserError for values out of range and for a folder with something else in it.
     """
     if dataset not in LAYOUTS:
         raise UserError(f"--dataset: expected one of {', '.join(LAYOUTS)}, got {dataset}")
-    layout = LAYOUTS[dataset]
+    if everyday and dataset != "penn_action":
+        raise UserError(f"--everyday: expected dataset penn_action, whose actions it adds to, got {dataset}")
+    layout = _layout(dataset, everyday)
     for option, value, low, high in (
         ("--clips", clips, layout.fewest, 9999),
         ("--frames", frames, 1, 9999),
@@ -72,7 +76,7 @@ def synthesise(
         "frames": frames,
         "size": list(size),
         "version": VERSION,
-    }
+    } | ({"everyday": True} if everyday else {})
     if _is_there(out, note):
         print(f"{out}: kept, it holds these {clips} clips already")
         return
@@ -81,7 +85,7 @@ def synthesise(
         temporary.mkdir(parents=True)
         skeleton = _skeleton(layout.dataset)
         number, length = (clips * frames, 1) if layout.stills else (clips, frames)
-        make = partial(_make, temporary, dataset, seed, number, length, size, skeleton)
+        make = partial(_make, temporary, dataset, everyday, seed, number, length, size, skeleton)
         parts = _in_parallel(
             make, number, workers or os.cpu_count() or 1, "picture" if layout.stills else "clip"
         )
@@ -111,7 +115,7 @@ def _is_there(out: Path, note: dict) -> bool:
         ) from None
     if found != note:
         differing = (
-            ", ".join(key for key in note if found.get(key) != note[key])
+            ", ".join(key for key in sorted(note | found) if found.get(key) != note.get(key))
             if isinstance(found, dict)
             else _NOTE
         )
@@ -119,6 +123,10 @@ def _is_there(out: Path, note: dict) -> bool:
             f"{out}: holds synthetic clips of other options ({differing}); remove it or name another --out"
         )
     return True
+
+
+def _layout(dataset: str, everyday: bool) -> Layout:
+    return penn_layout.EVERYDAY if everyday else LAYOUTS[dataset]
 
 
 def _skeleton(dataset: str | None) -> dict[str, Any]:
@@ -130,6 +138,7 @@ def _skeleton(dataset: str | None) -> dict[str, Any]:
 def _make(
     root: Path,
     dataset: str,
+    everyday: bool,
     seed: int,
     clips: int,
     frames: int,
@@ -137,7 +146,7 @@ def _make(
     skeleton: dict[str, Any],
     number: int,
 ) -> Any:
-    layout = LAYOUTS[dataset]
+    layout = _layout(dataset, everyday)
     return layout.write(root, number, clips, layout.make(seed, number, frames=frames, size=size), skeleton)
 
 

@@ -2,7 +2,8 @@
 
 
 class UserError(Exception):
-    """One sentence: what was expected, what arrived, what to do. The command line prints it and exits 1.
+    """One sentence: what was expected, what arrived, what to do. The command line prints it and exits 1, or 2
+    where it begins with what was given wrongly: an option (`--size: ...`), or the command (`train: ...`).
 
     A `DataLoader` re-raises a worker's exception with the whole traceback as its message; `str()` then gives
     the sentence alone, and `args` keeps the traceback.

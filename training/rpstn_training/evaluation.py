@@ -22,7 +22,9 @@ from .scores.pck_released import released_rows
 from .scores.sets import scored_by_pck
 from .scores.submission import own_score
 from .scores.table import Table
+from .train.ranks import Ranks
 from .versions import versions
+from .words import several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,13 +78,18 @@ def evaluate(
     skeleton: Skeleton,
     codec: Codec,
     *,
+    ranks: Ranks | None = None,
     show_progress: bool = True,
 ) -> Evaluation:
     """Predict every track and count PCK with both normalisers.
 
-    The model's device is used, and its training mode is put back.
+    The model's device is used, and its training mode is put back. `ranks` share the tracks out, and each gets the
+    whole.
     """
-    predictions = _predict(model, config, tracks, skeleton, codec, show_progress=show_progress)
+    part = (0, 1) if ranks is None else (ranks.rank, ranks.world)
+    predictions = _predict(model, config, tracks, skeleton, codec, part=part, show_progress=show_progress)
+    if ranks is not None:
+        predictions = ranks.gathered(predictions[ranks.rank :: ranks.world])
     return _evaluation(config, tracks, skeleton, predictions)
 
 
@@ -107,6 +114,7 @@ def _predict(
     skeleton: Skeleton,
     codec: Codec,
     *,
+    part: tuple[int, int] = (0, 1),
     show_progress: bool,
 ) -> list[Prediction]:
     """`predict_tracks` in evaluation mode, behind another network where this one refines poses; the mode before is put
@@ -117,7 +125,7 @@ def _predict(
     was_training = model.training
     whole.eval()
     try:
-        return predict_tracks(whole, config, tracks, skeleton, codec, show_progress=show_progress)
+        return predict_tracks(whole, config, tracks, skeleton, codec, part=part, show_progress=show_progress)
     finally:
         model.train(was_training)
 
@@ -199,10 +207,10 @@ def _protocol(config: Config, tracks: Sequence[Track], predictions: Sequence[Pre
     width, height = data.input_size
     decoding = decoding_in_words(config.heatmap.maps, config.heatmap.decode)
     geometry = {"plain": "", "udp": " in UDP's geometry"}[config.heatmap.geometry]
-    noun = "videos" if scored_by_pck(data.name) else "tracks"  # those sets have one person a video
+    noun = "video" if scored_by_pck(data.name) else "track"  # those sets have one person a video
     refined = f"; poses of {options.poses} refined" if options.poses is not None else ""
     return (
-        f"Data: {data.name}{split}, {options.subset} subset, {len(tracks)} {noun}, "
+        f"Data: {data.name}{split}, {options.subset} subset, {several(len(tracks), noun)}, "
         f"{scored} of {total} frames scored",
         f"Protocol {options.protocol}: {way}; {_boxes(config)} x {data.box_scale:g}, {group}; "
         f"input {width}x{height}{geometry}; {in_words(options)}; {decoding}{refined}",

@@ -15,11 +15,12 @@ def ignore_interrupt(worker: int) -> None:
 
 class AfterStep:
     """While active, the first Ctrl-C only sets `requested`, so that a step or a file is completed; the second
-    raises `KeyboardInterrupt` at once. Within `at_once()` already the first one does.
+    raises `KeyboardInterrupt` at once. Within `at_once()` already the first one does. It is `announced` on stderr.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, announced: bool = True) -> None:
         self.requested = False
+        self._announced = announced
         self._immediate = False
 
     def __enter__(self) -> "AfterStep":
@@ -42,7 +43,8 @@ class AfterStep:
         if self.requested or self._immediate:
             raise KeyboardInterrupt
         self.requested = True
-        os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
+        if self._announced:
+            os.write(2, b"\nstopping after this step; Ctrl-C again stops at once\n")
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

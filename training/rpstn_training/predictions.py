@@ -103,26 +103,49 @@ def predict_tracks(
     skeleton: Skeleton,
     codec: Codec,
     *,
+    part: tuple[int, int] = (0, 1),
     show_progress: bool = True,
 ) -> list[Prediction]:
-    """The joints of every track, by the configured protocol and averages. The model should be in evaluation mode."""
+    """The joints of every track, by the configured protocol and averages. The model should be in evaluation mode.
+
+    part (int, int): rank and number of the processes that share the tracks out. Every world-th one is predicted, the
+    others are empty.
+    """
     predictions = [Prediction.empty(track) for track in tracks]
+    maps = track_maps(model, config, tracks, skeleton, codec, part=part, show_progress=show_progress)
+    for batch, heatmaps in maps:
+        _keep(predictions, batch, *codec.decode(heatmaps))
+    return predictions
+
+
+@torch.inference_mode()
+def track_maps(
+    model: nn.Module,
+    config: Config,
+    tracks: Sequence[Track],
+    skeleton: Skeleton,
+    codec: Codec,
+    *,
+    part: tuple[int, int] = (0, 1),
+    show_progress: bool = True,
+) -> Iterator[tuple[dict[str, Any], Tensor]]:
+    """The samples of `EvalClips` by batches, and the maps [B, T, K, h, w] of each; otherwise like `predict_tracks`."""
     streaming = config.eval.protocol == "streaming"
     clips = EvalClips(
         tracks, skeleton, config.data, codec, protocol="tiled" if streaming else config.eval.protocol
     )
+    own = clips.by_track()[part[0] :: part[1]]
     device = next(model.parameters()).device
     model = averaged(model, config.eval, skeleton, codec).to(device)
     loader = DataLoader(
         clips,
-        batch_sampler=_side_by_side(clips, config.eval.batch_size) if streaming else None,
-        **({} if streaming else {"batch_size": config.eval.batch_size}),
+        batch_sampler=_batches(own, config.eval.batch_size, side_by_side=streaming),
         num_workers=min(config.data.workers, len(clips)),
         worker_init_fn=ignore_interrupt,
         generator=torch.Generator(),  # or the loader would draw from, and move, the global one
     )
     bar = tqdm(
-        total=len(clips) * config.data.clip_length,
+        total=sum(map(len, own)) * config.data.clip_length,
         desc=f"{config.eval.subset} frames",
         unit="frame",
         leave=False,
@@ -132,9 +155,8 @@ def predict_tracks(
     with bar:
         outputs = (_stream if streaming else _clip_by_clip)(model, loader, device)
         for batch, heatmaps in outputs:
-            _keep(predictions, batch, *codec.decode(heatmaps))
+            yield batch, heatmaps
             bar.update(batch["frame_ids"].numel())
-    return predictions
 
 
 def _keep(predictions: Sequence[Prediction], batch: dict[str, Any], points: Tensor, peaks: Tensor) -> None:
@@ -156,12 +178,16 @@ def _clip_by_clip(
         yield batch, last_stage(clip_heatmaps(model, batch["frames"].to(device)))
 
 
-def _side_by_side(clips: EvalClips, videos: int) -> list[list[int]]:
-    """The clips of so many videos at once: the first of each, then the second of each that has one ..."""
-    by_track = clips.by_track()
+def _batches(by_track: Sequence[Sequence[int]], size: int, *, side_by_side: bool) -> list[list[int]]:
+    """Numbers of clips, from those of each track. One after the other, or those of so many tracks at once: the first of
+    each, then the second of each that has one ...
+    """
+    if not side_by_side:
+        numbers = [number for of_track in by_track for number in of_track]
+        return [numbers[first : first + size] for first in range(0, len(numbers), size)]
     batches = []
-    for first in range(0, len(by_track), videos):
-        group = by_track[first : first + videos]
+    for first in range(0, len(by_track), size):
+        group = by_track[first : first + size]
         for turn in range(max(map(len, group))):
             batches.append([numbers[turn] for numbers in group if turn < len(numbers)])
     return batches

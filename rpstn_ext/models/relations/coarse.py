@@ -1,4 +1,4 @@
-"""Maps at a quarter of their size, on which a convolution reaches from one joint of a person to another."""
+"""Maps at a fraction of their size, on which a convolution reaches from one joint of a person to another."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -6,18 +6,19 @@ from torch import Tensor
 FACTOR = 4  # 64x64 becomes 16x16
 
 
-def pooled(maps: Tensor) -> Tensor:
+def pooled(maps: Tensor, factor: int = FACTOR) -> Tensor:
     """Maps (Tensor[N, K, h, w]) averaged over 4x4 cells, fewer at the bottom and right: [N, K, ceil(h/4), ceil(w/4)].
+    4 is the factor.
 
     Example:
         >>> import torch
         >>> pooled(torch.ones(1, 1, 5, 9)).shape, pooled(torch.ones(1, 1, 5, 9)).sum().item()
         (torch.Size([1, 1, 2, 3]), 6.0)
     """
-    return F.avg_pool2d(maps, FACTOR, ceil_mode=True)
+    return F.avg_pool2d(maps, factor, ceil_mode=True)
 
 
-def upsampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def upsampled(maps: Tensor, size: tuple[int, int], factor: int = FACTOR) -> Tensor:
     """Coarse maps brought back to `size` (h, w) by bilinear interpolation; each cell lies where `pooled` took it from.
 
     Example:
@@ -26,4 +27,4 @@ def upsampled(maps: Tensor, size: tuple[int, int]) -> Tensor:
         torch.Size([1, 2, 5, 9])
     """
     height, width = size
-    return F.interpolate(maps, scale_factor=FACTOR, mode="bilinear")[..., :height, :width]
+    return F.interpolate(maps, scale_factor=factor, mode="bilinear")[..., :height, :width]

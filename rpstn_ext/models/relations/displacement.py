@@ -7,7 +7,18 @@ from rpstn_ext.models.relations.base import Relation, start_at_zero
 from rpstn_ext.models.relations.coarse import pooled, upsampled
 from rpstn_ext.modules import relational_weights
 
-SIZE = 21  # of the kernels, in cells of 4x4: a joint 40 cells away is seen, at 64x64 nearly any other
+CELLS = 16  # coarse cells along the longer side at most, so that a kernel reaches as far over a person on any maps
+SIZE = 21  # of the kernels, in coarse cells: 10 to each side, nearly any other joint
+
+
+def factor(maps: Tensor) -> int:
+    """By what maps (Tensor[N, K, h, w]) are pooled.
+
+    Example:
+        >>> factor(torch.rand(1, 2, 64, 48)), factor(torch.rand(1, 2, 24, 24)), factor(torch.rand(1, 2, 16, 12))
+        (4, 2, 1)
+    """
+    return -(-max(maps.shape[2:]) // CELLS)
 
 
 class Displacement(Relation):
@@ -16,8 +27,9 @@ class Displacement(Relation):
 
         Z = D + M,      D = up(C(pool(M)))
 
-    A mixture of maps can only have peaks where another joint has one; C, a convolution of 21x21 from K to K on maps
-    pooled by 4, moves them.
+    A mixture of maps can only have peaks where another joint has one; C, a convolution of 21x21 from K to K on pooled
+    maps, moves them. They are pooled to 16 cells at most along the longer side (`factor`), 64x64 by 4 and 24x24 by 2:
+    a crop is as large as its person, so an offset is a share of the crop, whatever its maps' resolution.
 
     Args:
         num_joints, norm: as `Relation`.
@@ -43,7 +55,8 @@ class Displacement(Relation):
 
     def displaced(self, maps: Tensor) -> Tensor:
         """D [N, K, h, w]."""
-        return upsampled(self.conv(pooled(maps)), maps.shape[2:])
+        by = factor(maps)
+        return upsampled(self.conv(pooled(maps, by)), maps.shape[2:], by)
 
 
 class GatedDisplacement(Displacement):

@@ -26,11 +26,11 @@ from ..device import allow_tf32, choose_device
 from ..errors import UserError
 from ..figures import paper_occlusion, paper_relation
 from ..figures.inside import require_relation
-from ..figures.panels import several
 from ..figures.paper_thresholds import NORMALISERS, read_runs, thresholds
 from ..figures.plots import FORMATS, write_figure
 from ..figures.subject import Subject, commit
 from ..train import checkpoint as checkpoints
+from ..words import several
 from .evaluate import require_same
 
 # What draws a figure from a subject and a number of clips, and how many it shows where nobody says.

@@ -1,11 +1,14 @@
 """Find the joints of persons in a video or in pictures.
 
+  rpstn predict clip.mp4 --out joints
   rpstn predict clip.mp4 --weights runs/penn_action_r50/best.pt --out joints
   rpstn predict frames/ --fps 30 --boxes boxes.csv --weights best.pt --out joints
   rpstn predict clip.mp4 --weights pose_hrnet_w32_256x192.pth --skeleton coco --out joints
 
-Writes predictions.json (COCO key points), predictions.csv (frame, time, person, joint, x, y, score) and
-overlay.mp4 into the folder --out; all of them or, if something fails, none.
+Writes predictions.json (COCO key points), predictions.csv (frame, time, person, joint, x, y, score,
+probability, state) and overlay.mp4 into the folder --out; all of them or, if something fails, none. Ctrl-C leaves the
+frames that are finished in files whose names end in .partial. Results that are there are not replaced, unless by
+--overwrite; where the same source, weights and options made them (made_with.json), nothing is done again.
 
 Without --boxes the first frame is searched: the network is shown many parts of it, and the most plausible person (or
 --persons N of them) is followed from there, the next box from the pose found. Who is lost is searched for near by, and
@@ -21,18 +24,29 @@ A person's boxes may be few. Between two of them the others are interpolated, an
 followed until lost, unless the boxes went frame by frame and the file goes on for others: then the person has left.
 With --no-follow the boxes are all there are.
 
-Public weights are taken as they were downloaded, by the rules of rpstn convert; what was taken for granted is printed.
+Where torchvision is installed, --detector fasterrcnn_resnet50_fpn finds the people, in every frame or in every
+--detect-every N-th one; people get numbers by how their boxes overlap and how alike their poses are, good for a second
+of absence. With --select only one of several people is wanted.
+
+Without --weights those that come with the package are used: a small network trained on drawn people, which never saw a
+real person. Public weights are taken as they were downloaded, by the rules of rpstn convert; what was taken for granted
+is printed.
 
 Pictures are turned by their EXIF orientation, as viewers show them.
 
 Every frame of a person is searched with what the frame before told; who was lost and is found again begins anew.
+
+{FORMATS}
+predictions.json is always written; rpstn reformat makes the others of it afterwards.
 """
 
 import argparse
-import statistics
 from pathlib import Path
 
-_LOW_SCORE = 0.5  # of a pose, the mean of its joints
+from ..arguments import FORMATS_HELP, add_files
+
+__doc__ = __doc__.replace("{FORMATS}", FORMATS_HELP)
+_LOW = 0.5  # of a pose, the mean of its joints' probabilities
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,9 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights",
         type=Path,
-        required=True,
         metavar="FILE",
-        help="a checkpoint of rpstn train, or public weights",
+        help="a checkpoint of rpstn train, or public weights (default: those that come with the package)",
     )
     parser.add_argument(
         "--skeleton",
@@ -69,15 +82,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="without --boxes: how many people to search for at most (default: 1)",
     )
     parser.add_argument(
+        "--detector",
+        metavar="NAME[=WEIGHTS]",
+        help="fasterrcnn_resnet50_fpn of torchvision finds the people; WEIGHTS is a file of its or of rpstn "
+        "train-detector (default: torchvision's own for COCO, downloaded if need be)",
+    )
+    parser.add_argument(
+        "--detect-every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="with --detector: in every N-th frame, people are followed between (default: 1)",
+    )
+    parser.add_argument(
+        "--select",
+        metavar="largest|centre|X,Y",
+        help="of several people only the largest, the most central, or the nearest to a point in pixels",
+    )
+    parser.add_argument(
         "--whole-picture", action="store_true", help="search for nobody: one person fills the picture"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
         "--min-score",
         type=float,
-        default=0.2,
         metavar="S",
-        help="joints with a lower score are drawn hollow (default: 0.2)",
+        help="joints with a lower score are drawn hollow (default: 0.2; none with calibrated weights, where hollow are "
+        "the hidden ones, and the unsure are pale)",
     )
     parser.add_argument(
         "--overlay",
@@ -85,6 +116,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="mp4",
         help="format of the video with the skeletons (default: mp4; browsers play webm)",
     )
+    add_files(parser, default=("coco", "csv"))
     parser.add_argument(
         "--fps",
         type=float,
@@ -107,10 +139,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="average with what is found in the mirrored picture, which takes twice as long",
     )
+    parser.add_argument("--overwrite", action="store_true", help="replace results that are in --out already")
 
 
 def run(args: argparse.Namespace) -> int:
     from ..video.pipeline import predict
+    from ..words import several
 
     result = predict(
         args.source,
@@ -120,6 +154,9 @@ def run(args: argparse.Namespace) -> int:
         boxes=args.boxes,
         follow=not args.no_follow,
         persons=args.persons,
+        detector=args.detector,
+        detect_every=args.detect_every,
+        select=args.select,
         whole_picture=args.whole_picture,
         device=args.device,
         overlay=args.overlay,
@@ -128,23 +165,36 @@ def run(args: argparse.Namespace) -> int:
         stills=args.stills,
         poses=args.poses,
         flip=args.flip,
+        formats=tuple(args.formats),
+        smooth=args.smooth,
+        fill_gaps=args.fill_gaps,
+        overwrite=args.overwrite,
     )
+    if result.skipped:
+        print(f"{result.source}: done before with the same weights and options; --overwrite does it again")
     print(
-        f"{len(result.frames)} frames, {len(result.persons)} person{'s' * (len(result.persons) != 1)}, "
-        f"{len(result.poses)} poses of {len(result.skeleton.joints)} joints, {result.speed:.1f} frames/s"
+        f"{several(result.frame_count, 'frame')}, {several(len(result.persons), 'person')}, "
+        f"{several(result.pose_count, 'pose')} of {several(len(result.skeleton.joints), 'joint')}, "
+        f"{result.speed:.1f} frames/s"
     )
     print(f"weights: {result.weights}")
     print(f"people: {result.boxes}")
-    if not result.poses:
+    if result.mean_score is None:
         print("nobody was found: give the boxes of the people with --boxes")
-    typical = statistics.median([float(pose.scores.mean()) for pose in result.poses] or [1.0])
-    if typical < _LOW_SCORE:
-        hint = (
-            "check the boxes"
-            if args.boxes
-            else "look at the overlay, and give the people's boxes with --boxes if it follows something else"
+    elif result.calibrated is None:
+        print("scores: peaks of the maps, nobody has measured what they are worth (rpstn calibrate does)")
+    else:
+        print(
+            f"a joint is within 0.1 of the person's size with a probability of {result.mean_probability:.2f} on the "
+            f"mean (calibrated on {result.calibrated})"
         )
-        print(f"the scores are low ({typical:.2f}; a joint that is plain to see has about 1): {hint}")
+        if result.mean_probability < _LOW:
+            hint = (
+                "check the boxes"
+                if args.boxes
+                else "look at the overlay, and give the people's boxes with --boxes"
+            )
+            print(f"that is little: {hint}")
     for file in result.files.values():
         print(file)
     return 0

@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--size", default="320x240", help="WIDTHxHEIGHT of the pictures (default: 320x240)")
     parser.add_argument(
+        "--everyday",
+        action="store_true",
+        help="with penn_action: people who stand, walk, run, jump and pick something up too",
+    )
+    parser.add_argument(
         "--workers", type=int, default=None, help="processes (default: one per processor core)"
     )
 
@@ -52,5 +57,6 @@ def run(args: argparse.Namespace) -> int:
         frames=args.frames,
         size=size,
         workers=args.workers,
+        everyday=args.everyday,
     )
     return 0

@@ -14,7 +14,9 @@ from pathlib import Path
 from ..arguments import add_overrides
 from ..config import load_config
 from ..errors import UserError
-from ..train.engine import summarise, train
+from ..train.engine import train
+from ..train.ranks import is_first
+from ..train.run_folder import summarise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,5 +40,6 @@ def run(args: argparse.Namespace) -> int:
             )
         path = args.resume / "config.yaml"
     best = train(load_config(path, args.overrides), resume=args.resume)
-    print(f"\n{best}\n{summarise(best.parent)}")
+    if is_first():
+        print(f"\n{best}\n{summarise(best.parent)}")
     return 0

@@ -1,12 +1,14 @@
 """Random changes of a training clip, drawn once and the same for all its frames."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 
 from ..config import AugmentationConfig
 
+_QUALITIES = (10, 60)  # of a JPEG: blocks and false colours that one sees
 _GREY = np.array([0.299, 0.587, 0.114])  # luma of R, G, B
 
 
@@ -24,23 +26,44 @@ class Occluder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Camera:
+    """How a camera spoils a clip; the default does not.
+
+    `power` that grey levels, as shares of 255, are raised to; `light` [n, m] brightness at places spread over the crop;
+    `shrink` the factor by which it is made coarser; `blur` a standard deviation in pixels; `noise` one in grey levels,
+    with a `noise_seed`, other noise in each frame; `quality` of a JPEG.
+    """
+
+    power: float = 1.0
+    light: np.ndarray | None = None
+    shrink: float = 1.0
+    blur: float = 0.0
+    noise: float = 0.0
+    noise_seed: int = 0
+    quality: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Draw:
     """One draw; the default changes nothing.
 
-    `rotation` in degrees, clockwise; `scale` enlarges the person; `flip` mirrors. `color` [3, 4] maps R, G,
-    B, 1 to R, G, B.
+    `rotation` in degrees, clockwise; `scale` enlarges the person; `flip` mirrors; `shift` (x, y) moves the box by so
+    many of its widths and heights. `color` [3, 4] maps R, G, B, 1 to R, G, B.
     """
 
     rotation: float = 0.0
     scale: float = 1.0
     flip: bool = False
+    shift: np.ndarray | None = None
     color: np.ndarray | None = None
     occluder: Occluder | None = None
+    camera: Camera | None = None
 
 
 def draw(rng: np.random.Generator, config: AugmentationConfig) -> Draw:
     """Rotation uniform in +-`rotation` degrees, scale uniform in `scale`, flip with probability `flip`,
-    colours changed with strength `color`, an occluder with probability `occlusion`.
+    colours changed with strength `color`, an occluder with probability `occlusion`; then the shift of the box, uniform
+    in +-`shift`, and the faults of a camera. What is off draws nothing.
     """
     return Draw(
         rotation=rng.uniform(-config.rotation, config.rotation),
@@ -48,7 +71,27 @@ def draw(rng: np.random.Generator, config: AugmentationConfig) -> Draw:
         flip=bool(rng.random() < config.flip),
         color=_draw_color(rng, config.color) if config.color > 0 else None,
         occluder=_draw_occluder(rng) if rng.random() < config.occlusion else None,
+        shift=rng.uniform(-config.shift, config.shift, 2) if config.shift > 0 else None,
+        camera=_draw_camera(rng, config),
     )
+
+
+def _draw_camera(rng: np.random.Generator, config: AugmentationConfig) -> Camera | None:
+    """Each fault between none and the strongest that the configuration allows."""
+    drawn: dict[str, Any] = {}
+    if config.gamma > 0:
+        drawn["power"] = (1 + config.gamma) ** rng.uniform(-1, 1)
+    if config.light > 0:
+        drawn["light"] = 1 + config.light * rng.uniform(-1, 1, (3, 3))
+    if config.shrink > 1:
+        drawn["shrink"] = config.shrink ** rng.random()
+    if config.blur > 0:
+        drawn["blur"] = config.blur * rng.random()
+    if config.noise > 0:
+        drawn |= {"noise": config.noise * rng.random(), "noise_seed": int(rng.integers(2**31))}
+    if config.jpeg > 0 and rng.random() < config.jpeg:
+        drawn["quality"] = int(rng.integers(*_QUALITIES, endpoint=True))
+    return Camera(**drawn) if drawn else None
 
 
 def _draw_color(rng: np.random.Generator, strength: float) -> np.ndarray:
@@ -75,17 +118,49 @@ def recolor(image: np.ndarray, color: np.ndarray) -> np.ndarray:
     return cv2.transform(image, color)
 
 
-def occlude(frames: np.ndarray, occluder: Occluder) -> None:
-    """Put the occluder into the frames uint8 [T, 3, h, w] themselves, cut off at the border."""
+def occlude(frames: np.ndarray, occluder: Occluder) -> np.ndarray:
+    """Put the occluder into the frames uint8 [T, 3, h, w] themselves, cut off at the border; where it lies: left, top,
+    right and bottom [T, 4] in pixels, of which right and bottom are the first that are free.
+    """
     height, width = frames.shape[2:]
     sides = np.array([width, height])
     extent = np.maximum(np.rint(occluder.size * sides), 1).astype(int)
     patch = cv2.resize(occluder.texture, (int(extent[0]), int(extent[1])), interpolation=cv2.INTER_CUBIC)
     patch = patch.transpose(2, 0, 1)
+    places = np.empty((len(frames), 4), int)
     for time, frame in enumerate(frames):
         corner = np.rint((occluder.centre + time * occluder.drift) * sides - extent / 2).astype(int)
         left, top = np.maximum(corner, 0)
         right, bottom = np.minimum(corner + extent, sides)
+        places[time] = left, top, right, bottom
         if right > left and bottom > top:
             part = patch[:, top - corner[1] : bottom - corner[1], left - corner[0] : right - corner[0]]
             frame[:, top:bottom, left:right] = part
+    return places
+
+
+def photograph(frames: np.ndarray, camera: Camera) -> None:
+    """Give the frames uint8 [T, 3, h, w] themselves the camera's faults, in the order in which light meets them."""
+    height, width = frames.shape[2:]
+    rng = np.random.default_rng(camera.noise_seed)
+    curve = np.rint(255 * (np.arange(256) / 255) ** camera.power).astype(np.uint8)
+    light = None
+    if camera.light is not None:
+        light = cv2.resize(camera.light, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    coarse = tuple(max(1, round(side / camera.shrink)) for side in (width, height))
+    for frame in frames:
+        image = curve[cv2.merge(list(frame))]
+        if light is not None:
+            image = np.clip(np.rint(image * light[..., None]), 0, 255).astype(np.uint8)
+        if coarse != (width, height):
+            small = cv2.resize(image, coarse, interpolation=cv2.INTER_AREA)
+            image = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
+        if camera.blur > 0:
+            image = cv2.GaussianBlur(image, (0, 0), camera.blur)
+        if camera.noise > 0:
+            grain = camera.noise * rng.standard_normal(image.shape, dtype=np.float32)
+            image = np.clip(np.rint(image + grain), 0, 255).astype(np.uint8)
+        if camera.quality is not None:
+            written = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, camera.quality])[1]
+            image = cv2.imdecode(written, cv2.IMREAD_COLOR)
+        cv2.split(image, list(frame))

@@ -103,6 +103,9 @@ class _Clips(Dataset):
         real = wanted < len(track)
 
         boxes = clip_boxes(track, ids, shared=self.codec.shared_frames > 1)
+        if draw.shift is not None:
+            sides = boxes[:, 2:] - boxes[:, :2]
+            boxes = boxes + np.tile(draw.shift * sides, 2)
         matrices = np.stack(
             [self.codec.crop(box, rotation=draw.rotation, scale=draw.scale, flip=draw.flip) for box in boxes]
         )
@@ -113,11 +116,16 @@ class _Clips(Dataset):
                 if draw.color is not None:
                     crop = augment.recolor(crop, draw.color)
             cv2.split(crop, list(frames[time]))
-        if draw.occluder is not None:
-            augment.occlude(frames, draw.occluder)
-
         order = self.skeleton.flip_order() if draw.flip else slice(None)
         joints = crops.apply(matrices, track.joints[ids][:, order])
+        visible = track.visible[ids][:, order]
+        if draw.occluder is not None:
+            places = augment.occlude(frames, draw.occluder)[:, None]
+            under = (joints >= places[..., :2] - 0.5) & (joints < places[..., 2:] - 0.5)
+            visible = visible & ~under.all(axis=-1)
+        if draw.camera is not None:
+            augment.photograph(frames, draw.camera)
+
         usable = real[:, None] & self._inside(joints)
         repeated = np.array([track.frames[i : i + 1] == track.frames[i + 1 : i + 2] for i in ids])
         fresh = real & (wanted >= first_fresh) & ~repeated
@@ -125,7 +133,7 @@ class _Clips(Dataset):
         return {
             "frames": torch.from_numpy(frames),
             "joints": torch.from_numpy(joints.astype(np.float32)),
-            "weights": torch.from_numpy((usable & track.visible[ids][:, order]).astype(np.float32)),
+            "weights": torch.from_numpy((usable & visible).astype(np.float32)),
             "labelled": torch.from_numpy((usable & track.labelled[ids][:, order]).astype(np.float32)),
             "to_image": torch.from_numpy(crops.invert(matrices)),
             "frame_ids": torch.from_numpy(ids),

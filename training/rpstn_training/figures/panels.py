@@ -28,10 +28,6 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def several(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
 def heading(action: str, name: str) -> str:
     """An action and a clip's name, as one line; a long name is cut in its middle."""
     short = name if len(name) <= _NAME else f"{name[: _NAME // 2]}…{name[-_NAME // 2 :]}"

@@ -23,7 +23,8 @@ from ..data.crops import apply, warp
 from ..data.records import Track
 from ..predictions import Prediction, clip_heatmaps, predict_tracks
 from ..video.overlay import draw_pose
-from .panels import enlarged, entitle, heading, ring, several, strip_panel
+from ..words import several
+from .panels import enlarged, entitle, heading, ring, strip_panel
 from .subject import GAMMA, Subject, best_of_each, hidden_joints, right, telling, torso_sizes
 
 MASKS = 3  # patches in a frame

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..words import several
 from . import plots
 from .inside import Inside, peak_distance
-from .panels import crop_panel, entitle, heading, matrix_panel, percent, several, spelt
+from .panels import crop_panel, entitle, heading, matrix_panel, percent, spelt
 from .subject import GAMMA, Subject, best_of_each, hidden_joints, spread, telling, torso_sizes
 
 _ONE_HOT = 0.95  # of a row of W_r

@@ -25,6 +25,7 @@ from ..data.records import Skeleton, Track
 from ..errors import UserError
 from ..files import atomic_write
 from ..predictions import Prediction
+from ..words import several
 from .pck import PckResult, every_rule, every_threshold, mean_over_splits, mean_over_videos, pck_table
 from .pck_released import released_rows
 from .table import Table
@@ -84,7 +85,8 @@ def score(
         if released:
             rows |= released_rows(matched.joints, matched.predicted, tracks, clips.skeleton)
         by_split[number] = rows
-        protocol += [f"{name}: {file}, {len(tracks)} videos, {sum(map(len, tracks))} frames", *matched.notes]
+        counted = f"{several(len(tracks), 'video')}, {several(sum(map(len, tracks)), 'frame')}"
+        protocol += [f"{name}: {file}, {counted}", *matched.notes]
     title, main = f"{clips.title} PCK@{gamma:g}", "person"
     if len(by_split) == 1:
         ((number, rows),) = by_split.items()

@@ -1,5 +1,5 @@
 """Multiple object tracking accuracy (MOTA) and precision (MOTP) of PoseTrack's joints, after its reference tools
-poseval and motmetrics (CLEAR MOT: Bernardin and Stiefelhagen, EURASIP JIVP 2008).
+poseval and motmetrics (CLEAR MOT: Bernardin and Stiefelhagen, EURASIP JIVP 2008), and the identities' F1.
 
 Each joint is tracked by itself. In a frame, a person keeps the track that it had before if that matches still; the
 others are matched one to one, as many as possible and then with the least sum of distances.
@@ -11,6 +11,14 @@ Odd rules of the reference tools are kept, because published numbers hold them: 
 out; a frame without predictions, or without people after the ignored regions, is one missed object and one false
 positive; MOTP's sum takes each possible pair in, not only the matched ones, and a pair twice or three times where a
 track changes hands. A joint without a match has a MOTP of 0.
+
+IDF1 (Ristani et al., ECCV workshops 2016) asks who is who through a whole sequence: people and tracks are paired one to
+one, so that the pairs match in as many frames as possible, together IDTP times;
+
+    IDF1 = 2 IDTP / (objects + predicted)
+
+poseval does not know it, so none of its odd rules hold here: every frame that is scored counts, as it is. A match is
+the same as above, a joint within half a head.
 """
 
 from collections.abc import Iterable, Sequence
@@ -32,6 +40,9 @@ class MotCounts:
     objects: int = 0
     detections: int = 0
     distance: float = 0.0
+    identified: int = 0  # IDTP
+    all_objects: int = 0  # in every frame, as IDF1 counts, and so
+    predicted: int = 0
 
 
 @dataclass
@@ -97,17 +108,19 @@ class MotResult:
     motp: np.ndarray
     precision: np.ndarray
     recall: np.ndarray
+    idf1: np.ndarray
     counts: tuple[MotCounts, ...]
 
 
 def tracking(sequences: Iterable[Sequence[tuple[People, People, Pairs]]], joints: int) -> MotResult:
-    """MOTA, MOTP, precision and recall of `joints` joints over sequences of frames of (people, predictions, their
+    """MOTA, MOTP, precision, recall and IDF1 of `joints` joints over sequences of frames of (people, predictions, their
     pairs). Track ids need to be unique in a frame; they mean nothing beyond their sequence. A sequence of one frame
-    adds nothing, because that is its last one (poseval stops there).
+    adds nothing but to IDF1, because that is its last one (poseval stops there).
     """
     counts = tuple(MotCounts() for _ in range(joints))
     for frames in sequences:
         states = [_Sequence() for _ in range(joints)]
+        _identify(frames, counts)
         for truth, found, pairs in frames[:-1]:
             if not len(truth) or not len(found):
                 for one in counts:
@@ -131,8 +144,26 @@ def tracking(sequences: Iterable[Sequence[tuple[People, People, Pairs]]], joints
         motp=np.array([1 - one.distance / one.detections if one.detections else 0.0 for one in counts]),
         precision=np.array([_share(one.detections, one.detections + one.false_positives) for one in counts]),
         recall=np.array([_share(one.detections, one.objects) for one in counts]),
+        idf1=np.array([_share(2 * one.identified, one.all_objects + one.predicted) for one in counts]),
         counts=counts,
     )
+
+
+def _identify(frames: Sequence[tuple[People, People, Pairs]], counts: Sequence[MotCounts]) -> None:
+    """Add one sequence's identities to the counts of the joints."""
+    people, tracks = (
+        np.unique(np.concatenate([frame[place].tracks for frame in frames] or [np.zeros(0, int)]))
+        for place in (0, 1)
+    )
+    together = np.zeros((len(counts), len(people), len(tracks)), dtype=np.int64)
+    for truth, found, pairs in frames:
+        rows, columns = np.searchsorted(people, truth.tracks), np.searchsorted(tracks, found.tracks)
+        np.add.at(together, np.s_[:, rows[:, None], columns], pairs.matches.transpose(2, 1, 0))
+        for joint, one in enumerate(counts):
+            one.all_objects += int(truth.present[:, joint].sum())
+            one.predicted += int(found.present[:, joint].sum())
+    for one, frames_of in zip(counts, together):
+        one.identified += int(frames_of[linear_sum_assignment(frames_of, maximize=True)].sum())
 
 
 def _share(part: float, whole: float) -> float:

@@ -6,7 +6,7 @@ own.
 
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from rpstn_ext import models
 
 from ..building import describe_network, options_for
+from ..calibration import Calibration
 from ..codec import Codec
 from ..colours import Normalisation, renormalised
 from ..config import RELATION_WORDS, ModelConfig
@@ -39,6 +40,10 @@ class Checkpoint:
     completed, `metrics`, one dict per completed epoch, `versions`. `training` is what resuming needs (optimiser,
     schedule, position in the epoch, random states); best.pt goes without.
 
+    `calibration` is what their scores are worth, None where nobody has measured it (`rpstn calibrate` does).
+
+    `notice` is a sentence that everybody who uses these weights is to read, in every output; None where there is none.
+
     A checkpoint of public weights (`public_files`) was not trained here: `config` is None, `source` says where it comes
     from, and `normalisation` is that of its own training.
     """
@@ -58,6 +63,8 @@ class Checkpoint:
     versions: dict[str, str | None] = field(default_factory=versions)
     source: dict[str, Any] | None = None
     normalisation: Normalisation = field(default_factory=Normalisation)
+    calibration: Calibration | None = None
+    notice: str | None = None
     path: str = "checkpoint"
 
     @property
@@ -86,6 +93,7 @@ class Checkpoint:
         return (
             f"{Path(self.path).name}, {self.origin}; {self.architecture}; {len(self.skeleton.joints)} joints of "
             f"{self.skeleton.name}; input {width}x{height}, {self.codec.decoding} decoding"
+            f"{'' if self.notice is None else f'; {self.notice}'}"
         )
 
     def build_model(self) -> nn.Module:
@@ -99,6 +107,17 @@ class Checkpoint:
             ) from error
         load_state(model, self.model_state, self.path)
         return renormalised(model, self.normalisation).eval()
+
+
+def packed(checkpoint: Checkpoint, *, notice: str | None = None) -> Checkpoint:
+    """A copy to give away: the weights of convolutions in half precision, which is half the size, nothing for resuming,
+    and a notice. The network computes in float32 as before; its weights are rounded by 0.05 % at most.
+    """
+    state = {
+        name: value.half() if value.is_floating_point() and value.dim() > 1 else value
+        for name, value in checkpoint.model_state.items()
+    }
+    return replace(checkpoint, model_state=state, training=None, notice=notice)
 
 
 def save(path: str | Path, checkpoint: Checkpoint) -> None:
@@ -124,6 +143,8 @@ def save(path: str | Path, checkpoint: Checkpoint) -> None:
         "versions": checkpoint.versions,
         "source": checkpoint.source,
         "normalisation": checkpoint.normalisation.to_dict(),
+        "calibration": None if checkpoint.calibration is None else checkpoint.calibration.to_dict(),
+        "notice": checkpoint.notice,
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -177,6 +198,8 @@ def of_content(content: Mapping[str, Any], path: str | Path) -> Checkpoint:
             versions=content["versions"],
             source=content.get("source"),
             normalisation=Normalisation.from_dict(content.get("normalisation", {})),
+            calibration=Calibration.from_dict(content.get("calibration")),
+            notice=content.get("notice"),
             path=str(path),
         )
     except (KeyError, TypeError, ValueError) as error:

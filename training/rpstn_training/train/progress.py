@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .ranks import Ranks
+
 
 @dataclasses.dataclass(kw_only=True)
 class Progress:
@@ -51,19 +53,20 @@ class Progress:
 
 
 class DeviceSums:
-    """Sums that stay on the device until somebody reads them, all in one transfer."""
+    """Sums that stay on the device until somebody reads them, all in one transfer; all ranks do at the same time."""
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, ranks: Ranks) -> None:
+        self._ranks = ranks
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)
 
     @torch.no_grad()
     def add(self, loss: Tensor, clips: int, hits: Tensor, counted: Tensor) -> None:
-        """Of one batch."""
+        """Of one batch: this rank's share of the loss, the clips of all ranks, this rank's joints."""
         self._sums += torch.stack([loss.detach().double() * clips, hits.double(), counted.double()])
 
     def move_to(self, progress: Progress) -> None:
         """Add everything since the last time."""
-        loss, hits, counted = self._sums.tolist()
+        loss, hits, counted = self._ranks.sum(self._sums).tolist()
         self._sums.zero_()
         progress.loss += loss
         progress.hits += int(hits)

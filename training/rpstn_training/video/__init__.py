@@ -1,5 +1,5 @@
 """Joints in videos and pictures that have no labels: reading, following persons, drawing and writing.
 
-`predict.predict` does all of it; `stream.PersonStreams`, `overlay.draw_pose` and `overlay.OverlayWriter` are
-its parts for other programs.
+`pipeline.predict` does all of it; `pipeline.stream`, `streams.PersonStreams`, `overlay.draw_pose` and
+`encoding.OverlayWriter` are its parts for other programs.
 """

@@ -1,30 +1,37 @@
-"""Skeletons drawn over pictures, and videos of such pictures.
+"""Skeletons drawn over pictures.
 
-Left limbs are orange, right ones blue, the middle is white: colours that people with any colour vision tell
-apart (Okabe and Ito, 2008). Everything has a dark edge, so that it shows on light ground too.
+Left limbs are orange, right ones blue: colours that people with any colour vision tell apart (Okabe and Ito, 2008). The
+middle is white, or has the colour of the person. Everything has a dark edge, so that it shows on light ground too.
 """
 
-import os
-import secrets
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from types import TracebackType
 
 import cv2
 import numpy as np
 
 from ..data.records import Skeleton
-from ..errors import UserError
 
 LEFT, RIGHT, MIDDLE = (255, 159, 0), (86, 180, 255), (255, 255, 255)  # RGB
 EDGE = (20, 20, 20)
+STRIP, GREY = (32, 32, 32), (190, 190, 190)
+# Of persons: green, yellow, purple, red, sea, pink; the seventh begins again. Okabe and Ito's, made lighter, and
+# two more; none is near the colours of the sides.
+PERSONS = ((0, 200, 140), (250, 240, 80), (214, 130, 255), (255, 70, 60), (0, 230, 230), (255, 60, 175))
 MIN_SCORE = 0.2
-CODECS = {".mp4": "mp4v", ".webm": "VP80"}
+FAINTEST = 0.2  # opacity
 
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SHIFT = 4  # cv2 draws at sixteenths of a pixel
 _READABLE = 480  # pixels on the shorter side
 _REACH = 1 << 15  # pixels; farther away the sixteenths no longer fit what cv2 computes with
+
+
+Text = tuple[str, tuple[int, int, int]]  # and its colour, RGB
+
+
+def person_color(person: int) -> tuple[int, int, int]:
+    return PERSONS[person % len(PERSONS)]
 
 
 def side_colors(skeleton: Skeleton) -> list[tuple[int, int, int]]:
@@ -49,12 +56,16 @@ def draw_pose(
     skeleton: Skeleton,
     *,
     min_score: float = MIN_SCORE,
+    strength: np.ndarray | None = None,
+    hollow: np.ndarray | None = None,
     line_width: float | None = None,
+    middle: tuple[int, int, int] = MIDDLE,
 ) -> None:
     """Draw one person into `image`, in place.
 
     A joint with a score of `min_score` or more is a filled disc, one below it a hollow ring; a limb with such
-    an end is a thin line. Limbs between a side and the middle take the side's colour, limbs across are white.
+    an end is a thin line. Limbs between a side and the middle take the side's colour, limbs across the middle's.
+    What has little strength lets the picture through: a joint by its own, a limb by the smaller of its ends'.
 
     Args:
         image (uint8 ndarray[H, W, 3]): RGB, writable.
@@ -62,7 +73,10 @@ def draw_pose(
             not finite is left out. Outside the image is allowed.
         scores (ndarray[K] or None): heights of the heat maps' peaks; None draws every joint as found.
         min_score: see above.
+        strength (ndarray[K] or None): how opaque the joints are, from 0 to 1; never less than FAINTEST.
+        hollow (bool ndarray[K] or None): joints that are rings whatever their score.
         line_width: pixels; by default it follows the size of the picture and of the person.
+        middle: RGB of what has no side.
 
     Raises:
         ValueError: a shape or a dtype does not fit.
@@ -79,61 +93,89 @@ def draw_pose(
         )
     placed = np.isfinite(joints).all(axis=1)
     sure = placed if scores is None else placed & (np.asarray(scores) >= min_score)
+    if hollow is not None:
+        sure = sure & ~hollow
+    opacity = np.ones(count) if strength is None else np.clip(strength, FAINTEST, 1.0)
     width = line_width or _line_width(image, joints[placed])
     points = [_fixed(point) if ok else (0, 0) for point, ok in zip(joints, placed)]
-    colors = side_colors(skeleton)
+    colors = [middle if color == MIDDLE else color for color in side_colors(skeleton)]
 
     limbs = [(a, b) for a, b in skeleton.limbs if placed[a] and placed[b]]
     limbs.sort(key=lambda limb: bool(sure[limb[0]] and sure[limb[1]]))  # what is sure lies on top
     edge, thin = max(width * 0.4, 1.0), max(width * 0.35, 1.0)
     for a, b in limbs:
         inner = width if sure[a] and sure[b] else thin
-        color = _limb_color(colors[a], colors[b])
-        for thickness, shade in ((inner + 2 * edge, EDGE), (inner, color)):
-            cv2.line(image, points[a], points[b], shade, max(round(thickness), 1), cv2.LINE_AA, _SHIFT)
+        color = _limb_color(colors[a], colors[b], middle)
+        with _faded(image, joints[[a, b]], inner + 2 * edge, min(opacity[a], opacity[b])):
+            for thickness, shade in ((inner + 2 * edge, EDGE), (inner, color)):
+                cv2.line(image, points[a], points[b], shade, max(round(thickness), 1), cv2.LINE_AA, _SHIFT)
     radius = max(width * 1.1, 2.0)
     for joint in np.flatnonzero(placed):
         place, color = points[joint], colors[joint]
-        if sure[joint]:
-            _disc(image, place, radius + edge, EDGE)
-            _disc(image, place, radius, color)
-        else:
+        with _faded(image, joints[[joint]], radius + thin + 2 * edge, opacity[joint]):
+            if sure[joint]:
+                _disc(image, place, radius + edge, EDGE)
+                _disc(image, place, radius, color)
+                continue
             for thickness, shade in ((thin + 2 * edge, EDGE), (thin, color)):
                 cv2.circle(
                     image, place, round(radius * 16), shade, max(round(thickness), 1), cv2.LINE_AA, _SHIFT
                 )
 
 
-def draw_box(image: np.ndarray, box: np.ndarray, label: str = "") -> None:
+def draw_box(
+    image: np.ndarray, box: np.ndarray, label: str = "", *, color: tuple[int, int, int] = MIDDLE
+) -> None:
     """Draw a person's box x1, y1, x2, y2 into `image` (uint8 [H, W, 3] RGB), in place, with a label at its top."""
-    width = max(_line_width(image) * 0.35, 1.0)
+    width = max(_line_width(image) * 0.4, 2.0)
     first, last = _fixed(np.asarray(box[:2], dtype=np.float64)), _fixed(np.asarray(box[2:], dtype=np.float64))
-    for thickness, shade in ((width + 2, EDGE), (width, MIDDLE)):
+    for thickness, shade in ((width + 2, EDGE), (width, color)):
         cv2.rectangle(image, first, last, shade, max(round(thickness), 1), cv2.LINE_AA, _SHIFT)
     if label:
-        size = _text_height(image)
+        size = _text_height(image.shape)
         x, y = max(float(box[0]), 0) + size * 0.4, max(float(box[1]), 0) + size * 1.4
-        draw_text(image, label, (x, y), MIDDLE)
+        draw_text(image, label, (x, y), color)
 
 
-def draw_legend(image: np.ndarray, min_score: float) -> None:
-    """Say in the lower left corner, in place, what the colours and the hollow joints mean."""
-    size = _text_height(image)
-    x, y = size * 0.6, image.shape[0] - size * 0.7
-    hollow = f"hollow: unsure (score < {min_score:g})"
-    for text, color in (("left", LEFT), ("right", RIGHT), (hollow, MIDDLE)):
-        x += draw_text(image, text, (x, y), color) + size * 0.8
+def strip(width: int, height: int, texts: Sequence[Sequence[Text]]) -> np.ndarray:
+    """A dark bar of `width` pixels for below a picture of that width and `height`: uint8 [h, width, 3] RGB, h even and
+    the same whatever the texts of a line are. A line that is too long is set smaller.
+    """
+    size = _text_height((height, width))
+    tall = 2 * round(0.85 * size)
+    bar = np.full((tall * len(texts), width, 3), STRIP, np.uint8)
+    gap = 0.9 * size
+    for line, pieces in enumerate(texts):
+        pieces = [(text.encode("ascii", "replace").decode(), color) for text, color in pieces if text]
+        long = sum(_text_width(text, size) + gap for text, _ in pieces) + 0.2 * gap
+        set_in = size * min(1.0, 0.97 * width / max(long, 1.0))
+        x, y = 0.6 * gap * set_in / size, (line + 0.5) * tall + 0.3 * set_in
+        for text, color in pieces:
+            _put(bar, text, (x, y), color, set_in)
+            x += _text_width(text, set_in) + gap * set_in / size
+    return bar
 
 
 def draw_text(image: np.ndarray, text: str, place: tuple[float, float], color: tuple[int, int, int]) -> int:
     """Write `text` with its lower left corner at `place`, in place; returns its width in pixels."""
-    scale, thickness = _text_height(image) / 22, max(round(_text_height(image) / 14), 1)
-    font, x, y = cv2.FONT_HERSHEY_SIMPLEX, round(place[0]), round(place[1])
-    around = [(dx, dy) for dx in (-thickness, 0, thickness) for dy in (-thickness, 0, thickness) if dx or dy]
+    size = _text_height(image.shape)
+    step = max(round(size / 14), 1)
+    around = [(dx, dy) for dx in (-step, 0, step) for dy in (-step, 0, step) if dx or dy]
     for dx, dy in around:  # a thicker pen would set the letters farther apart
-        cv2.putText(image, text, (x + dx, y + dy), font, scale, EDGE, thickness, cv2.LINE_AA)
-    cv2.putText(image, text, (x, y), font, scale, color, thickness, cv2.LINE_AA)
-    return cv2.getTextSize(text, font, scale, thickness)[0][0]
+        _put(image, text, (place[0] + dx, place[1] + dy), EDGE, size)
+    _put(image, text, place, color, size)
+    return round(_text_width(text, size))
+
+
+def _put(
+    image: np.ndarray, text: str, place: tuple[float, float], color: tuple[int, int, int], size: float
+) -> None:
+    point = round(place[0]), round(place[1])
+    cv2.putText(image, text, point, _FONT, size / 22, color, max(round(size / 14), 1), cv2.LINE_AA)
+
+
+def _text_width(text: str, size: float) -> float:
+    return cv2.getTextSize(text, _FONT, size / 22, max(round(size / 14), 1))[0][0]
 
 
 def overlaid(
@@ -143,19 +185,44 @@ def overlaid(
     *,
     min_score: float = MIN_SCORE,
     boxes: Mapping[int, np.ndarray] | None = None,
+    strengths: Sequence[np.ndarray | None] | None = None,
+    hollow: Sequence[np.ndarray | None] | None = None,
+    place: str = "",
+    notice: str = "",
 ) -> np.ndarray:
     """A copy of `image`, enlarged by a whole number where it has few pixels, with poses (joints [K, 2], scores [K])
-    and persons' boxes by their number, both in pixels of `image`, and the legend.
+    and persons' boxes by their number, in the order of the poses, both in pixels of `image`. Of each pose `strengths`
+    and `hollow` say how it is drawn (`draw_pose`). Box, number and the middle of a body have the colour of the person.
+
+    Below it is a strip, so that no letter lies over a person: `place` (frame and time), what the colours mean, and in
+    a line of its own the `notice`, where there is one.
     """
     factor = enlargement((image.shape[1], image.shape[0]))
     picture = cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
     shift = (factor - 1) / 2  # of the first pixel's centre
-    for person, box in (boxes or {}).items():
-        draw_box(picture, box * factor + shift, str(person))
-    for joints, scores in poses:
-        draw_pose(picture, joints * factor + shift, scores, skeleton, min_score=min_score)
-    draw_legend(picture, min_score)
-    return picture
+    poses = list(poses)
+    nothing = [None] * len(poses)
+    colors = [person_color(person) for person in boxes or {}] or [MIDDLE] * len(poses)
+    for (person, box), color in zip((boxes or {}).items(), colors):
+        draw_box(picture, box * factor + shift, str(person), color=color)
+    for (joints, scores), color, strength, rings in zip(
+        poses, colors, strengths or nothing, hollow or nothing, strict=True
+    ):
+        draw_pose(
+            picture,
+            joints * factor + shift,
+            scores,
+            skeleton,
+            min_score=min_score,
+            strength=strength,
+            hollow=rings,
+            middle=color,
+        )
+    height, width = picture.shape[:2]
+    faded = any(strength is not None for strength in strengths or ())
+    unsure = "pale: unsure, hollow: hidden" if faded else f"hollow: unsure (score < {min_score:g})"
+    legend = [(place, MIDDLE), ("left", LEFT), ("right", RIGHT), (unsure if poses else "nobody found", GREY)]
+    return np.vstack([picture, strip(width, height, [legend, *([[(notice, GREY)]] if notice else [])])])
 
 
 def enlargement(size_wh: tuple[int, int]) -> int:
@@ -185,8 +252,9 @@ def _line_width(image: np.ndarray, joints: np.ndarray | None = None) -> float:
     return max(width, 1.0)
 
 
-def _text_height(image: np.ndarray) -> float:
-    return float(np.clip(min(image.shape[:2]) / 28, 9, 60))
+def _text_height(shape: Sequence[int]) -> float:
+    """Of a picture of this shape, height and width first."""
+    return float(np.clip(min(shape[:2]) / 28, 9, 60))
 
 
 def _fixed(point: np.ndarray) -> tuple[int, int]:
@@ -194,117 +262,27 @@ def _fixed(point: np.ndarray) -> tuple[int, int]:
     return x, y
 
 
-def _limb_color(first: tuple[int, int, int], second: tuple[int, int, int]) -> tuple[int, int, int]:
-    if first == second or second == MIDDLE:
+def _limb_color(
+    first: tuple[int, int, int], second: tuple[int, int, int], middle: tuple[int, int, int]
+) -> tuple[int, int, int]:
+    if first == second or second == middle:
         return first
-    return second if first == MIDDLE else MIDDLE
+    return second if first == middle else middle
+
+
+@contextmanager
+def _faded(image: np.ndarray, points: np.ndarray, reach: float, opacity: float) -> Iterator[None]:
+    """What is drawn in the block, within `reach` pixels of the points [N, 2], has this opacity."""
+    low = np.clip(np.floor(points.min(axis=0) - reach - 1), 0, image.shape[1::-1]).astype(int)
+    high = np.clip(np.ceil(points.max(axis=0) + reach + 2), low, image.shape[1::-1]).astype(int)
+    part = image[low[1] : high[1], low[0] : high[0]]
+    if opacity >= 1 or part.size == 0:
+        yield
+        return
+    before = part.copy()
+    yield
+    part[...] = cv2.addWeighted(part, float(opacity), before, 1 - float(opacity), 0)
 
 
 def _disc(image: np.ndarray, place: tuple[int, int], radius: float, color: tuple[int, int, int]) -> None:
     cv2.circle(image, place, round(radius * (1 << _SHIFT)), color, cv2.FILLED, cv2.LINE_AA, _SHIFT)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Send what C libraries print on standard error nowhere: FFmpeg reports there what we say in one sentence."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # there is no standard error
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-class OverlayWriter:
-    """A video file that is there whole or not at all; a context manager.
-
-    The suffix of `path` chooses the format: .mp4 (MPEG-4 part 2) or .webm (VP8, which browsers play). Frames go
-    to a temporary file in the same folder, which takes its place when the block ends well and the file holds
-    every frame. A size with an odd side gets one black column or row more, as the codecs want even ones.
-
-    Args:
-        path: .mp4 or .webm.
-        fps: frames per second, > 0.
-        size_wh: width and height of the frames.
-
-    Raises:
-        ValueError: another suffix, or a frame of another size.
-        UserError: the file could not be written whole.
-
-        with OverlayWriter("pose.mp4", 25, (640, 480)) as video:
-            video.write(image)
-    """
-
-    def __init__(self, path: str | Path, fps: float, size_wh: tuple[int, int]) -> None:
-        self.path, self.size = Path(path), (int(size_wh[0]), int(size_wh[1]))
-        # MPEG-4 keeps the rate as a fraction of two 16-bit numbers.
-        self.fps = round(float(fps), 3 if fps < 65 else 2 if fps < 655 else 0)
-        if self.path.suffix not in CODECS:
-            raise ValueError(
-                f"OverlayWriter: expected a path ending in {' or '.join(CODECS)}, got {self.path}"
-            )
-        self.frames = 0
-        self._temporary = self.path.with_name(
-            f".{self.path.stem}.{secrets.token_hex(4)}.tmp{self.path.suffix}"
-        )
-
-    def __enter__(self) -> "OverlayWriter":
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        even = tuple(side + side % 2 for side in self.size)
-        codec = cv2.VideoWriter_fourcc(*CODECS[self.path.suffix])
-        with quiet():
-            self._video = cv2.VideoWriter(str(self._temporary), cv2.CAP_FFMPEG, codec, self.fps, even)
-        if not self._video.isOpened():
-            self._temporary.unlink(missing_ok=True)
-            raise UserError(
-                f"{self.path}: could not begin a {self.path.suffix} video of {self.size[0]}x{self.size[1]} at "
-                f"{self.fps:g} frames/s; check that the folder can be written, or leave the video out"
-            )
-        return self
-
-    def write(self, image: np.ndarray) -> None:
-        """Append one frame, uint8 [H, W, 3] RGB."""
-        width, height = self.size
-        if image.shape != (height, width, 3) or image.dtype != np.uint8:
-            raise ValueError(
-                f"OverlayWriter: expected a frame uint8 [{height}, {width}, 3], "
-                f"got {image.dtype} {list(image.shape)}"
-            )
-        frame = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        if width % 2 or height % 2:
-            frame = cv2.copyMakeBorder(frame, 0, height % 2, 0, width % 2, cv2.BORDER_CONSTANT)
-        self._video.write(frame)
-        self.frames += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            with quiet():
-                self._video.release()
-            if kind is None:
-                self._require_whole()
-                os.replace(self._temporary, self.path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
-
-    def _require_whole(self) -> None:
-        """cv2 reports no failed write (a full disk), so the file is opened and its frames are counted."""
-        with quiet():
-            video = cv2.VideoCapture(str(self._temporary), cv2.CAP_FFMPEG)
-            written = 0
-            while written < self.frames and video.grab():
-                written += 1
-            video.release()
-        if written < self.frames:
-            raise UserError(
-                f"{self.path}: could not be written whole ({written} of {self.frames} frames arrived); "
-                "check the space left on the disk"
-            )

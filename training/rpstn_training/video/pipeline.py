@@ -1,93 +1,54 @@
-"""From a video to joints: decode, follow every person, draw, write."""
+"""From a video to joints: decode, follow every person, draw, write.
+
+A source on its way is a `Job`: it has frames, people who are looked for in them, a picture with the poses over it and
+files. `predict` takes one source; what it does can be had frame by frame from `stream`.
+"""
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import partial
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-import cv2
 import numpy as np
-from tqdm import tqdm
 
 import rpstn_ext
 
 from ..averaging import in_words
-from ..codec import Codec, decoding_in_words
+from ..codec import decoding_in_words
 from ..config import EvalConfig
 from ..data.records import Skeleton
+from ..detection import detector
 from ..device import allow_tf32, choose_device
 from ..errors import UserError
-from ..files import atomic_write
+from ..interrupt import AfterStep
+from ..packaged import packaged_weights
 from ..public_files import open_weights
-from ..train.checkpoint import Checkpoint
-from . import overlay as drawing
+from ..versions import versions
+from . import outputs
+from .ahead import ahead
+from .detected import Detected
+from .filters import Filtering
+from .formats import DEFAULT_FORMATS, check_formats, file_names, write_formats
 from .people import InGivenBoxes, People, Searched, WholePicture
 from .person_boxes import Boxes, read_boxes
-from .sources import Frame, Source, open_source
+from .pictures import OVERLAYS, Pictures
+from .progress import Progress
+from .recording import Recording, read_recording
+from .selection import Selection
+from .sources import Frame, Source, Window, open_source
 from .streams import PersonStreams
-from .writers import FoundPose, FrameInfo, coco, staged, write_coco, write_csv
-
-OVERLAYS = {"mp4": (".mp4",), "webm": (".webm",), "both": (".mp4", ".webm"), "none": ()}
+from .writers import CocoWriter, CsvWriter, FoundPose, FrameInfo, Header, Writer
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
-    """What `predict` found and wrote.
-
-    frames: every frame of the source, in order. poses: one per frame and person with a box there, in order of frames,
-    then persons. skeleton: names and limbs of the joints. weights: what found them, in a sentence. files: the files
-    written, by name. fps: the source's frames per second. speed: frames gone through per second of work. boxes: where
-    the people's boxes came from, in words.
-    """
-
-    frames: tuple[FrameInfo, ...]
-    poses: tuple[FoundPose, ...]
-    skeleton: Skeleton
-    weights: str
-    files: dict[str, Path]
-    fps: float
-    speed: float
-    boxes: str
-
-    @property
-    def persons(self) -> tuple[int, ...]:
-        """Numbers of the persons, rising."""
-        return tuple(sorted({pose.person for pose in self.poses}))
-
-
-def predict(
-    source: str | Path | Sequence[str | Path],
-    weights: str | Path,
-    out: str | Path,
-    *,
-    skeleton: str | None = None,
-    boxes: str | Path | None = None,
-    follow: bool = True,
-    persons: int | None = None,
-    whole_picture: bool = False,
-    device: str = "auto",
-    overlay: str = "mp4",
-    min_score: float = drawing.MIN_SCORE,
-    fps: float | None = None,
-    stills: bool = False,
-    poses: str | Path | None = None,
-    flip: bool = False,
-    show_progress: bool = True,
-) -> Result:
-    """Find the joints of every person in every frame and write them to a folder.
-
-    Frames are decoded one after the other and forgotten. Each person has a recurrent state of its own, which begins
-    with the person's first box and is carried on for as long as there are boxes, given, interpolated or followed; who
-    was lost and is found again begins anew. The borders of the training's clips are no resets.
+class Options:
+    """How a source is gone through.
 
     Args:
-        source: a video file, a folder of frames (taken in natural order), or pictures of one video in their order.
-        weights: a checkpoint of `rpstn train`, or public weights (`public_files`). Crop, input size and decoding are
-            those of their training.
-        out: folder, made if it is missing, for predictions.json (`writers.coco`), predictions.csv and the overlay.
         skeleton: the data set (`data.sets.SKELETONS`) whose joints public weights find, or None where their number
             tells; of a checkpoint only its own.
         boxes: .csv, .json or .txt file (`data.forms.box_files`). Between two boxes of a person the others are
@@ -95,168 +56,499 @@ def predict(
             (`people.Searched`).
         follow: False takes the boxes of the file as all there are.
         persons: how many people are searched for at most, 1 unless given.
+        detector: "fasterrcnn_resnet50_fpn", or with "=" and a file of weights, finds the people (`detected.Detected`).
+        detect_every: frames from one detection to the next.
+        select: "largest", "centre" or a point "X,Y" (`selection`): of several people this one alone.
         whole_picture: do not search: the whole picture is the box of person 0.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         overlay: "mp4", "webm", "both" or "none". For one picture the overlay is a picture too, overlay.png. Frames of
             few pixels are enlarged by a whole number in it (`overlay.enlargement`).
-        min_score: joints below are drawn hollow; it changes nothing in the tables.
-        fps: frames per second of pictures (25 unless given), or instead of a video's own.
+        min_score: joints whose scores are lower are drawn hollow; it changes nothing in the tables. Unless given, 0.2,
+            and with calibrated weights none: there the unsure are pale, and hollow are the hidden.
+        fps: frames per second of pictures (25 unless given), or instead of a video's own times.
+        start, end: seconds between which frames are gone through, all unless given. Frames keep numbers and times.
+        every: of the frames numbered 0, 1, 2, ... only every so many-th is gone through.
         stills: the frames are pictures that have nothing to do with each other: no state is carried from one to the
             next, and their sizes may differ (the overlay video has the first one's, others are fitted into it).
         poses: for weights of a network that refines poses, a checkpoint of one that finds them.
         flip: average with what is found in the mirrored picture, which takes twice as long.
-        show_progress: a bar with frames/s on a terminal.
+        formats: files that are made beside predictions.json, which is always there (`formats.FORMATS`).
+        smooth: a filter in words, like "butterworth=6" (`filters.smoother`); what it gives is written into files of
+            its own, with _filtered in their names.
+        fill_gaps: seconds up to which a missing joint is interpolated, in the same files.
+        overwrite: replace results that are there. Without it, those of the same source, weights and options are left
+            and returned, and any others are an error.
+        show_progress: a bar on a terminal, else a line a minute on standard error.
+    """
+
+    skeleton: str | None = None
+    boxes: str | Path | None = None
+    follow: bool = True
+    persons: int | None = None
+    detector: str | None = None
+    detect_every: int = 1
+    select: str | None = None
+    whole_picture: bool = False
+    device: str = "auto"
+    overlay: str = "mp4"
+    min_score: float | None = None
+    fps: float | None = None
+    start: float | None = None
+    end: float | None = None
+    every: int = 1
+    stills: bool = False
+    poses: str | Path | None = None
+    flip: bool = False
+    formats: Sequence[str] = DEFAULT_FORMATS
+    smooth: str | None = None
+    fill_gaps: float = 0.0
+    overwrite: bool = False
+    show_progress: bool = True
+
+    def __post_init__(self) -> None:
+        if self.overlay not in OVERLAYS:
+            raise UserError(f"--overlay: expected one of {', '.join(OVERLAYS)}, got {self.overlay}")
+        if self.min_score is not None and not np.isfinite(self.min_score):
+            raise UserError(f"--min-score: expected a finite number, got {self.min_score}")
+        _require_one_way(self.boxes, self.follow, self.persons, self.whole_picture)
+        _require_other_ways(self)
+        check_formats(self.formats)
+        Filtering.of(self.smooth, self.fill_gaps)
+
+    def open(self, source: str | Path | Sequence[str | Path]) -> Source:
+        window = Window(start=self.start, end=self.end, every=self.every)
+        return open_source(source, fps=self.fps, window=window)
+
+    @property
+    def that_matter(self) -> dict[str, Any]:
+        """What results depend on, in plain types; of files their content."""
+        values = asdict(self) | {"formats": list(self.formats)}
+        for name in _OF_NO_CONSEQUENCE:
+            del values[name]
+        for name in _FILES:
+            if values[name] is not None:
+                path = Path(values[name])
+                values[name] = outputs.file_mark(path) if path.is_file() else f"{path}, read at {time.time()}"
+        file = Path((self.detector or "").partition("=")[2])
+        if file.is_file():
+            values["detector"] = outputs.file_mark(file)
+        return values
+
+
+_OF_NO_CONSEQUENCE = ("device", "overwrite", "show_progress")
+_FILES = ("boxes", "poses")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What `predict` found and wrote. The poses themselves are in the files, and read when they are asked for.
+
+    source: its name. frame_count, pose_count: frames gone through, and poses in them, one per frame and person with a
+    box there. persons: their numbers, rising. mean_score: of the poses, None without any. mean_probability: of their
+    joints, None without any and where the weights are not calibrated. calibrated: on which clips, None where they are
+    not. skeleton: names and limbs of the joints. weights: what found them, in a sentence. files: the files written, by
+    name. fps: the source's frames per second. speed: frames gone through per second of work. boxes: where the people's
+    boxes came from, in words. skipped: whether all this was there already, made with the same weights and options.
+    """
+
+    source: str
+    frame_count: int
+    pose_count: int
+    persons: tuple[int, ...]
+    mean_score: float | None
+    mean_probability: float | None
+    calibrated: str | None
+    skeleton: Skeleton
+    weights: str
+    files: dict[str, Path]
+    fps: float
+    speed: float
+    boxes: str
+    skipped: bool = False
+
+    @property
+    def frames(self) -> tuple[FrameInfo, ...]:
+        """Every frame that was gone through, in order, read from predictions.json."""
+        return self.recording.frames
+
+    @cached_property
+    def poses(self) -> tuple[FoundPose, ...]:
+        """All poses, in order of frames, then persons, with the digits of predictions.json, where they are read."""
+        return tuple(pose for _, poses in self.recording.by_frame() for pose in poses)
+
+    @cached_property
+    def recording(self) -> Recording:
+        """The same by persons, as arrays, for filters, angles and other files; read from predictions.json."""
+        return read_recording(self.files["predictions.json"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """In plain types, for `of_record`."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "skipped"}
+        names = list(self.files)
+        return values | {"skeleton": self.skeleton.to_dict(), "files": names, "persons": list(self.persons)}
+
+    @classmethod
+    def of_record(cls, values: dict[str, Any], out: Path) -> "Result":
+        """The result that was written to `out` before."""
+        return cls(
+            **values
+            | {
+                "skeleton": Skeleton.from_dict(values["skeleton"]),
+                "files": {name: out / name for name in values["files"]},
+                "persons": tuple(values["persons"]),
+                "skipped": True,
+            }
+        )
+
+
+class Predictor:
+    """Weights, opened once for any number of sources."""
+
+    def __init__(self, weights: str | Path, options: Options) -> None:
+        self.options = options
+        place = choose_device(options.device, "--device")
+        allow_tf32(False)
+        self.checkpoint = open_weights(weights, skeleton=options.skeleton)
+        self.averages = EvalConfig(
+            poses=None if options.poses is None else str(options.poses),
+            flip=options.flip,
+            flip_shift=self.checkpoint.codec.geometry == "plain",
+        )
+        self.streams = PersonStreams(self.checkpoint, place, self.averages)
+        self._find = None if options.detector is None else detector.finder(options.detector, place)
+
+    def people(self, media: Source, table: Boxes | None) -> People:
+        options, codec = self.options, self.streams.codec
+        select = None if options.select is None else Selection.read(options.select)
+        if self._find is not None:
+            return Detected(
+                self._find,
+                every=options.detect_every,
+                joints=len(self.checkpoint.skeleton.joints),
+                fps=media.fps,
+                stills=options.stills,
+                select=select,
+            )
+        if table is not None:
+            return InGivenBoxes(
+                table,
+                together=codec.shared_frames,
+                fps=media.fps,
+                follow=options.follow,
+                stills=options.stills,
+                select=select,
+            )
+        if options.whole_picture:
+            return WholePicture(stills=options.stills)
+        width, height = codec.input_size
+        return Searched(
+            options.persons or 1,
+            aspect=width / height,
+            shown=codec.box_scale,
+            fps=media.fps,
+            stills=options.stills,
+            select=select,
+            least=None if self.checkpoint.calibration is None else self.checkpoint.calibration.pose_threshold,
+        )
+
+
+def predict(
+    source: str | Path | Sequence[str | Path], weights: str | Path | None, out: str | Path, **options: Any
+) -> Result:
+    """Find the joints of every person in every frame and write them to a folder.
+
+    Frames are decoded one after the other and forgotten, as are the poses once they are written. Each person has a
+    recurrent state of its own, which begins with the person's first box and is carried on for as long as there are
+    boxes, given, interpolated or followed; who was lost and is found again begins anew. The borders of the training's
+    clips are no resets.
+
+    Args:
+        source: a video file, a folder of frames (taken in natural order), or pictures of one video in their order.
+        weights: a checkpoint of `rpstn train`, public weights (`public_files`), or None for those that come with the
+            package. Crop, input size and decoding are those of their training.
+        out: folder, made if it is missing, for predictions.json, predictions.csv (`writers`) and the overlay.
+        options: fields of `Options` by their names.
 
     Returns:
         Result
 
     Raises:
         UserError: something does not fit; nothing was written, files of an earlier run are as before.
+        KeyboardInterrupt: Ctrl-C; what was finished by then is beside the results' places, with .partial at its end.
 
     Example:
         result = predict("clip.mp4", "runs/penn_action_r50/best.pt", "joints")
         result.poses[0].joints
     """
-    if overlay not in OVERLAYS:
-        raise UserError(f"--overlay: expected one of {', '.join(OVERLAYS)}, got {overlay}")
-    if not np.isfinite(min_score):
-        raise UserError(f"--min-score: expected a finite number, got {min_score}")
-    _require_one_way(boxes, follow, persons, whole_picture)
-    place = choose_device(device, "--device")
-    allow_tf32(False)
-    media = open_source(source, fps=fps)
-    table = None if boxes is None else read_boxes(boxes, media, stills=stills)
-    if table is not None and follow and not stills:
-        table.fill_gaps()
-    checkpoint = open_weights(weights, skeleton=skeleton)
-    averages = EvalConfig(
-        poses=None if poses is None else str(poses),
-        flip=flip,
-        flip_shift=checkpoint.codec.geometry == "plain",
-    )
-    streams = PersonStreams(checkpoint, place, averages)
-    people = _people(table, streams.codec, media.fps, persons or 1, follow, whole_picture, stills)
-
-    out = Path(out)
-    picture = media.names is not None and len(media.names) == 1
-    suffixes = (".png",) if picture and OVERLAYS[overlay] else OVERLAYS[overlay]
-    names = ["predictions.json", "predictions.csv", *(f"overlay{suffix}" for suffix in suffixes)]
-    inputs = [*media.files, Path(weights), *([] if boxes is None else [Path(boxes)])]
-    _require_no_input_among([out / name for name in names], inputs)
-
-    infos: list[FrameInfo] = []
-    poses: list[FoundPose] = []
-    began = time.monotonic()
-    with staged(out, names) as folder:
-        with (
-            _Overlay(folder, suffixes, media.fps, checkpoint.skeleton, min_score) as pictures,
-            _progress(media, show_progress) as bar,
-        ):
-            for frame, found in _go_through(media, streams, people, stills=stills):
-                infos.append(_frame_info(frame))
-                poses += found
-                pictures.add(frame.image, found, with_boxes=not whole_picture)
-                bar.update()
-            if table is not None:
-                table.require_frames(len(infos))
-        with atomic_write(folder / "predictions.json", "w") as file:
-            write_coco(
-                file, coco(infos, poses, checkpoint.skeleton, _info(media, checkpoint, averages, people))
-            )
-        with atomic_write(folder / "predictions.csv", "w") as file:
-            write_csv(file, infos, poses, checkpoint.skeleton)
-    return Result(
-        frames=tuple(infos),
-        poses=tuple(poses),
-        skeleton=checkpoint.skeleton,
-        weights=checkpoint.sentence,
-        files={name: out / name for name in names},
-        fps=media.fps,
-        speed=len(infos) / max(time.monotonic() - began, 1e-9),
-        boxes=people.in_words,
-    )
+    how = Options(**options)
+    weights = packaged_weights() if weights is None else weights
+    media = how.open(source)
+    made_with = _made_with(media, weights, how)
+    before = _before(Path(out), made_with, how)
+    if before is not None:
+        return before
+    table = _table(media, how)
+    predictor = Predictor(weights, how)
+    job = Job(media, table, predictor, Path(out), made_with, [Path(weights)])
+    with AfterStep() as interrupt, job, Progress(media.name, media.expected, how.show_progress) as progress:
+        frames = ahead(media.frames())
+        try:
+            while True:
+                try:
+                    with interrupt.at_once():
+                        frame = next(frames, None)
+                except KeyboardInterrupt:
+                    raise KeyboardInterrupt(job.keep_partial()) from None
+                if frame is None:
+                    break
+                boxes = job.boxes(frame)
+                poses = predictor.streams.next_frame(frame.image, boxes)
+                job.take(frame, poses)
+                progress.step()
+        finally:
+            frames.close()
+        return job.finish()
 
 
-def _people(
-    table: Boxes | None,
-    codec: Codec,
-    fps: float,
-    count: int,
-    follow: bool,
-    whole_picture: bool,
-    stills: bool,
-) -> People:
-    if table is not None:
-        return InGivenBoxes(table, together=codec.shared_frames, fps=fps, follow=follow, stills=stills)
-    if whole_picture:
-        return WholePicture(stills=stills)
-    width, height = codec.input_size
-    return Searched(count, aspect=width / height, shown=codec.box_scale, fps=fps, stills=stills)
-
-
-def _go_through(
-    source: Source, streams: PersonStreams, people: People, *, stills: bool
+def stream(
+    source: str | Path | Sequence[str | Path], weights: str | Path | None, **options: Any
 ) -> Iterator[tuple[Frame, list[FoundPose]]]:
-    """Every frame with the poses of the persons in it."""
-    first: tuple[int, int] | None = None
-    for frame in source.frames():
-        height, width = frame.image.shape[:2]
-        first = first or (width, height)
-        if (width, height) != first and not stills:
+    """Frames with the poses found in them, one after the other, and nothing is written.
+
+    Args and options are those of `predict`.
+
+    Example:
+        for frame, poses in stream("clip.mp4", "best.pt", persons=2):
+            print(frame.time, [pose.joints[0] for pose in poses])
+    """
+    how = Options(**options)
+    weights = packaged_weights() if weights is None else weights
+    media = how.open(source)
+    table = _table(media, how)
+    predictor = Predictor(weights, how)
+    search = _Looking(media, predictor.people(media, table), predictor.streams, stills=how.stills)
+    frames = ahead(media.frames())
+    try:
+        for frame in frames:
+            boxes = search.boxes(frame)
+            yield frame, search.found(frame, predictor.streams.next_frame(frame.image, boxes))
+    finally:
+        frames.close()
+
+
+class _Looking:
+    """Where people are looked for in the frames of one source, and what was found there."""
+
+    def __init__(self, media: Source, people: People, streams: PersonStreams, *, stills: bool) -> None:
+        self._people, self._streams, self._stills = people, streams, stills
+        self._size: tuple[int, int] | None = None
+        self._given: dict[int, np.ndarray] = {}
+
+    def boxes(self, frame: Frame) -> dict[int, np.ndarray]:
+        """Person to the box [4] that is cut out of this frame."""
+        size = frame.image.shape[1], frame.image.shape[0]
+        self._size = self._size or size
+        if size != self._size and not self._stills:
+            width, height = self._size
             raise UserError(
-                f"{frame.file_name}: expected {first[0]}x{first[1]} pixels like the first frame, got {width}x{height}; "
+                f"{frame.file_name}: expected {width}x{height} pixels like the first frame, got {size[0]}x{size[1]}; "
                 "frames of a video have one size, and pictures that are none need --stills"
             )
-        boxes = people.boxes(frame, partial(streams.look, frame.image))
-        poses = streams.next_frame(
-            frame.image, {person: people.crop(frame, person, box) for person, box in boxes.items()}
-        )
-        for person in people.seen(frame, poses):
-            streams.forget(person)
-        yield (
-            frame,
-            [FoundPose.of(frame.number, person, boxes[person], pose) for person, pose in poses.items()],
-        )
+        self._given = self._people.boxes(frame, partial(self._streams.look, frame.image))
+        return {person: self._people.crop(frame, person, box) for person, box in self._given.items()}
+
+    def found(self, frame: Frame, poses: dict[int, Any]) -> list[FoundPose]:
+        """The poses that the network found in those boxes."""
+        for person in self._people.seen(frame, poses):
+            self._streams.forget(person)
+        return [
+            FoundPose.of(frame.number, person, self._given[person], pose) for person, pose in poses.items()
+        ]
 
 
-class _Overlay:
-    """The pictures with the poses, as videos or as one picture; a context manager."""
+class Job:
+    """One source on its way to its files; a context manager."""
 
     def __init__(
-        self, folder: Path, suffixes: Sequence[str], fps: float, skeleton: Skeleton, min_score: float
+        self,
+        media: Source,
+        table: Boxes | None,
+        predictor: Predictor,
+        out: Path,
+        made_with: dict[str, Any],
+        inputs: Sequence[Path],
     ) -> None:
-        self._files = [folder / f"overlay{suffix}" for suffix in suffixes]
-        self._fps, self._skeleton, self._min_score = fps, skeleton, min_score
-        self._videos: list[drawing.OverlayWriter] = []
+        options = predictor.options
+        self.media, self.out = media, out
+        self._table, self._predictor, self._made_with = table, predictor, made_with
+        self._people = predictor.people(media, table)
+        self._looking = _Looking(media, self._people, predictor.streams, stills=options.stills)
+        self._filtering = Filtering.of(options.smooth, options.fill_gaps)
+        if self._filtering is not None:
+            self._filtering.check(media.fps, stills=options.stills)
+        # What needs no more than a frame is written frame by frame, the rest from predictions.json at the end.
+        self._writers = [CocoWriter, *([CsvWriter] if "csv" in options.formats else [])]
+        picture = media.names is not None and len(media.names) == 1
+        suffixes = (".png",) if picture and OVERLAYS[options.overlay] else OVERLAYS[options.overlay]
+        self._overlays = tuple(f"overlay{suffix}" for suffix in suffixes)
+        self._made = file_names(options.formats, filtered=self._filtering is not None)
+        streamed = [name for writer in self._writers for name in writer.names]
+        self.names = tuple(dict.fromkeys([*streamed, *self._made, *self._overlays]))
+        boxes = [] if options.boxes is None else [Path(options.boxes)]
+        _require_no_input_among([out / name for name in self.names], [*media.files, *inputs, *boxes])
+        outputs.require_free(out, self.names, overwrite=options.overwrite)
+        self._frames = self._poses = 0
+        self._scores = self._probabilities = 0.0
+        self._persons: set[int] = set()
+        self._last = -1
+        self._began = time.monotonic()
         self._stack = ExitStack()
 
-    def __enter__(self) -> "_Overlay":
+    def __enter__(self) -> "Job":
+        options, checkpoint = self._predictor.options, self._predictor.checkpoint
+        with ExitStack() as stack:
+            self._staged = stack.enter_context(outputs.staged(self.out, (*self.names, outputs.RECORD)))
+            folder = self._staged.folder
+            header = Header(
+                skeleton=checkpoint.skeleton,
+                fps=self.media.fps,
+                info=_info(self.media, self._predictor, self._people),
+            )
+            self._open: list[Writer] = []
+            with outputs.refusals(self.out):
+                for make in self._writers:
+                    self._open.append(make(folder))
+                    stack.callback(_close, self._open[-1])
+                    self._open[-1].begin(header)
+            self._pictures = stack.enter_context(
+                Pictures(
+                    [folder / name for name in self._overlays],
+                    self.media,
+                    checkpoint.skeleton,
+                    options.min_score,
+                    notice=checkpoint.notice or "",
+                )
+            )
+            self._stack = stack.pop_all()
         return self
 
-    def add(self, image: np.ndarray, poses: Sequence[FoundPose], *, with_boxes: bool) -> None:
-        """Draw the poses over a copy of `image`, which may be enlarged, and write it."""
-        if not self._files:
-            return
-        image = drawing.overlaid(
-            image,
-            [(pose.joints, pose.scores) for pose in poses],
-            self._skeleton,
-            min_score=self._min_score,
-            boxes={pose.person: pose.box for pose in poses} if with_boxes else None,
-        )
-        if self._files[0].suffix == ".png":
-            with atomic_write(self._files[0]) as file:
-                file.write(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
-            return
-        if not self._videos:
-            size = image.shape[1], image.shape[0]
-            for file in self._files:
-                self._videos.append(self._stack.enter_context(drawing.OverlayWriter(file, self._fps, size)))
-        for video in self._videos:
-            video.write(drawing.fit(image, video.size))
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
 
-    def __exit__(self, *failure: Any) -> None:
-        self._stack.__exit__(*failure)
+    def boxes(self, frame: Frame) -> dict[int, np.ndarray]:
+        """Person to the box [4] that is cut out of this frame."""
+        return self._looking.boxes(frame)
+
+    def take(self, frame: Frame, poses: dict[int, Any]) -> None:
+        """The poses that the network found in those boxes, to be drawn and written."""
+        found = self._looking.found(frame, poses)
+        info = _frame_info(frame)
+        with outputs.refusals(self.out):
+            for writer in self._open:
+                writer.add(info, found)
+            self._pictures.add(frame, found, with_boxes=not self._predictor.options.whole_picture)
+        self._frames += 1
+        self._poses += len(found)
+        self._scores += sum(float(pose.scores.mean()) for pose in found)
+        self._probabilities += sum(pose.probability or 0.0 for pose in found)
+        self._persons.update(pose.person for pose in found)
+        self._last = frame.number
+
+    def finish(self) -> Result:
+        """The files take their places."""
+        if self._table is not None:
+            self._table.require_frames(self._last + 1)
+        self._end()
+        calibration = self._predictor.checkpoint.calibration
+        self._make_other_files()
+        result = Result(
+            source=self.media.name,
+            frame_count=self._frames,
+            pose_count=self._poses,
+            persons=tuple(sorted(self._persons)),
+            mean_score=self._scores / self._poses if self._poses else None,
+            mean_probability=self._probabilities / self._poses if self._poses and calibration else None,
+            calibrated=calibration.fitted_on if calibration else None,
+            skeleton=self._predictor.checkpoint.skeleton,
+            weights=self._predictor.checkpoint.sentence,
+            files={name: self.out / name for name in self.names},
+            fps=self.media.fps,
+            speed=self._frames / max(time.monotonic() - self._began, 1e-9),
+            boxes=self._people.in_words,
+        )
+        outputs.write_record(self._staged.folder, self._made_with, result.to_dict())
+        with outputs.refusals(self.out):
+            self._staged.publish()
+        return result
+
+    def _make_other_files(self) -> None:
+        folder, options = self._staged.folder, self._predictor.options
+        streamed = {name for writer in self._writers for name in writer.names}
+        if set(self._made) <= streamed:
+            return
+        try:
+            with outputs.refusals(self.out):
+                raw = read_recording(folder / CocoWriter.names[0])
+                write_formats(raw, self._filtering, options.formats, folder, without=streamed)
+        except UserError as error:  # what took hours to find is not lost for the sake of another file
+            with outputs.refusals(self.out):
+                kept = self._staged.keep_partial()
+            raise UserError(f"{error}; what was found is in {', '.join(map(str, kept))}") from error
+
+    def keep_partial(self) -> str:
+        """What is finished by now stays beside the results' places; returns a sentence about it."""
+        if self._frames == 0:
+            return f"stopped before the first frame of {self.media.name} was finished; nothing was written"
+        self._end()
+        with outputs.refusals(self.out):
+            kept = self._staged.keep_partial()
+        return f"stopped after {self._frames} frames of {self.media.name}; they are in {', '.join(map(str, kept))}"
+
+    def _end(self) -> None:
+        with outputs.refusals(self.out):
+            for writer in self._open:
+                writer.end()
+            self._pictures.end()
+
+
+def _close(writer: Writer) -> None:
+    """After a failed write the next one fails too: that of what a file still holds back."""
+    with suppress(OSError):
+        writer.close()
+
+
+def _table(media: Source, options: Options) -> Boxes | None:
+    """The boxes that are given."""
+    if options.boxes is None:
+        return None
+    table = read_boxes(options.boxes, media, stills=options.stills)
+    if options.follow and not options.stills:
+        table.fill_gaps()
+    return table
+
+
+def _made_with(media: Source, weights: str | Path, options: Options) -> dict[str, Any]:
+    """What results depend on."""
+    path = Path(weights)
+    return {
+        "source": outputs.source_mark(media.files),
+        "weights": outputs.file_mark(path) if path.is_file() else str(path),
+        "options": options.that_matter,
+        "version": rpstn_ext.__version__,
+    }
+
+
+def _before(out: Path, made_with: dict[str, Any], options: Options) -> Result | None:
+    """Results that are there already, made with the same."""
+    if options.overwrite:
+        return None
+    record = outputs.recorded(out)
+    if record is None or record["made_with"] != made_with:
+        return None
+    result = Result.of_record(record["result"], out)
+    return result if all(path.exists() for path in result.files.values()) else None
 
 
 def _frame_info(frame: Frame) -> FrameInfo:
@@ -266,14 +558,18 @@ def _frame_info(frame: Frame) -> FrameInfo:
     )
 
 
-def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig, people: People) -> dict[str, Any]:
+def _info(source: Source, predictor: Predictor, people: People) -> dict[str, Any]:
     """Where the predictions come from, for the JSON file."""
+    checkpoint, averages = predictor.checkpoint, predictor.averages
+    calibration = checkpoint.calibration
     return {
         "description": "joints found by rpstn predict; coordinates in pixels, x right, y down, first pixel centre at 0",
         "source": source.name,
         "fps": source.fps,
+        "stills": predictor.options.stills,
         "weights": Path(checkpoint.path).name,
         "weights_from": checkpoint.source,
+        "notice": checkpoint.notice,
         "model": checkpoint.model_name,
         "architecture": checkpoint.architecture,
         "skeleton": checkpoint.skeleton.name,
@@ -282,18 +578,10 @@ def _info(source: Source, checkpoint: Checkpoint, averages: EvalConfig, people: 
         "refined_poses_of": None if averages.poses is None else Path(averages.poses).name,
         "inference": f"{in_words(averages)}; {decoding_in_words(checkpoint.codec.maps, checkpoint.codec.decoding)}",
         "trained_with": checkpoint.trained_with,
+        "calibration": None if calibration is None else calibration.summary,
         "version": rpstn_ext.__version__,
+        "commit": versions()["commit"],
     }
-
-
-def _progress(source: Source, show: bool) -> tqdm:
-    return tqdm(
-        total=source.expected,
-        desc=source.name,
-        unit="frame",
-        dynamic_ncols=True,
-        disable=None if show else True,
-    )
 
 
 def _require_no_input_among(files: Sequence[Path], inputs: Sequence[Path]) -> None:
@@ -302,6 +590,30 @@ def _require_no_input_among(files: Sequence[Path], inputs: Sequence[Path]) -> No
     for file in files:
         if file.resolve() in taken:
             raise UserError(f"{file}: expected another --out, this would overwrite what is read")
+
+
+def _require_other_ways(options: Options) -> None:
+    """A detector is a way of its own, and of one person none can be selected."""
+    if options.detect_every < 1:
+        raise UserError(f"--detect-every: expected at least 1, got {options.detect_every}")
+    if options.detect_every > 1 and options.detector is None:
+        raise UserError("--detect-every: expected with --detector, got none")
+    others = {
+        "--boxes": options.boxes is not None,
+        "--persons": options.persons is not None,
+        "--whole-picture": options.whole_picture,
+    }
+    for name, given in others.items():
+        if options.detector is not None and given:
+            raise UserError(
+                f"--detector: expected without {name}, because the detector says where the people are"
+            )
+    if options.select is None:
+        return
+    Selection.read(options.select)
+    if options.whole_picture or (options.persons or 1) > 1:
+        other = "--whole-picture" if options.whole_picture else "--persons"
+        raise UserError(f"--select: expected without {other}, because one of several people is followed")
 
 
 def _require_one_way(

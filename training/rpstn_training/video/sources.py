@@ -1,44 +1,84 @@
-"""Where frames come from: a video file, a folder of pictures, or pictures. One frame is in memory at a time.
-
-Sizes and lengths in a file's header are hints; what counts is what decodes.
+"""Where frames come from: a video, a camera, a stream, a folder of pictures, or pictures. Few frames are in memory at a
+time.
 """
 
 import math
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ..data import decoding
+from ..data.decoding import DEFAULT_FPS, SANE_FPS
 from ..data.images import read_image
 from ..errors import UserError
-from .overlay import quiet
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-DEFAULT_FPS = 25.0
-_SANE_FPS = (0.1, 1000.0)
-_LOST_FRAMES = 2  # or this share: headers are off by a frame or two in whole files, cut ones lack more
-_LOST_SHARE = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """`image` uint8 [H, W, 3] RGB; `time` in seconds from the first frame; `file_name` of the picture or video."""
+    """`image` uint8 [H, W, 3] RGB; `time` from the beginning, and `duration`, for which it is shown, in seconds as the
+    container has them; `file_name` of the picture or video.
+    """
 
     number: int
     time: float
     file_name: str
     image: np.ndarray
+    duration: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Which frames are gone through: from `start` to before `end`, in seconds, and of those numbered 0, 1, 2, ... every
+    `every`-th one from 0 on.
+    """
+
+    start: float | None = None
+    end: float | None = None
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        for name, value in (("--start", self.start), ("--end", self.end)):
+            if value is not None and not (math.isfinite(value) and value >= 0):
+                raise UserError(f"{name}: expected seconds from 0 on, got {value:g}")
+        if self.end is not None and self.end <= (self.start or 0):
+            raise UserError(
+                f"--end: expected a time after --start ({self.start or 0:g} seconds), got {self.end:g}"
+            )
+        if self.every < 1:
+            raise UserError(f"--every: expected a number from 1 on, got {self.every}")
+
+    def has(self, number: int, time: float) -> bool:
+        return number % self.every == 0 and (self.start is None or time >= self.start)
+
+    def is_over(self, time: float) -> bool:
+        return self.end is not None and time >= self.end
+
+    def frames(self, count: int | None, fps: float) -> int | None:
+        """How many of so many frames at this rate are gone through, about."""
+        if count is None and self.end is None:
+            return None
+        last = math.inf if count is None else count
+        if self.end is not None:
+            last = min(last, math.ceil(self.end * fps))
+        first = math.ceil((self.start or 0) * fps)
+        return max(math.ceil(last / self.every) - math.ceil(first / self.every), 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
     """Frames to go through once, in order.
 
-    `expected` is how many there should be: exact for pictures, the header's word (or None) for a video. `names`
-    are the pictures' file names, None for a video.
+    name: the file's or folder's. fps: frames per second of those that are gone through. expected: how many these are,
+    about (None: nobody knows). names: the pictures' file names, None for a video. files: what is read. place: of a
+    video, the path, or the address of a stream or the number of a camera. rate: the video's own frames per second, or
+    those it was given. own_times: the times are the container's, not number / rate. live: it ends when somebody ends
+    it.
     """
 
     name: str
@@ -46,30 +86,51 @@ class Source:
     expected: int | None
     names: tuple[str, ...] | None
     files: tuple[Path, ...]
+    place: Path | str | None = None
+    rate: float
+    own_times: bool = False
+    live: bool = False
+    sound: bool = False
+    window: Window = field(default_factory=Window)
 
     def frames(self) -> Iterator[Frame]:
         """Decode one frame after the other. Raises UserError where the next one does not decode."""
-        return _video_frames(self) if self.names is None else _picture_frames(self)
+        frames = _picture_frames(self) if self.names is not None else _video_frames(self)
+        first = next(frames, None)
+        if first is None:
+            raise UserError(
+                f"{self.name}: expected frames from {self.window.start or 0:g} seconds on, there is none; "
+                "choose an earlier --start"
+            )
+        yield first
+        yield from frames
 
 
-def open_source(source: str | Path | Sequence[str | Path], *, fps: float | None = None) -> Source:
+def open_source(
+    source: str | Path | Sequence[str | Path],
+    *,
+    fps: float | None = None,
+    window: Window = Window(),
+) -> Source:
     """The source behind a path or several.
 
     Args:
-        source: a video file; a folder, whose pictures are taken in natural order (2 before 10); or pictures in the
-            order given.
-        fps: frames per second of pictures, 25 unless given; for a video instead of what its header says.
+        source: a video file; a folder, whose pictures are taken in natural order (2 before 10); pictures in the order
+            given; the address of a stream (with ://), or the number of a camera.
+        fps: frames per second of pictures, 25 unless given; for a video instead of its own times.
+        window: which frames are gone through.
 
     Raises:
         UserError: there is nothing of the kind at the path.
     """
-    paths = [Path(source)] if isinstance(source, str | Path) else [Path(path) for path in source]
+    paths = [source] if isinstance(source, str | Path) else list(source)
     if not paths:
         raise UserError("expected a video, a folder of frames or pictures, got no path")
-    if fps is not None and not _SANE_FPS[0] <= fps <= _SANE_FPS[1]:
-        raise UserError(
-            f"--fps: expected between {_SANE_FPS[0]:g} and {_SANE_FPS[1]:g} frames/s, got {fps:g}"
-        )
+    if fps is not None and not SANE_FPS[0] <= fps <= SANE_FPS[1]:
+        raise UserError(f"--fps: expected between {SANE_FPS[0]:g} and {SANE_FPS[1]:g} frames/s, got {fps:g}")
+    if len(paths) == 1 and is_live(paths[0]):
+        return _open_video(str(paths[0]), fps, window)
+    paths = [Path(path) for path in paths]
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: expected a video, a folder of frames or a picture, found nothing there")
@@ -78,20 +139,29 @@ def open_source(source: str | Path | Sequence[str | Path], *, fps: float | None 
     elif all(path.suffix.lower() in PICTURES for path in paths):
         files = tuple(paths)
     elif len(paths) == 1:
-        return _open_video(paths[0], fps)
+        return _open_video(paths[0], fps, window)
     else:
         other = next(path for path in paths if path.suffix.lower() not in PICTURES)
         raise UserError(
             f"{other}: expected a picture ({', '.join(PICTURES)}), got something else; "
             "give one video, one folder, or pictures only"
         )
+    rate = fps or DEFAULT_FPS
     return Source(
         name=paths[0].name if len(paths) == 1 else f"{len(paths)} pictures",
-        fps=fps or DEFAULT_FPS,
-        expected=len(files),
+        fps=rate / window.every,
+        expected=window.frames(len(files), rate),
         names=tuple(file.name for file in files),
         files=files,
+        rate=rate,
+        window=window,
     )
+
+
+def is_live(source: str | Path) -> bool:
+    """Whether this is an address or the number of a camera, and no path to anything."""
+    text = str(source)
+    return isinstance(source, str) and ("://" in text or (text.isdecimal() and not Path(text).exists()))
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -100,102 +170,83 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part.casefold()) for part in parts]
 
 
-def _pictures_in(folder: Path) -> tuple[Path, ...]:
+def files_of(folder: Path, suffixes: Sequence[str]) -> tuple[Path, ...]:
+    """The files of a folder with such names, in natural order. A Mac's `._` files are none."""
     files = [
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in PICTURES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
     ]
+    return tuple(sorted(files, key=lambda path: natural_key(path.name)))
+
+
+def _pictures_in(folder: Path) -> tuple[Path, ...]:
+    files = files_of(folder, PICTURES)
     if not files:
         raise UserError(
             f"{folder}: expected a folder of frames ({', '.join(PICTURES)}), found no picture in it"
         )
-    return tuple(sorted(files, key=lambda path: natural_key(path.name)))
+    return files
 
 
 def _picture_frames(source: Source) -> Iterator[Frame]:
     for number, file in enumerate(source.files):
+        time = number / source.rate
+        if source.window.is_over(time):
+            return
+        if not source.window.has(number, time):
+            continue
         try:
-            with quiet():
-                image = read_image(file, orientation="turned")  # as viewers show it; no labels depend on it
+            image = read_image(file, orientation="turned")  # as viewers show it; no labels depend on it
         except (cv2.error, MemoryError) as error:  # a header that announces a picture of absurd size
             raise UserError(
                 f"{file}: expected a picture, its header does not fit its {file.stat().st_size} bytes; copy it again"
             ) from error
-        yield Frame(number=number, time=number / source.fps, file_name=file.name, image=image)
+        yield Frame(number=number, time=time, file_name=file.name, image=image, duration=1 / source.fps)
 
 
-def _open_video(path: Path, fps: float | None) -> Source:
-    if not path.is_file():
-        raise UserError(f"{path}: expected a video file, it is no regular file")
-    size = path.stat().st_size
-    if size == 0:
-        raise UserError(f"{path}: expected a video, the file is empty; copy it again")
-    with quiet():
-        video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    try:
-        if not video.isOpened():
-            raise UserError(
-                f"{path}: expected a video, the file ({size} bytes) does not open as one; it is something else or "
-                "cut off, so copy it again or convert it with ffmpeg"
-            )
-        rate, count = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
-    finally:
-        video.release()
-    sane = math.isfinite(rate) and _SANE_FPS[0] <= rate <= _SANE_FPS[1]
+def _open_video(place: Path | str, fps: float | None, window: Window) -> Source:
+    info = decoding.look_at(place)
+    rate = fps or info.fps
     return Source(
-        name=path.name,
-        fps=fps or (rate if sane else DEFAULT_FPS),
-        expected=int(count) if math.isfinite(count) and 0 < count < 1e9 else None,
+        name=place.name if isinstance(place, Path) else place,
+        fps=rate / window.every,
+        expected=window.frames(info.frames, rate),
         names=None,
-        files=(path,),
+        files=(place,) if isinstance(place, Path) else (),
+        place=place,
+        rate=rate,
+        own_times=fps is None,
+        live=info.duration is None and isinstance(place, str),
+        sound=info.sound and fps is None,
+        window=window,
     )
 
 
 def _video_frames(source: Source) -> Iterator[Frame]:
-    path = source.files[0]
-    with quiet():
-        video = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-    number, shape, gap = 0, None, None
-    rate = video.get(cv2.CAP_PROP_FPS)
-    try:
-        while True:
-            with quiet():  # a damaged file makes FFmpeg print thousands of lines
-                decoded, image = video.read()
-            if not decoded:
-                break
-            if shape not in (None, image.shape):
-                raise UserError(
-                    f"{path}: expected frames of one size, frame {number} is {image.shape[1]}x{image.shape[0]} and "
-                    f"the first {shape[1]}x{shape[0]}; convert it with ffmpeg"
-                )
-            shape = image.shape
-            stamp = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
-            if gap is None and rate > 0 and stamp > (number + 1.5) / rate:
-                gap = number
-            yield Frame(
-                number=number,
-                time=number / source.fps,
-                file_name=path.name,
-                image=cv2.cvtColor(image, cv2.COLOR_BGR2RGB),
+    time, size = 0.0, None
+    for shown in decoding.decoded(source.place):
+        if not source.own_times:
+            time = shown.number / source.rate
+        elif shown.time is not None:
+            time = shown.time
+        elif shown.number:
+            time += 1 / source.rate
+        if source.window.is_over(time):
+            return
+        if not source.window.has(shown.number, time):
+            continue
+        image = decoding.picture(shown.raw, shown.shape)
+        if image.shape != (size or image.shape):
+            raise UserError(
+                f"{source.name}: expected frames of one size, frame {shown.number} is "
+                f"{image.shape[1]}x{image.shape[0]} and the first {size[1]}x{size[0]}; convert it with ffmpeg"
             )
-            number += 1
-    finally:
-        video.release()
-    _require_whole(source, number, gap)
-
-
-def _require_whole(source: Source, decoded: int, gap: int | None) -> None:
-    path = source.files[0]
-    if decoded == 0:
-        raise UserError(
-            f"{path}: expected a video, not one frame of it decodes; it is cut off or in a codec that OpenCV lacks, "
-            "so convert it with ffmpeg"
-        )
-    lost = (source.expected or decoded) - decoded
-    if lost > max(_LOST_FRAMES, _LOST_SHARE * (source.expected or 0)):
-        broken = decoded if gap is None else gap
-        raise UserError(
-            f"{path}: expected {source.expected} frames as its header says, {decoded} decode (frame {broken} does "
-            "not); copy the file again, or write a whole one of what there is with ffmpeg"
+        size = image.shape
+        yield Frame(
+            number=shown.number,
+            time=time,
+            file_name=source.name,
+            image=image,
+            duration=shown.duration if source.own_times else 1 / source.rate,
         )

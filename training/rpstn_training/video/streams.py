@@ -12,6 +12,7 @@ from ..chaining import chained
 from ..codec import normalise
 from ..config import EvalConfig
 from ..data.crops import apply, invert, warp
+from ..evidence import beyond, evidence
 from ..predictions import Streams
 from ..train.checkpoint import Checkpoint
 
@@ -21,11 +22,21 @@ _BATCH = 16  # crops of one frame that go through the network together
 @dataclass(frozen=True, kw_only=True)
 class Pose:
     """joints float64 [K, 2] in pixels of the image (x right, y down, first pixel centre at 0); scores float64 [K],
-    the heights of the heat maps' peaks, about 1 for a joint that is plain to see.
+    the heights of the heat maps' peaks, which mean one thing with one network and another with the next.
+
+    probabilities float64 [K]: that the joint is within 0.1 of the person's size of where it is; None where the weights
+    are not calibrated. states: of each joint one of the words of `calibration.STATES`, None where it is not known.
     """
 
     joints: np.ndarray
     scores: np.ndarray
+    probabilities: np.ndarray | None = None
+    states: tuple[str, ...] | None = None
+
+    @property
+    def probability(self) -> float | None:
+        """The share of the joints that is expected to be within 0.1 of the person's size, the mean of theirs."""
+        return None if self.probabilities is None else float(np.mean(self.probabilities))
 
 
 class PersonStreams:
@@ -56,6 +67,7 @@ class PersonStreams:
         model = chained(checkpoint.build_model(), options.poses, skeleton, self.codec, "--poses")
         model = averaged(model.eval(), options, skeleton, self.codec)
         self._streams = Streams(model.to(self.device))
+        self._skeleton, self._calibration = skeleton, checkpoint.calibration
 
     def forget(self, person: int) -> None:
         """The person's next frame is a first one."""
@@ -70,7 +82,7 @@ class PersonStreams:
             persons = everybody[first : first + _BATCH]
             matrices = [self.codec.crop(boxes[person]) for person in persons]
             images = self._crops(image, matrices)
-            poses |= zip(persons, self._poses(self._streams.maps(persons, images), matrices))
+            poses |= zip(persons, self._poses(self._streams.maps(persons, images), matrices, image))
         return poses
 
     @torch.inference_mode()
@@ -80,7 +92,7 @@ class PersonStreams:
         for first in range(0, len(boxes), _BATCH):
             matrices = [self.codec.crop(box) for box in boxes[first : first + _BATCH]]
             maps, _ = self._streams.model.start(self._crops(image, matrices))
-            poses += self._poses(maps, matrices)
+            poses += self._poses(maps, matrices, image)
         return poses
 
     def _crops(self, image: np.ndarray, matrices: Sequence[np.ndarray]) -> Tensor:
@@ -88,10 +100,19 @@ class PersonStreams:
         crops = np.stack([warp(image, matrix, self.codec.input_size) for matrix in matrices])
         return normalise(torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).contiguous())
 
-    def _poses(self, maps: Tensor, matrices: Sequence[np.ndarray]) -> list[Pose]:
+    def _poses(self, maps: Tensor, matrices: Sequence[np.ndarray], image: np.ndarray) -> list[Pose]:
         points, scores = self.codec.decode(maps)
-        points, scores = points.double().cpu().numpy(), scores.double().cpu().numpy()
+        in_crops, scores = points.double().cpu().numpy(), scores.double().cpu().numpy()
+        joints = [apply(invert(matrix), in_crop) for matrix, in_crop in zip(matrices, in_crops)]
+        if self._calibration is None:
+            return [Pose(joints=places, scores=peaks) for places, peaks in zip(joints, scores)]
+        outside = beyond(np.stack(joints), image.shape[1::-1])
+        outside = outside * np.sqrt(np.abs(np.linalg.det(np.stack(matrices)[:, :, :2])))[:, None]
+        numbers = evidence(maps, points, self.codec, self._skeleton, outside)
+        probabilities, states = self._calibration.judge(numbers)
         return [
-            Pose(joints=apply(invert(matrix), in_crop), scores=peaks)
-            for matrix, in_crop, peaks in zip(matrices, points, scores)
+            Pose(joints=places, scores=peaks, probabilities=likely, states=state)
+            for places, peaks, likely, state in zip(
+                joints, scores, probabilities, states or [None] * len(joints)
+            )
         ]

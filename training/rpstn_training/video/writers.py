@@ -1,24 +1,26 @@
-"""Poses as files: COCO key points and a table."""
+"""Poses as files, written as they come: COCO key points and a table.
+
+A writer (`Writer`) hears of each frame once and keeps nothing of it, so that an hour of video needs no more memory than
+a second. Files of other forms are made from predictions.json afterwards (`formats`).
+"""
 
 import csv
 import json
-import os
-import secrets
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 
 from ..data.records import Skeleton
-from ..errors import UserError
+from .digits import PIXEL_DIGITS, SCORE_DIGITS, TIME_DIGITS, rounded, rounded_all
 from .streams import Pose
 
-COLUMNS = ("frame", "time", "person", "joint", "x", "y", "score")
-_PIXEL_DIGITS, _SCORE_DIGITS, _TIME_DIGITS = 3, 5, 6  # the same in every file
+COLUMNS = ("frame", "time", "person", "joint", "x", "y", "score", "probability", "state")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,140 +35,195 @@ class FrameInfo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FoundPose:
-    """One person in one frame: `box` float64 [4] x1, y1, x2, y2, `joints` float64 [K, 2], `scores` float64 [K].
-
-    Coordinates are pixels of the image, x right, y down, first pixel centre at 0.
-    """
+class FoundPose(Pose):
+    """The pose of one person in one frame: `box` float64 [4] x1, y1, x2, y2 in pixels of the image."""
 
     frame: int
     person: int
     box: np.ndarray
-    joints: np.ndarray
-    scores: np.ndarray
 
     @classmethod
     def of(cls, frame: int, person: int, box: np.ndarray, pose: Pose) -> "FoundPose":
-        return cls(frame=frame, person=person, box=box, joints=pose.joints, scores=pose.scores)
+        return cls(
+            frame=frame,
+            person=person,
+            box=box,
+            joints=pose.joints,
+            scores=pose.scores,
+            probabilities=pose.probabilities,
+            states=pose.states,
+        )
 
 
-def coco(
-    frames: Sequence[FrameInfo], poses: Sequence[FoundPose], skeleton: Skeleton, info: dict[str, Any]
-) -> dict[str, Any]:
-    """COCO's key-point layout, which `pycocotools.coco.COCO` loads.
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What is known before the first frame: the joints, frames per second, and where the predictions come from (`info`,
+    plain types).
+    """
+
+    skeleton: Skeleton
+    fps: float
+    info: dict[str, Any]
+
+
+class Writer(Protocol):
+    """Poses as one or more files in a folder, made with the folder's path.
+
+    `names` are the files there, known beforehand. `begin` comes once, then `add` for every frame that is
+    gone through, in order, with its poses by rising numbers of the persons, none included; then `end`, after which the
+    files are whole: also where the frames ended early by Ctrl-C. `close` lets go of open files, whatever has happened.
+    An OSError of a failed write (no space left) may pass.
+    """
+
+    names: tuple[str, ...]
+
+    def begin(self, header: Header) -> None: ...
+
+    def add(self, frame: FrameInfo, poses: Sequence[FoundPose]) -> None: ...
+
+    def end(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class CocoWriter:
+    """predictions.json in COCO's key-point layout, which `pycocotools.coco.COCO` loads.
 
     images: id and frame (the frame's number), file_name, width, height, time in seconds. annotations: id from 1,
     image_id, category_id 1, track_id (the person), bbox [x, y, width, height] with x2 = x + width - 1, area,
-    iscrowd 0, num_keypoints, keypoints [x, y, score] * K as in COCO's result files, score (mean over the joints).
+    iscrowd 0, num_keypoints, keypoints [x, y, score] * K as in COCO's result files, score (mean over the joints);
+    probabilities and states [K] of the joints as in `Pose` and probability, the mean over the joints, each null where
+    the weights are not calibrated. A joint without numbers (NaN) is 0, 0, 0.
     categories: the joints' names as keypoints, and the limbs as skeleton, counted from 1.
+
+    One image or annotation stands on a line, so that the file can be read and searched as text. The annotations wait in
+    a file beside it until the last image is written.
     """
-    return {
-        "info": info,
-        "licenses": [],
-        "images": [
-            {
-                "id": frame.number,
-                "file_name": frame.file_name,
-                "width": frame.width,
-                "height": frame.height,
-                "frame": frame.number,
-                "time": _round(frame.time, _TIME_DIGITS),
-            }
-            for frame in frames
-        ],
-        "annotations": [_annotation(number, pose) for number, pose in enumerate(poses, start=1)],
-        "categories": [
-            {
-                "id": 1,
-                "name": "person",
-                "supercategory": "person",
-                "keypoints": list(skeleton.joints),
-                "skeleton": [[first + 1, second + 1] for first, second in skeleton.limbs],
-            }
-        ],
-    }
+
+    names = ("predictions.json",)
+
+    def __init__(self, folder: Path, name: str = names[0]) -> None:
+        self._path = folder / name
+        self._stack = ExitStack()
+        self._images = self._annotations = 0
+
+    def begin(self, header: Header) -> None:
+        skeleton = header.skeleton
+        category = {
+            "id": 1,
+            "name": "person",
+            "supercategory": "person",
+            "keypoints": list(skeleton.joints),
+            "skeleton": [[first + 1, second + 1] for first, second in skeleton.limbs],
+        }
+        self._file = self._stack.enter_context(
+            open(self._path, "w", encoding="utf-8")  # noqa: SIM115
+        )
+        self._waiting = self._stack.enter_context(
+            tempfile.TemporaryFile("w+", dir=self._path.parent, encoding="utf-8")  # noqa: SIM115
+        )
+        self._file.write(
+            f'{{\n"info": {_json(header.info)},\n"licenses": [],\n"categories": {_json([category])},\n"images": ['
+        )
+
+    def add(self, frame: FrameInfo, poses: Sequence[FoundPose]) -> None:
+        image = {
+            "id": frame.number,
+            "file_name": frame.file_name,
+            "width": frame.width,
+            "height": frame.height,
+            "frame": frame.number,
+            "time": rounded(frame.time, TIME_DIGITS),
+        }
+        self._file.write(",\n" if self._images else "\n")
+        self._file.write(_json(image))
+        self._images += 1
+        for pose in poses:
+            self._waiting.write(",\n" if self._annotations else "\n")
+            self._annotations += 1
+            self._waiting.write(_json(_annotation(self._annotations, pose)))
+        self._file.flush()  # a full disk is met here, and not at the end
+        self._waiting.flush()
+
+    def end(self) -> None:
+        self._file.write('\n],\n"annotations": [')
+        self._waiting.seek(0)
+        shutil.copyfileobj(self._waiting, self._file)
+        self._file.write("\n]\n}\n")
+        self.close()
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+class CsvWriter:
+    """predictions.csv, a row per frame, person and joint: frame, time, person, joint, x, y, score, probability, state;
+    the numbers of the JSON file, the last two empty where the weights are not calibrated.
+    """
+
+    names = ("predictions.csv",)
+
+    def __init__(self, folder: Path, name: str = names[0]) -> None:
+        self._path = folder / name
+        self._stack = ExitStack()
+
+    def begin(self, header: Header) -> None:
+        self._joints = header.skeleton.joints
+        self._file: IO[str] = self._stack.enter_context(
+            open(self._path, "w", encoding="utf-8", newline="")  # noqa: SIM115
+        )
+        self._table = csv.writer(self._file, lineterminator="\n")
+        self._table.writerow(COLUMNS)
+
+    def add(self, frame: FrameInfo, poses: Sequence[FoundPose]) -> None:
+        time, nothing = rounded(frame.time, TIME_DIGITS), ("",) * len(self._joints)
+        for pose in poses:
+            probabilities = nothing
+            if pose.probabilities is not None:
+                probabilities = rounded_all(pose.probabilities, SCORE_DIGITS)
+            known = zip(probabilities, pose.states or nothing)
+            for name, (x, y), score, worth in zip(self._joints, pose.joints, pose.scores, known):
+                place = (rounded(x, PIXEL_DIGITS), rounded(y, PIXEL_DIGITS), rounded(score, SCORE_DIGITS))
+                self._table.writerow((pose.frame, time, pose.person, name, *place, *worth))
+        self._file.flush()
+
+    def end(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._stack.close()
 
 
 def _annotation(number: int, pose: FoundPose) -> dict[str, Any]:
-    x1, y1, x2, y2 = (_round(side, _PIXEL_DIGITS) for side in pose.box)
-    width, height = _round(x2 - x1 + 1, _PIXEL_DIGITS), _round(y2 - y1 + 1, _PIXEL_DIGITS)
-    keypoints = [
-        value
-        for (x, y), score in zip(pose.joints, pose.scores)
-        for value in (_round(x, _PIXEL_DIGITS), _round(y, _PIXEL_DIGITS), _round(score, _SCORE_DIGITS))
-    ]
+    x1, y1, x2, y2 = rounded_all(pose.box, PIXEL_DIGITS)
+    width, height = rounded(x2 - x1 + 1, PIXEL_DIGITS), rounded(y2 - y1 + 1, PIXEL_DIGITS)
+    there = np.isfinite(pose.joints).all(axis=1) & np.isfinite(pose.scores)
+    scores = rounded_all(pose.scores, SCORE_DIGITS)
+    probabilities = None if pose.probabilities is None else rounded_all(pose.probabilities, SCORE_DIGITS)
+    keypoints: list[float] = []
+    for known, (x, y), score in zip(there, pose.joints, scores):
+        keypoints += (rounded(x, PIXEL_DIGITS), rounded(y, PIXEL_DIGITS), score) if known else (0, 0, 0)
     return {
         "id": number,
         "image_id": pose.frame,
         "category_id": 1,
         "track_id": pose.person,
         "bbox": [x1, y1, width, height],
-        "area": _round(width * height, _PIXEL_DIGITS),
+        "area": rounded(width * height, PIXEL_DIGITS),
         "iscrowd": 0,
-        "num_keypoints": len(pose.scores),
+        "num_keypoints": int(there.sum()),
         "keypoints": keypoints,
-        "score": _round(np.mean(pose.scores), _SCORE_DIGITS),
+        "score": _mean(scores, there),
+        "probabilities": probabilities,
+        "states": None if pose.states is None else list(pose.states),
+        "probability": None if probabilities is None else _mean(probabilities, there),
     }
 
 
-def write_coco(file: IO[str], content: dict[str, Any]) -> None:
-    """One image or annotation a line, so that the file can be read and searched as text."""
-    file.write("{\n")
-    for position, (key, value) in enumerate(content.items()):
-        file.write(",\n" if position else "")
-        if key in ("images", "annotations") and value:
-            rows = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in value)
-            file.write(f'"{key}": [\n{rows}\n]')
-        else:
-            file.write(f'"{key}": {json.dumps(value, ensure_ascii=False, allow_nan=False)}')
-    file.write("\n}\n")
+def _mean(values: Sequence[float | None], there: np.ndarray) -> float:
+    """Of the joints that are there, by the numbers in the file."""
+    return rounded(np.mean([values[joint] for joint in np.flatnonzero(there)] or [0.0]), SCORE_DIGITS)
 
 
-def write_csv(
-    file: IO[str], frames: Sequence[FrameInfo], poses: Sequence[FoundPose], skeleton: Skeleton
-) -> None:
-    """A row per frame, person and joint: frame, time, person, joint, x, y, score; the numbers of the JSON file."""
-    times = {frame.number: _round(frame.time, _TIME_DIGITS) for frame in frames}
-    table = csv.writer(file, lineterminator="\n")
-    table.writerow(COLUMNS)
-    for pose in poses:
-        for name, (x, y), score in zip(skeleton.joints, pose.joints, pose.scores):
-            place = (_round(x, _PIXEL_DIGITS), _round(y, _PIXEL_DIGITS), _round(score, _SCORE_DIGITS))
-            table.writerow((pose.frame, times[pose.frame], pose.person, name, *place))
-
-
-@contextmanager
-def staged(out: Path, names: Sequence[str]) -> Iterator[Path]:
-    """A temporary folder in `out` whose files `names` move to `out` when the block ends well, all or none.
-
-    Whatever happens in the block, the temporary folder goes, and so do folders that were made for it and are empty.
-    """
-    missing = [folder for folder in (out, *out.parents) if not folder.exists()]
-    staging = out / f".predict.{secrets.token_hex(4)}.tmp"
-    try:
-        staging.mkdir(parents=True)
-    except OSError as error:
-        raise UserError(
-            f"{out}: expected a folder for the results, it cannot be made or written to ({error.strerror}); "
-            "choose another --out"
-        ) from error
-    try:
-        for name in names:
-            if (out / name).is_dir():
-                raise UserError(
-                    f"{out / name}: expected a place for a file, it is a folder; choose another --out"
-                )
-        yield staging
-        for name in names:
-            os.replace(staging / name, out / name)
-    except UserError as error:
-        raise UserError(str(error).replace(str(staging), str(out))) from error
-    finally:
-        shutil.rmtree(staging)
-        for folder in missing:
-            if not any(folder.iterdir()):
-                folder.rmdir()
-
-
-def _round(value: float, digits: int) -> float:
-    return round(float(value), digits)
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False)

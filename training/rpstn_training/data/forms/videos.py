@@ -9,6 +9,7 @@ import cv2
 from tqdm import tqdm
 
 from ...errors import UserError
+from .. import decoding
 from ..findings import Report
 from ..images import numbered_files
 
@@ -30,17 +31,14 @@ def frames_of(video: Path, folder: Path, report: Report) -> list[Path]:
 def _decode(video: Path, folder: Path, report: Report) -> None:
     if not video.is_file():
         raise UserError(f"{video}: expected a video, found none")
-    capture = cv2.VideoCapture(str(video))
-    claimed = int(max(capture.get(cv2.CAP_PROP_FRAME_COUNT), 0))  # for the bar only: headers err
+    claimed = decoding.look_at(video).frames or 0  # for the bar only: headers err
     part = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.part")
     part.mkdir(parents=True)
     number = 0
     try:
         with tqdm(total=claimed or None, desc=f"decoding {video.name}", unit="frame", leave=False) as bar:
-            while True:
-                good, image = capture.read()
-                if not good:
-                    break
+            for shown in decoding.decoded(video, whole=False):
+                image = cv2.cvtColor(decoding.picture(shown.raw), cv2.COLOR_RGB2BGR)
                 _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
                 (part / f"{number:06d}.jpg").write_bytes(data)
                 number += 1
@@ -54,5 +52,4 @@ def _decode(video: Path, folder: Path, report: Report) -> None:
             )
         os.replace(part, folder)
     finally:
-        capture.release()
         shutil.rmtree(part, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""PoseTrack2018: AP, precision, recall, MOTA and MOTP as the reference tool poseval has them.
+"""PoseTrack2018: AP, precision, recall, MOTA and MOTP as the reference tool poseval has them, switches and IDF1.
 
 Labels and predictions are folders with a file <sequence>.json each, in either form that `posetrack_files` reads; both
 forms score the same.
@@ -34,7 +34,8 @@ def score(gt: Path, pred: Path, *, tracking_scores: bool = True) -> Table:
     as poseval does.
 
     Args:
-        tracking_scores: False leaves MOTA and MOTP out; then neither track ids nor their being unique is asked for.
+        tracking_scores: False leaves MOTA, MOTP, switches and IDF1 out; then neither track ids nor their being unique
+            is asked for.
 
     Raises UserError naming the file and the field that is missing or not what it should be, a sequence or a frame
     without predictions, a frame without labels, and a track id that comes twice in a frame: poseval refuses them too.
@@ -132,6 +133,7 @@ def _table(ap: ApResult, mot: MotResult | None, counts: Counter[str], sequences:
             "MOTP": mot.motp,
             "MOT precision": mot.precision,
             "MOT recall": mot.recall,
+            "IDF1": mot.idf1,
         }
     total = {name: mean_of_known(one) for name, one in values.items()}
     rows = {
@@ -139,6 +141,10 @@ def _table(ap: ApResult, mot: MotResult | None, counts: Counter[str], sequences:
         | {"Total": 100 * total[name]}
         for name, one in values.items()
     }
+    if mot is not None:
+        switches = [one.switches for one in mot.counts]
+        rows["Switches"] = {heading: sum(switches[j] for j in joints) for heading, joints in GROUPS.items()}
+        rows["Switches"]["Total"] = sum(switches)
     details: dict[str, Any] = {
         name: {**dict(zip(_NAMES, 100 * one)), "total": 100 * total[name]} for name, one in values.items()
     }
@@ -177,6 +183,9 @@ def _protocol(ap: ApResult, mot: MotResult | None, counts: Counter[str], sequenc
         if counts["single"]:
             line += f"; {counts['single']} sequences of one frame add nothing (poseval stops at them)"
         lines.append(line)
+        lines.append(
+            "IDF1: by joint, people and tracks paired for a whole sequence, every scored frame; poseval has none"
+        )
     remarks = {
         "extra": "prediction files without labels, not read",
         "reordered": "prediction files with the frames in another order, matched by name",

@@ -1,0 +1,36 @@
+"""Run the study of relations and memory: does a relation of joints help behind a real network, does a memory?
+
+  rpstn study relation
+  rpstn study relation --config training/configs/studies/relation_full.yaml --set output=runs/study
+
+Every arm writes its result whole when it ends; a study that was stopped goes on where it was when the same command is
+given again. study.md, results.json and two plots appear in the study's folder. docs/study.md tells what it found.
+"""
+
+import argparse
+from pathlib import Path
+
+from ..arguments import add_overrides
+from ..errors import UserError
+
+REDUCED = Path("training/configs/studies/relation_reduced.yaml")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("question", choices=("relation",), help="what is studied")
+    parser.add_argument(
+        "--config", type=Path, default=REDUCED, metavar="CONFIG.yaml", help=f"the study (default: {REDUCED})"
+    )
+    add_overrides(parser, "output=runs/study")
+
+
+def run(args: argparse.Namespace) -> int:
+    from ..study.plan import load_study
+    from ..study.run import run_study
+
+    if args.config == REDUCED and not args.config.is_file():
+        raise UserError(
+            f"{REDUCED}: expected the project's folder as the working directory, or --config with a path"
+        )
+    print(run_study(load_study(args.config, args.overrides)))
+    return 0

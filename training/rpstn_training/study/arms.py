@@ -1,0 +1,272 @@
+"""Every arm of a study: what it trains or fits, and the counts it writes. One that has been written is not run again.
+
+memory        a network trained from nothing, after a budget of epochs
+heads         a relation fitted to maps that stay: "given", of the "image" network, of the "video" network
+fine-tuning   a relation put into the trained image network, all of it trained on
+"""
+
+import copy
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rpstn_ext.models import relations
+
+from ..building import build_network, outline
+from ..codec import Codec
+from ..config import Config
+from ..data.sets import load_skeleton
+from ..data.subsets import for_training, load_subset
+from ..device import choose_device
+from ..files import atomic_write, write_json
+from ..train import checkpoint as checkpoints
+from ..train.engine import train
+from . import heads
+from .frames import (
+    Frames,
+    before_norm,
+    changed_clips,
+    count,
+    last_norm,
+    maps_of_clips,
+    read_frames,
+    stream,
+    with_patches,
+)
+from .plan import GAMMA, IMAGE, VIDEO, StudyConfig, network, training
+from .simulated import spoilt_maps
+
+GIVEN, VISIBLE = "given", "image_visible"
+PLACES = (GIVEN, IMAGE, VISIBLE, VIDEO)
+_TEST_STREAM = 7  # of random numbers: noise of the given test maps
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`part` is "memory", "heads" or "fine-tuning"; `place` a network's budget, or where a head's maps come from."""
+
+    part: str
+    name: str
+    place: str
+    seed: int
+
+    @property
+    def key(self) -> str:
+        return f"{self.part}-{self.place}-{self.name}-{self.seed}"
+
+
+def arms(study: StudyConfig) -> list[Arm]:
+    """All of them, in the order in which they are run."""
+    memory, fitted, tuned = study.memory, study.heads, study.fine_tuning
+    found = [
+        Arm("memory", name, str(budget), seed)
+        for seed in range(memory.seeds)
+        for budget in memory.budgets
+        for name in study.networks
+    ]
+    found += [
+        Arm("heads", name, place, seed)
+        for place in PLACES
+        for seed in range(fitted.seeds)
+        for name in (fitted.arms if place == IMAGE else fitted.few)
+    ]
+    found += [Arm("fine-tuning", name, IMAGE, seed) for seed in range(tuned.seeds) for name in tuned.arms]
+    return found
+
+
+class Runner:
+    """Runs arms in a study's folder; what several arms need is made once."""
+
+    def __init__(self, study: StudyConfig) -> None:
+        self.study = study
+        self.folder = Path(study.output)
+        self.device = choose_device(study.train.device, "train.device")
+        self._maps: dict[tuple[str, int], Any] = {}
+
+    def path(self, arm: Arm) -> Path:
+        return self.folder / "results" / f"{arm.key}.json"
+
+    def run(self, arm: Arm) -> None:
+        """Raises UserError as a training does."""
+        began, used = time.monotonic(), time.process_time()
+        torch.manual_seed(arm.seed)
+        scored = {"memory": self._memory, "heads": self._head, "fine-tuning": self._fine_tuned}[arm.part](arm)
+        spent = {"seconds": time.monotonic() - began, "processor_seconds": time.process_time() - used}
+        write_json(self.path(arm), {**scored, **spent})
+
+    def read(self, arm: Arm) -> dict[str, Any] | None:
+        path = self.path(arm)
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+    # ------------------------------------------------------------------------------------------------- what is shared
+
+    @cached_property
+    def _base(self) -> Config:
+        return training(self.study, self.folder / "none", network(self.study, IMAGE), seed=0, epochs=1)
+
+    @cached_property
+    def skeleton(self) -> Any:
+        return load_skeleton(self.study.data)
+
+    @cached_property
+    def codec(self) -> Codec:
+        return Codec.of(self._base, outline(self._base.model, self.skeleton))
+
+    @cached_property
+    def test(self) -> Frames:
+        return read_frames(load_subset(self._base, "test").tracks, self.skeleton, self._base, self.codec)
+
+    @cached_property
+    def patched(self) -> Frames:
+        return with_patches(self.test, 0)
+
+    @cached_property
+    def _clips(self) -> tuple[Tensor, ...]:
+        """Clips of videos that no network has seen, the same for all heads."""
+        _, held_out = for_training(self._base)
+        return changed_clips(held_out.tracks, self.skeleton, self._base, self.codec, self.study.heads.clips)
+
+    # ------------------------------------------------------------------------------------------------------- trainings
+
+    def _run_folder(self, name: str, budget: int, seed: int) -> Path:
+        return self.folder / "runs" / f"{name}-{budget}-{seed}"
+
+    def _train(self, config: Config) -> nn.Module:
+        run = Path(config.output)
+        started = (run / "last.pt").is_file()
+        train(config, resume=run if started else None)
+        return checkpoints.load(run / "last.pt").build_model().to(self.device).eval()
+
+    def _score(self, model: nn.Module) -> dict[str, Any]:
+        counts = count(stream(model, self.test), self.test, self.codec, GAMMA)
+        patches = count(stream(model, self.patched), self.patched, self.codec, GAMMA)
+        return {"counts": {**counts, "patches": patches["hidden"]}}
+
+    def _memory(self, arm: Arm) -> dict[str, Any]:
+        budget = int(arm.place)
+        config = training(
+            self.study,
+            self._run_folder(arm.name, budget, arm.seed),
+            network(self.study, arm.name),
+            seed=arm.seed,
+            epochs=budget,
+        )
+        return self._score(self._train(config))
+
+    def trunk(self, name: str, seed: int) -> nn.Module:
+        """The network that the longest training with this seed, or the one counted round, has left."""
+        budget, number = self.study.memory.budgets[-1], seed % self.study.memory.seeds
+        run = self._run_folder(name, budget, number)
+        return checkpoints.load(run / "last.pt").build_model().to(self.device).eval()
+
+    def _fine_tuned(self, arm: Arm) -> dict[str, Any]:
+        head, tuning = heads.HEADS[arm.name], self.study.fine_tuning
+        described = network(self.study, IMAGE, relation=head.relation, relation_start=head.start)
+        start = self.folder / "runs" / f"start-{arm.name}-{arm.seed}.pt"
+        model = build_network(described, self.skeleton)
+        state = _with_relation(self.trunk(IMAGE, arm.seed).state_dict(), model)
+        with atomic_write(start) as file:
+            torch.save(state, file)
+        config = training(
+            self.study,
+            self.folder / "runs" / f"fine-{arm.name}-{arm.seed}",
+            replace(described, weights=str(start)),
+            seed=arm.seed,
+            epochs=tuning.epochs,
+            learning_rate=tuning.learning_rate,
+        )
+        return self._score(self._train(config))
+
+    # ----------------------------------------------------------------------------------------------------------- heads
+
+    def _head(self, arm: Arm) -> dict[str, Any]:
+        fitted = self.study.heads
+        _, joints, visible, labelled = (some.flatten(0, 1) for some in self._clips)
+        weights = visible if arm.place == VISIBLE else labelled
+        norm, maps, test = self._given(joints) if arm.place == GIVEN else self._of_trunk(arm)
+        head = heads.build_head(arm.name, norm)
+        loss = heads.fit(
+            head,
+            maps,
+            joints,
+            weights,
+            self.codec,
+            steps=fitted.steps,
+            batch_size=fitted.batch_size,
+            learning_rate=fitted.learning_rate,
+            seed=arm.seed,
+        )
+        scored: dict[str, Any] = {"loss": loss, "counts": {}}
+        for name, (frames, of_frames) in test.items():
+            found = count(_apply(head, of_frames), frames, self.codec, GAMMA)
+            scored["counts"] |= {"patches": found["hidden"]} if name == "patches" else found
+        if hasattr(head, "conv_o"):
+            frames, of_frames = test["hidden"]
+            scored["controls"] = {
+                control: count(
+                    heads.with_other_weights(head, of_frames, control, away=len(frames) // 2).detach(),
+                    frames,
+                    self.codec,
+                    GAMMA,
+                )
+                for control in heads.CONTROLS
+            }
+        return scored
+
+    def _given(self, joints: Tensor) -> tuple[nn.BatchNorm2d, Callable[[Tensor], Tensor], dict[str, Any]]:
+        """Spoilt maps, to fit on drawn anew for every batch; the normalisation has the statistics of many of them."""
+        random = torch.Generator().manual_seed(_TEST_STREAM)
+        maps, spoilt = spoilt_maps(self.test.joints, self.skeleton, self.codec, random)
+        known = self.test.visible | self.test.hidden
+        frames = replace(self.test, visible=known & ~spoilt, hidden=known & spoilt)
+        anew = torch.Generator().manual_seed(_TEST_STREAM + 1)
+
+        def drawn(chosen: Tensor) -> Tensor:
+            return spoilt_maps(joints[chosen], self.skeleton, self.codec, anew)[0]
+
+        norm = relations.output_norm(self.test.joints.shape[1])
+        some = drawn(torch.arange(min(len(joints), 256)))
+        deviation, mean = torch.std_mean(some, dim=(0, 2, 3))
+        with torch.no_grad():  # the identity: what the maps are is what they should be
+            norm.running_mean.copy_(mean), norm.running_var.copy_(deviation.square())
+            norm.weight.copy_(deviation), norm.bias.copy_(mean)
+        return norm, drawn, {"hidden": (frames, maps)}
+
+    def _of_trunk(self, arm: Arm) -> tuple[nn.BatchNorm2d, Callable[[Tensor], Tensor], dict[str, Any]]:
+        key = (IMAGE if arm.place == VISIBLE else arm.place, arm.seed % self.study.memory.seeds)
+        if key not in self._maps:
+            model = self.trunk(*key)
+            norm = copy.deepcopy(last_norm(model)).cpu()
+            maps = before_norm(norm, maps_of_clips(model, self._clips[0]).flatten(0, 1))
+            test = {
+                name: (frames, before_norm(norm, stream(model, frames)))
+                for name, frames in (("hidden", self.test), ("patches", self.patched))
+            }
+            self._maps = {key: (norm, maps, test)}  # one at a time: they are large
+        norm, maps, test = self._maps[key]
+        return norm, maps.__getitem__, test
+
+
+@torch.no_grad()
+def _apply(head: nn.Module, maps: Tensor) -> Tensor:
+    return torch.cat([head(some) for some in maps.split(256)])
+
+
+def _with_relation(trunk: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """A trunk's weights for the same network with a relation, which begins as the network's own; the trunk's last
+    normalisation is the relation's.
+    """
+    state = model.state_dict()
+    for name, value in trunk.items():
+        wanted = name if name in state else f"relation.{name}"
+        if wanted not in state or state[wanted].shape != value.shape:
+            raise ValueError(f"study: expected a network with the trunk's {name}, it has none of that shape")
+        state[wanted] = value
+    return state

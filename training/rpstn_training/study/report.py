@@ -1,0 +1,263 @@
+"""What a study found: differences with intervals, tables in words, and plots."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..files import write_json, write_text
+from ..versions import versions
+from .arms import GIVEN, PLACES, VISIBLE, Arm, Runner, arms
+from .heads import CONTROL
+from .plan import GAMMA, IMAGE, VIDEO, StudyConfig
+from .statistics import Counts, Difference, paired_difference
+
+_RESAMPLING_SEED = 0
+PART_NAMES = {
+    GIVEN: "Heads on given maps: true poses, spoilt at random",
+    IMAGE: "Heads on the maps of the image network, every frame by itself",
+    VISIBLE: "Heads on the maps of the image network, by the loss of visible joints alone",
+    VIDEO: "Heads on the maps of the video network, with the propagator",
+    "fine-tuning": "Relations in the image network, all of it trained on",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """An arm over its seeds, by kind of joints: shares between 0 and 1, and differences to its control."""
+
+    name: str
+    counts: Mapping[str, Counts]
+    differences: Mapping[str, Difference]
+
+
+def write(runner: Runner) -> tuple[Path, str]:
+    """study.md, results.json, memory.png and relation.png in the study's folder; the text's path, and the text."""
+    results = {arm: runner.read(arm) for arm in arms(runner.study)}
+    missing = [arm.key for arm, found in results.items() if found is None]
+    if missing:
+        raise ValueError(f"study: expected the results of every arm, {missing[0]} has none")
+    rows = {part: rows_of(results, part, runner.study) for part in PART_NAMES}
+    text = _text(runner, results, rows)
+    write_json(runner.folder / "results.json", _plain(runner, results, rows))
+    write_text(runner.folder / "study.md", text)
+    from .plots import memory_curves, relation_bars, write_small
+
+    write_small(runner.folder / "relation.png", relation_bars(rows, runner.study))
+    write_small(
+        runner.folder / "memory.png", memory_curves(memory_shares(results, runner.study), runner.study)
+    )
+    return runner.folder / "study.md", text
+
+
+def rows_of(results: Mapping[Arm, Any], part: str, study: StudyConfig) -> list[Row]:
+    """The arms of heads at a place, or of "fine-tuning", each with its difference to the control of the same seeds."""
+    chosen = [
+        arm
+        for arm in results
+        if (arm.part == "fine-tuning" if part == "fine-tuning" else (arm.part, arm.place) == ("heads", part))
+    ]
+    names = list(dict.fromkeys(arm.name for arm in chosen))
+    counts = {name: _counts([results[arm] for arm in chosen if arm.name == name]) for name in names}
+    control = counts.get(CONTROL)
+    return [
+        Row(
+            name=name,
+            counts=of_arm,
+            differences={}
+            if control is None or name == CONTROL
+            else {joints: difference(of_arm[joints], control[joints], study) for joints in of_arm},
+        )
+        for name, of_arm in counts.items()
+    ]
+
+
+def _counts(found: Sequence[Mapping[str, Any]]) -> dict[str, Counts]:
+    """By kind of joints the counts of several seeds."""
+    return {
+        joints: Counts(
+            hits=np.array([one["counts"][joints]["hits"] for one in found]),
+            counted=np.array([one["counts"][joints]["counted"] for one in found]),
+        )
+        for joints in found[0]["counts"]
+    }
+
+
+def difference(arm: Counts, control: Counts, study: StudyConfig) -> Difference:
+    return paired_difference(arm, control, resamples=study.score.resamples, seed=_RESAMPLING_SEED)
+
+
+def primary(rows: Mapping[str, Sequence[Row]], study: StudyConfig) -> list[tuple[str, str, Difference]]:
+    """The comparisons that the configuration fixes, wherever both arms stand: comparison, part, difference."""
+    found = []
+    for pair in study.score.primary:
+        first, second = pair.split(" - ")
+        for part, listed in rows.items():
+            of_arm = {row.name: row.counts for row in listed}
+            joints = study.score.joints if part != GIVEN else "hidden"
+            if first in of_arm and second in of_arm:
+                found.append((pair, part, difference(of_arm[first][joints], of_arm[second][joints], study)))
+    return found
+
+
+def memory_shares(results: Mapping[Arm, Any], study: StudyConfig) -> dict[str, dict[int, dict[str, Counts]]]:
+    """By network and budget of epochs the counts."""
+    return {
+        name: {
+            budget: _counts(
+                [results[Arm("memory", name, str(budget), seed)] for seed in range(study.memory.seeds)]
+            )
+            for budget in study.memory.budgets
+        }
+        for name in study.networks
+    }
+
+
+def points(value: float) -> str:
+    return "-" if np.isnan(value) else f"{100 * value:.1f}"
+
+
+def in_words(found: Difference) -> str:
+    """A difference in points with its interval, bold where the interval leaves zero out."""
+    text = f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
+    return f"**{text}**" if found.clear else text
+
+
+def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    return [
+        "| " + " | ".join(head) + " |",
+        "|" + "---|" * len(head),
+        *("| " + " | ".join(line) + " |" for line in lines),
+    ]
+
+
+_COLUMNS = ("hidden", "visible", "patches")
+
+
+def _cell(row: Row, joints: str) -> str:
+    if joints not in row.counts:
+        return "-"
+    shift = f" ({in_words(row.differences[joints])})" if joints in row.differences else ""
+    return f"{points(row.counts[joints].share)}{shift}"
+
+
+def _relation_tables(rows: Mapping[str, Sequence[Row]], study: StudyConfig) -> list[str]:
+    lines: list[str] = []
+    for part, listed in rows.items():
+        seeds = study.fine_tuning.seeds if part == "fine-tuning" else study.heads.seeds
+        shown = [joints for joints in _COLUMNS if any(joints in row.counts for row in listed)]
+        heading = {
+            "hidden": "spoilt joints" if part == GIVEN else "hidden joints",
+            "visible": "visible joints",
+        }
+        heading["visible"] = "other joints" if part == GIVEN else heading["visible"]
+        lines += [f"### {PART_NAMES[part]}", "", f"{seeds} seeds."]
+        lines += [
+            "",
+            *_table(
+                ["arm", *(heading.get(joints, "joints under patches") for joints in shown)],
+                [[row.name, *(_cell(row, joints) for joints in shown)] for row in listed],
+            ),
+            "",
+        ]
+    return lines
+
+
+def _memory_table(results: Mapping[Arm, Any], study: StudyConfig) -> list[str]:
+    shares = memory_shares(results, study)
+    lines = []
+    for name, by_budget in shares.items():
+        for budget, counts in by_budget.items():
+            image = shares[IMAGE][budget]
+            cells = []
+            for joints in _COLUMNS:
+                text = points(counts[joints].share)
+                if name != IMAGE:
+                    text += f" ({in_words(difference(counts[joints], image[joints], study))})"
+                cells.append(text)
+            spent = np.mean(
+                [
+                    results[Arm("memory", name, str(budget), seed)]["processor_seconds"]
+                    for seed in range(study.memory.seeds)
+                ]
+            )
+            lines.append([name, str(budget), *cells, f"{spent:.0f}"])
+    head = [
+        "network",
+        "epochs",
+        "hidden joints",
+        "visible joints",
+        "joints under patches",
+        "processor seconds",
+    ]
+    return [*_table(head, lines), ""]
+
+
+def _controls_table(results: Mapping[Arm, Any]) -> list[str]:
+    """Trained JREs with other matrices than their own."""
+    lines = []
+    for place in PLACES:
+        for name in ("jre", "jre_random"):
+            found = [
+                one
+                for arm, one in results.items()
+                if (arm.part, arm.place, arm.name) == ("heads", place, name)
+            ]
+            if not found:
+                continue
+            own = _counts(found)["hidden"].share
+            controls = [
+                _counts([{"counts": one["controls"][control]} for one in found])["hidden"].share
+                for control in found[0]["controls"]
+            ]
+            lines.append([place, name, points(own), *map(points, controls)])
+    if not lines:
+        return []
+    head = ["maps", "arm", "its own W_r", "another frame's W_r", "W_r = identity", "relation left out"]
+    return ["### Trained relations with other matrices", "", *_table(head, lines), ""]
+
+
+def _text(runner: Runner, results: Mapping[Arm, Any], rows: Mapping[str, Sequence[Row]]) -> str:
+    study = runner.study
+    seconds = sum(one["seconds"] for one in results.values())
+    busy = sum(one["processor_seconds"] for one in results.values())
+    test = runner.test
+    found = [[pair, PART_NAMES[part], in_words(shift)] for pair, part, shift in primary(rows, study)]
+    head = ["comparison", "where", f"difference in points, {study.score.joints} joints"]
+    lines = [
+        f"PCK@{GAMMA:g} of the torso size in percent: joints found of all joints of all {len(test)} frames of "
+        f"{test.tracks} test videos. In brackets differences to the first arm in points with 95 % intervals, by "
+        "bootstrap over videos and seeds; bold where zero is outside.",
+        "",
+        f"All arms took {seconds / 60:.1f} minutes ({busy / 60:.1f} of processor time) at commit "
+        f"{versions()['commit']}, PyTorch {versions()['torch']}, on {runner.device}.",
+        "",
+        "### Primary comparisons",
+        "",
+        *_table(head, found),
+        "",
+        *_relation_tables(rows, study),
+        *_controls_table(results),
+        "### Memory: networks trained from nothing",
+        "",
+        *_memory_table(results, study),
+    ]
+    return "\n".join(lines)
+
+
+def _plain(runner: Runner, results: Mapping[Arm, Any], rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+    return {
+        "versions": versions(),
+        "primary": [
+            {
+                "comparison": pair,
+                "where": part,
+                "difference": shift.value,
+                "interval": [shift.low, shift.high],
+            }
+            for pair, part, shift in primary(rows, runner.study)
+        ],
+        "arms": {arm.key: one for arm, one in results.items()},
+    }

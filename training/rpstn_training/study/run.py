@@ -1,0 +1,50 @@
+"""A study from its configuration to its text."""
+
+from pathlib import Path
+
+from ..errors import UserError
+from ..files import locked, write_text
+from . import report
+from .arms import Runner, arms
+from .plan import StudyConfig, to_yaml
+
+
+def run_study(study: StudyConfig) -> str:
+    """Run every arm that has not been run, write the report, and return its text.
+
+    A folder in which another study was begun is refused with a UserError.
+    """
+    folder = Path(study.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(folder):
+        _require_same(folder / "study.yaml", study)
+        if study.drawn.clips:
+            from rpstn_synth import synthesise
+
+            synthesise(
+                Path(study.data.root),
+                dataset=study.data.name,
+                clips=study.drawn.clips,
+                frames=study.drawn.frames,
+                seed=study.drawn.seed,
+            )
+        runner = Runner(study)
+        listed = arms(study)
+        for number, arm in enumerate(listed, start=1):
+            if runner.read(arm) is None:
+                print(f"{number} of {len(listed)}: {arm.key}", flush=True)
+                runner.run(arm)
+        path, text = report.write(runner)
+    return f"{text}\n{path}"
+
+
+def _require_same(path: Path, study: StudyConfig) -> None:
+    """The file beside the results says what they are results of."""
+    text = to_yaml(study)
+    if not path.is_file():
+        write_text(path, text)
+    elif path.read_text(encoding="utf-8") != text:
+        raise UserError(
+            f"{path}: expected the study that was begun in this folder, got another one; give the same "
+            "configuration, or choose another folder with --set output=FOLDER"
+        )
