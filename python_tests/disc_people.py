@@ -101,6 +101,7 @@ def checkpoint(network: DiscNetwork) -> SimpleNamespace:
         architecture="discs()",
         trained_with=None,
         calibration=None,
+        notice=None,
     )
 
 

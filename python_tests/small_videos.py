@@ -5,10 +5,12 @@ from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pytest
 import torch
 from tiny_clips import SMALL_MODEL, codec_for, tiny_config
 
 from rpstn_ext import models
+from rpstn_training import packaged
 from rpstn_training.codec import normalise
 from rpstn_training.config import to_dict
 from rpstn_training.data.sets import penn_action
@@ -126,3 +128,11 @@ def make_all(folder: Path) -> SimpleNamespace:
         frames=frames,
         video=write_video(folder / "clip.mp4"),
     )
+
+
+def drawn_people_or_random(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this copy of the package has no weights, a tiny network of random ones stands for them."""
+    if not packaged._DRAWN_PEOPLE.is_file():
+        small = {"backbone": "resnet18", "width": 8, "channels": 16}
+        weights = write_weights(folder / "drawn_people.pt", "sbl", **small)
+        monkeypatch.setattr(packaged, "_DRAWN_PEOPLE", weights)

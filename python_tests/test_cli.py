@@ -253,6 +253,34 @@ def test_help_does_not_load_torch():
     assert answer.stdout.strip() == "False"
 
 
+@pytest.mark.parametrize(
+    ("given", "turns"),
+    [({}, "2000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None), ({"GOMP_SPINCOUNT": "7"}, "7")],
+)
+def test_waiting_threads_go_to_sleep_unless_the_user_says_otherwise(given, turns, monkeypatch):
+    """By the command alone, and before torch can read it."""
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    seen = []
+
+    def run(args):
+        seen.append(os.environ.get("GOMP_SPINCOUNT"))
+        return 0
+
+    module = SimpleNamespace(__doc__="Doc.", add_arguments=lambda parser: None, run=run)
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
+    assert cli.main(["doctor"]) == 0  # called from Python: the process is not ours
+    monkeypatch.setattr(sys, "argv", ["rpstn", "doctor"])
+    try:
+        assert cli.main() == 0
+    finally:
+        if not given:
+            os.environ.pop("GOMP_SPINCOUNT", None)
+    assert seen == [given.get("GOMP_SPINCOUNT"), turns]
+
+
 def test_documented_examples_of_arguments_run():
     for module in (arguments, shell, words):
         result = doctest.testmod(module)

@@ -188,6 +188,24 @@ def test_parts_of_rpstn() -> None:
     }
 
 
+def test_a_shared_backbone_counts_once() -> None:
+    options = {"pose_initializer": "resnet18", "feature_extractor": "initializer", "num_convs": 3}
+    shared = count_model(ModelConfig(options=options), SKELETONS[13], (256, 256), 2)
+    apart = count_model(
+        ModelConfig(options={**options, "feature_extractor": "resnet18"}), SKELETONS[13], (256, 256), 2
+    )
+    alone = count_model(
+        ModelConfig(name="sbl", options={"backbone": "resnet18"}), SKELETONS[13], (256, 256), 2
+    )
+    extractor = apart.parts["feature_extractor"]
+    assert min(part.multiply_adds for part in shared.parts.values()) >= 0
+    assert shared.parameters == apart.parameters - extractor.parameters
+    beside = set(shared.parts) - {"pose_initializer.backbone", "pose_initializer.final_layer"}
+    network = sum(part.multiply_adds for name, part in shared.parts.items() if name not in beside)
+    assert network == alone.multiply_adds
+    assert {name: shared.parts[name] for name in beside} == {name: apart.parts[name] for name in beside}
+
+
 def test_the_reference_counts_alike() -> None:
     """Also where no library is compiled."""
     with rx.use_backend("reference"):

@@ -499,3 +499,14 @@ def test_an_unknown_format_is_told():
         UserError, match=r"--formats: expected some of coco csv .* got openpse, did you mean openpose\?"
     ):
         formats.check_formats(["coco", "openpse"])
+
+
+def test_joints_without_numbers_are_missing(tmp_path):
+    """What a network that has lost itself gives: NaN, or no finite score."""
+    one = person(0, [0, 1])
+    one.joints[0, 3], one.scores[0, 4], one.scores[1, 5] = np.nan, np.inf, np.nan
+    again = read_again(tmp_path, recording(one, frames=2)).persons[0]
+    assert np.argwhere(np.isnan(again.joints[..., 0])).tolist() == [[0, 3], [0, 4], [1, 5]]
+    notes = json.loads((tmp_path / "predictions.json").read_text())["annotations"]
+    assert [note["num_keypoints"] for note in notes] == [11, 12]
+    assert notes[1]["score"] == pytest.approx(np.nanmean(one.scores[1]), abs=1e-5)

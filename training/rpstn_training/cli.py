@@ -74,6 +74,7 @@ COMMANDS = {
 
 # What a person can mend; any other OSError is our mistake and keeps its traceback.
 _MENDABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR}
+_TURNS = "2000"
 _FAILED, _USAGE = 1, 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -92,6 +93,8 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line, by default this process's, and return its exit status."""
+    if argv is None:
+        _let_threads_sleep()
     top = _parser()
     arguments = top.parse_args(argv)
     if arguments.command is None:
@@ -125,6 +128,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror}", _FAILED)
+
+
+def _let_threads_sleep() -> None:
+    """Have OpenMP's threads sleep after some microseconds without work, not milliseconds: while they turn round in
+    place they hold a core that somebody has work for. To be called before torch is loaded; what the user has set stays.
+
+    Measured with convolutions on two threads of two cores, twice where nothing else could run: 59 and 55 ms as it was,
+    41 and 58 ms so, 75 and 74 ms with OMP_WAIT_POLICY=PASSIVE, which sleeps at once. Beside twenty other processes:
+    5.9 s as it was, 0.8 s so.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+        os.environ["GOMP_SPINCOUNT"] = _TURNS
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -217,11 +217,15 @@ def _by_part(
     for path, value in network.named_parameters():  # each once, however many names it has
         parameters[_within(path, names)] += value.numel()
     root = type(network).__name__
-    done = {path: sum(operations.get(f"{root}.{path}" if path else root, {}).values()) // 2 for path in names}
-    own = dict(done)
-    for path in filter(None, names):
-        outer = path.rpartition(".")[0]
-        own[_within(outer, names)] -= done[path]
+    done: dict[str, int] = {}
+    own: dict[str, int] = {}
+    for path in sorted(names, key=len, reverse=True):  # what is inside comes before what is outside
+        inside = [name for name in done if name.startswith(f"{path}.") or not path]
+        within = sum(done[name] for name in inside if _within(name.rpartition(".")[0], names) == path)
+        seen = operations.get(f"{root}.{path}" if path else root)
+        # A network whose layers another calls one by one does nothing beside them.
+        done[path] = within if seen is None else sum(seen.values()) // 2
+        own[path] = done[path] - within
     return {
         name: Part(parameters=parameters[path], multiply_adds=own[path])
         for path, name in names.items()

@@ -2,7 +2,9 @@
 
 import argparse
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config import (
     AugmentationConfig,
@@ -14,6 +16,10 @@ from ..config import (
     ModelConfig,
     TrainConfig,
 )
+from ..errors import UserError
+
+if TYPE_CHECKING:  # it needs torch
+    from ..train.checkpoint import Checkpoint
 
 CLIPS = 400
 FRAMES_PER_CLIP = 12
@@ -64,19 +70,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out", type=Path, default=Path("demo"), help="folder for all that is made (default: demo)"
     )
     parser.add_argument("--seed", type=int, default=0, help="other people, other weights (default: 0)")
+    parser.add_argument(
+        "--compare",
+        action="store_true",
+        help="train three other networks on the same clips for the same time too, which takes four times as long: the "
+        "image network alone, one without memory, one without the relation",
+    )
+    parser.add_argument(
+        "--real",
+        type=Path,
+        metavar="PATH",
+        help="a real video, or a folder of its frames, to be drawn on the page",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Synthetic clips, training, scores on held-out clips, pictures and a page; what is there already is kept."""
     from rpstn_synth import synthesise
 
+    from ..arms import ARMS, arm_config, arm_folder
     from ..data.subsets import load_subset
     from ..evaluation import evaluate
     from ..figures import build_report
+    from ..figures.real import draw_real
+    from ..shell import pasted
     from ..train.checkpoint import load
     from ..train.engine import train
+    from ..video.sources import open_source
 
     began = time.monotonic()
+    if args.real is not None:
+        open_source(args.real)  # a wrong path is better known now than after the training
     config = demo_config(args.out, seed=args.seed)
     folder = Path(config.output)
 
@@ -84,16 +108,29 @@ def run(args: argparse.Namespace) -> int:
     synthesise(Path(config.data.root), clips=CLIPS, frames=FRAMES_PER_CLIP, seed=args.seed)
 
     print(f"2 of 4: training in {folder}", flush=True)
-    started = (folder / "last.pt").is_file()
-    best = train(config, resume=folder if started else None)
+    best = train(config, resume=_begun(folder))
+    checkpoint = load(best)
+    skeleton, codec = checkpoint.skeleton, checkpoint.codec
+    for name, arm in ARMS.items() if args.compare else ():
+        begun = _begun(arm_folder(args.out, name))
+        print(f"2 of 4: training {arm.title}", flush=True)
+        train(_config_of(begun) if begun else arm_config(config, name, args.out, skeleton), resume=begun)
 
     print("3 of 4: scores on held-out clips", flush=True)
-    checkpoint = load(best)
     model = checkpoint.build_model()
     held_out = load_subset(config, "test")
-    skeleton, codec = checkpoint.skeleton, checkpoint.codec
     evaluation = evaluate(model, held_out.config, held_out.tracks, skeleton, codec)
     print(f"\n{evaluation.text}\n")
+    arms = {}
+    for name, arm in ARMS.items():
+        run = arm_folder(args.out, name)
+        if not (run / "eval.json").is_file():  # not trained, or not to the end of an epoch that was scored
+            continue
+        other = load(run / "best.pt")
+        network = other.build_model()
+        parameters = sum(parameter.numel() for parameter in network.parameters())
+        found = evaluate(network, _scored_as(held_out.config, other), held_out.tracks, skeleton, other.codec)
+        arms[arm.title] = (run / "metrics.jsonl", parameters, found)
 
     print(f"4 of 4: pictures in {args.out}", flush=True)
     page = build_report(
@@ -106,9 +143,36 @@ def run(args: argparse.Namespace) -> int:
         evaluation=evaluation,
         metrics=folder / "metrics.jsonl",
         chosen_on=checkpoint.selected_on,
+        arms=arms,
+        real=None if args.real is None else draw_real(args.real, _weights_at_hand(best), args.out),
     )
-    print(
-        f"PCK@{config.eval.gamma:g} (person size) {evaluation.score:.3f} on {len(held_out.tracks)} held-out clips"
-    )
-    print(f"done in {(time.monotonic() - began) / 60:.1f} minutes; open {page} in a browser")
+    print(f"done in {(time.monotonic() - began) / 60:.1f} minutes; open {page.absolute()} in a browser")
+    print(f"your own video: {pasted('predict', 'VIDEO.mp4', '--weights', best, '--out', 'poses')}")
     return 0
+
+
+def _weights_at_hand(own: Path) -> Path:
+    """Those that come with the package, which saw more than the demo's; the demo's `own` where there are none."""
+    from ..packaged import packaged_weights
+
+    try:
+        return packaged_weights()
+    except UserError:
+        return own
+
+
+def _begun(run: Path) -> Path | None:
+    """The run folder where a training has begun in it."""
+    return run if (run / "last.pt").is_file() else None
+
+
+def _config_of(run: Path) -> Config:
+    from ..config import load_config
+
+    return load_config(run / "config.yaml")
+
+
+def _scored_as(config: Config, checkpoint: "Checkpoint") -> Config:
+    """`config` with the network of another checkpoint."""
+    model = ModelConfig(name=checkpoint.model_name, options=checkpoint.model_options)
+    return replace(config, model=model)

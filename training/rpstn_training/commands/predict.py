@@ -24,6 +24,10 @@ A person's boxes may be few. Between two of them the others are interpolated, an
 followed until lost, unless the boxes went frame by frame and the file goes on for others: then the person has left.
 With --no-follow the boxes are all there are.
 
+Where torchvision is installed, --detector fasterrcnn_resnet50_fpn finds the people, in every frame or in every
+--detect-every N-th one; people get numbers by how their boxes overlap and how alike their poses are, good for a second
+of absence. With --select only one of several people is wanted.
+
 Without --weights those that come with the package are used: a small network trained on drawn people, which never saw a
 real person. Public weights are taken as they were downloaded, by the rules of rpstn convert; what was taken for granted
 is printed.
@@ -76,6 +80,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="without --boxes: how many people to search for at most (default: 1)",
+    )
+    parser.add_argument(
+        "--detector",
+        metavar="NAME[=WEIGHTS]",
+        help="fasterrcnn_resnet50_fpn of torchvision finds the people; WEIGHTS is a file of its or of rpstn "
+        "train-detector (default: torchvision's own for COCO, downloaded if need be)",
+    )
+    parser.add_argument(
+        "--detect-every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="with --detector: in every N-th frame, people are followed between (default: 1)",
+    )
+    parser.add_argument(
+        "--select",
+        metavar="largest|centre|X,Y",
+        help="of several people only the largest, the most central, or the nearest to a point in pixels",
     )
     parser.add_argument(
         "--whole-picture", action="store_true", help="search for nobody: one person fills the picture"
@@ -132,6 +154,9 @@ def run(args: argparse.Namespace) -> int:
         boxes=args.boxes,
         follow=not args.no_follow,
         persons=args.persons,
+        detector=args.detector,
+        detect_every=args.detect_every,
+        select=args.select,
         whole_picture=args.whole_picture,
         device=args.device,
         overlay=args.overlay,

@@ -88,6 +88,12 @@ class Linker:
             by_number[int(numbers[row])].add(frame, boxes[row], None if poses is None else poses[row])
         return numbers
 
+    def see(self, number: int, frame: int, box: np.ndarray, pose: np.ndarray | None = None) -> None:
+        """Where a numbered person was in a frame by other means than a detection."""
+        for track in self._opened:
+            if track.number == number:
+                track.add(frame, box, pose)
+
     def _likeness(self, frame: int, boxes: np.ndarray, poses: np.ndarray | None) -> np.ndarray:
         """[tracks, detections]"""
         rows = np.zeros((len(self._opened), len(boxes)))

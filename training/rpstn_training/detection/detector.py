@@ -6,7 +6,7 @@ pixels of the image as COCO has them: x right, y down, 0 the border of the first
 """
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,8 @@ from torch import Tensor, nn
 from ..errors import UserError
 from ..train.checkpoint import load_state, read_tensors
 
+NETWORK = "fasterrcnn_resnet50_fpn"
+SURE = 0.5  # least score of a person where nobody says another
 CACHE = "cache"  # as --weights: torchvision's own file for COCO
 FORMAT = "rpstn detector"
 COCO_CLASSES, OWN_CLASSES, PERSON = 91, 2, 1
@@ -45,7 +47,7 @@ def torchvision(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         raise UserError(
             "expected torchvision for the detector, it is not installed; install it (pip install torchvision), or make "
-            "the boxes elsewhere and name their file with data.options.detections"
+            "the boxes elsewhere and name their file with data.options.detections, or for rpstn predict with --boxes"
         ) from error
     except Exception as error:  # of another torch: RuntimeError, OSError, ImportError ..., as it comes
         raise UserError(
@@ -121,9 +123,30 @@ def _cached() -> Path:
         except (OSError, RuntimeError) as error:  # no network, no space, or other bytes than the name says
             raise UserError(
                 f"{path}: expected torchvision's weights, they are not there and {weights.url} cannot be downloaded "
-                f"({error}); put the file there, or name it with --weights FILE"
+                f"({error}); put the file there, or name it with --weights FILE, or --detector {NETWORK}=FILE"
             ) from error
     return path
+
+
+def finder(name: str, device: torch.device) -> Callable[[np.ndarray], np.ndarray]:
+    """What finds the people of an image: boxes [N, 4] of their first and last pixels, the surest first.
+
+    Args:
+        name: fasterrcnn_resnet50_fpn, or with = and the file of its weights; without, torchvision's own for COCO.
+
+    Raises UserError where the name is another, torchvision is not there, or the weights are not.
+    """
+    network, _, file = name.partition("=")
+    if network != NETWORK or name.endswith("="):
+        raise UserError(f"--detector: expected {NETWORK} or {NETWORK}=FILE, got {name}")
+    torchvision("ops")
+    model = load(read_weights(file or CACHE)).to(device)
+
+    def find(image: np.ndarray) -> np.ndarray:
+        ((boxes, _),) = find_people(model, [image], min_score=SURE)
+        return boxes - [0, 0, 1, 1]
+
+    return find
 
 
 def to_tensor(image: np.ndarray) -> Tensor:

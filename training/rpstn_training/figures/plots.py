@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from ..data.records import Skeleton
 from ..files import atomic_write
-from ..scores.table import Table
 from .inside import Inside, peak_distance
 from .panels import (
     BLUE,
@@ -43,8 +42,8 @@ def write_figure(path: Path, figure: Figure) -> None:
 
 def training_curve(rows: Sequence[Mapping[str, Any]], *, gamma: float) -> Figure:
     """Loss and PCK by epoch, from the rows of metrics.jsonl."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(5.4, 6), layout="constrained")
+    left, right = figure.subplots(2, 1)
     epochs = [row["epoch"] for row in rows]
     left.semilogy(epochs, [row["loss"] for row in rows], color=BLUE)
     left.set(title="Loss: squared error of the heat maps", xlabel="epoch", ylabel="loss")
@@ -59,25 +58,6 @@ def training_curve(rows: Sequence[Mapping[str, Any]], *, gamma: float) -> Figure
     for axes in (left, right):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def score_bars(table: Table, skeleton: Skeleton) -> Figure:
-    """PCK by part of the body, visible and occluded joints side by side."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    axes = figure.subplots()
-    columns = [*skeleton.groups, "Mean"]
-    shown = (("visible joints", "person", BLUE), ("occluded joints", "occluded, person", ORANGE))
-    rows = [(label, table.rows[name], color) for label, name, color in shown if name in table.rows]
-    width = 0.8 / len(rows)
-    for number, (label, row, color) in enumerate(rows):
-        places = np.arange(len(columns)) + (number - (len(rows) - 1) / 2) * width
-        bars = axes.bar(places, [row[name] for name in columns], width * 0.92, color=color, label=label)
-        axes.bar_label(bars, fmt="%.0f", fontsize=9, padding=2)
-    axes.set_xticks(range(len(columns)), [*skeleton.groups, "all joints"])
-    axes.set(ylabel=f"{table.title} (%)", ylim=(0, 112), yticks=range(0, 101, 20))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, 1.14), ncols=2, frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 

@@ -7,8 +7,8 @@ PIXEL_DIGITS, SCORE_DIGITS, TIME_DIGITS, ANGLE_DIGITS = 3, 5, 6, 3
 
 
 def rounded(value: float, digits: int) -> float | None:
-    """The number with so many digits after the point; None, which is null in JSON and empty in CSV, for NaN."""
-    return None if math.isnan(value) else round(float(value), digits)
+    """The number with so many digits after the point, or None (null in JSON, empty in CSV) where it is not finite."""
+    return round(float(value), digits) if math.isfinite(value) else None
 
 
 def rounded_all(values: Iterable[float], digits: int) -> list[float | None]:

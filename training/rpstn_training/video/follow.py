@@ -67,6 +67,10 @@ class Follower:
     def lost(self) -> bool:
         return self._low >= PATIENCE
 
+    @property
+    def sure(self) -> bool:
+        return self._low == 0
+
     def seen(self, pose: Pose) -> None:
         """The pose found in the `next_box` of the frame."""
         score = float(pose.scores.mean())
@@ -117,6 +121,11 @@ class Followers:
     def lost(self) -> dict[int, np.ndarray]:
         """Where those who are lost were expected last."""
         return {person: follower.next_box for person, (follower, _) in self._lost.items()}
+
+    @property
+    def sure(self) -> list[int]:
+        """Those who are followed and whose last pose was none of low score."""
+        return [person for person in self.numbers if self._followed[person].sure]
 
     def boxes(self) -> dict[int, np.ndarray]:
         """Where everybody who is followed is expected."""

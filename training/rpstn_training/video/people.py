@@ -1,7 +1,7 @@
 """Where the people of a video are, frame by frame: in the whole picture, in given boxes, or to be found.
 
-Each of the three says before a frame which boxes to look at (`boxes`), and hears afterwards what was found (`seen`),
-upon which it says whose memory ends. Boxes are x1, y1, x2, y2 in pixels of the picture.
+Each of the three, as `detected.Detected`, says before a frame which boxes to look at (`boxes`), and hears afterwards
+what was found (`seen`), upon which it says whose memory ends. Boxes are x1, y1, x2, y2 in pixels of the picture.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,11 @@ from scipy.optimize import linear_sum_assignment
 from .follow import FOUND, Followers
 from .person_boxes import Boxes
 from .search import Look, search, windows
+from .selection import Selection
 from .sources import Frame
 from .streams import Pose
 
+_CROWD = 8  # people who are searched for where one of them is wanted
 _STANDS_OUT = 1.3  # times the median window: what the first person found in a picture must be
 
 
@@ -62,23 +64,44 @@ class InGivenBoxes:
         fps: frames for which a lost person is searched for near by, a second.
         follow: False takes the boxes as all there are.
         stills: pictures have no past.
+        select: of several people the one who is wanted; None takes all.
     """
 
-    def __init__(self, table: Boxes, *, together: int, fps: float, follow: bool, stills: bool) -> None:
+    def __init__(
+        self,
+        table: Boxes,
+        *,
+        together: int,
+        fps: float,
+        follow: bool,
+        stills: bool,
+        select: Selection | None = None,
+    ) -> None:
         self._table, self._follow, self._stills = table, follow and not stills, stills
+        self._select, self._chosen = select, None
         self._crops = table.crops(1 if stills else together)
         self._followers = Followers(max(round(fps), 1))
         self._given: dict[int, np.ndarray] = {}
         self.in_words = "boxes from a file"
         if self._follow:
             self.in_words += ", interpolated between, people followed beyond the last"
+        if select is not None:
+            self.in_words += f"; {select.in_words}"
 
     def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
-        self._given = self._table.at(frame.number, _size(frame))
+        self._given = self._selected(self._table.at(frame.number, _size(frame)), _size(frame))
         if not self._follow:
             return self._given
         self._followers.find_nearby(frame.number, look, self._given.values())
         return dict(sorted({**self._followers.boxes(), **self._given}.items()))
+
+    def _selected(self, boxes: dict[int, np.ndarray], size: tuple[int, int]) -> dict[int, np.ndarray]:
+        """The boxes of who is meant; in a video that is decided in the first frame with boxes."""
+        if self._select is None or not boxes:
+            return boxes
+        if self._chosen is None or self._stills:
+            self._chosen = list(boxes)[self._select.of(list(boxes.values()), size)]
+        return {person: box for person, box in boxes.items() if person == self._chosen}
 
     def crop(self, frame: Frame, person: int, box: np.ndarray) -> np.ndarray:
         return self._crops.get((frame.number, person), box)
@@ -108,10 +131,23 @@ class Searched:
         shown: `Codec.box_scale`.
         fps: frames per second.
         stills: every picture is searched by itself.
+        select: of several people the one who is wanted, where `count` is 1; None takes the most plausible.
+        least: the probability of a pose (`Pose.probability`) with less of which nobody is there; None knows of none.
     """
 
-    def __init__(self, count: int, *, aspect: float, shown: float, fps: float, stills: bool) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        aspect: float,
+        shown: float,
+        fps: float,
+        stills: bool,
+        select: Selection | None = None,
+        least: float | None = None,
+    ) -> None:
         self._count, self._aspect, self._shown, self._stills = count, aspect, shown, stills
+        self._select, self._least = select, least
         self._every = max(round(fps), 1)
         self._followers = Followers(self._every)
         self._searched: int | None = None  # the last frame that was searched as a whole
@@ -119,6 +155,8 @@ class Searched:
         each = "each picture" if stills else "the first frame"
         people = "one person" if count == 1 else f"up to {count} people"
         self.in_words = f"{each} searched for {people}" + ("" if stills else ", who are followed from there")
+        if select is not None:
+            self.in_words += f"; {select.in_words}"
 
     def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
         if self._stills:
@@ -145,7 +183,11 @@ class Searched:
         self._searched = frame.number
         everywhere = windows(_size(frame), self._aspect, shown=self._shown)
         taken = list(self._followers.boxes().values())
-        found = search(look, everywhere, missing, taken=taken, stands_out=_STANDS_OUT)
+        choice = self._select is not None and not self._known
+        found = search(look, everywhere, _CROWD if choice else missing, taken=taken, stands_out=_STANDS_OUT)
+        found = [one for one in found if self._is_somebody(one.pose)]
+        if choice and found:
+            found = [found[self._select.of([one.box for one in found], _size(frame))]]
         lost = self._followers.lost
         usual = {person: self._followers.usual(person) for person in lost}
         # Each one found is the lost person who was last seen the nearest, if the score allows, or somebody new.
@@ -165,6 +207,9 @@ class Searched:
                 continue
             self._known.add(person)
             self._followers.begin(person, one.box, score)
+
+    def _is_somebody(self, pose: Pose) -> bool:
+        return self._least is None or pose.probability is None or pose.probability >= self._least
 
 
 def _size(frame: Frame) -> tuple[int, int]:

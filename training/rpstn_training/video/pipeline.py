@@ -21,6 +21,7 @@ from ..averaging import in_words
 from ..codec import decoding_in_words
 from ..config import EvalConfig
 from ..data.records import Skeleton
+from ..detection import detector
 from ..device import allow_tf32, choose_device
 from ..errors import UserError
 from ..interrupt import AfterStep
@@ -29,6 +30,7 @@ from ..public_files import open_weights
 from ..versions import versions
 from . import outputs
 from .ahead import ahead
+from .detected import Detected
 from .filters import Filtering
 from .formats import DEFAULT_FORMATS, check_formats, file_names, write_formats
 from .people import InGivenBoxes, People, Searched, WholePicture
@@ -36,6 +38,7 @@ from .person_boxes import Boxes, read_boxes
 from .pictures import OVERLAYS, Pictures
 from .progress import Progress
 from .recording import Recording, read_recording
+from .selection import Selection
 from .sources import Frame, Source, Window, open_source
 from .streams import PersonStreams
 from .writers import CocoWriter, CsvWriter, FoundPose, FrameInfo, Header, Writer
@@ -53,6 +56,9 @@ class Options:
             (`people.Searched`).
         follow: False takes the boxes of the file as all there are.
         persons: how many people are searched for at most, 1 unless given.
+        detector: "fasterrcnn_resnet50_fpn", or with "=" and a file of weights, finds the people (`detected.Detected`).
+        detect_every: frames from one detection to the next.
+        select: "largest", "centre" or a point "X,Y" (`selection`): of several people this one alone.
         whole_picture: do not search: the whole picture is the box of person 0.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
         overlay: "mp4", "webm", "both" or "none". For one picture the overlay is a picture too, overlay.png. Frames of
@@ -79,6 +85,9 @@ class Options:
     boxes: str | Path | None = None
     follow: bool = True
     persons: int | None = None
+    detector: str | None = None
+    detect_every: int = 1
+    select: str | None = None
     whole_picture: bool = False
     device: str = "auto"
     overlay: str = "mp4"
@@ -102,6 +111,7 @@ class Options:
         if self.min_score is not None and not np.isfinite(self.min_score):
             raise UserError(f"--min-score: expected a finite number, got {self.min_score}")
         _require_one_way(self.boxes, self.follow, self.persons, self.whole_picture)
+        _require_other_ways(self)
         check_formats(self.formats)
         Filtering.of(self.smooth, self.fill_gaps)
 
@@ -119,6 +129,9 @@ class Options:
             if values[name] is not None:
                 path = Path(values[name])
                 values[name] = outputs.file_mark(path) if path.is_file() else f"{path}, read at {time.time()}"
+        file = Path((self.detector or "").partition("=")[2])
+        if file.is_file():
+            values["detector"] = outputs.file_mark(file)
         return values
 
 
@@ -202,9 +215,20 @@ class Predictor:
             flip_shift=self.checkpoint.codec.geometry == "plain",
         )
         self.streams = PersonStreams(self.checkpoint, place, self.averages)
+        self._find = None if options.detector is None else detector.finder(options.detector, place)
 
     def people(self, media: Source, table: Boxes | None) -> People:
         options, codec = self.options, self.streams.codec
+        select = None if options.select is None else Selection.read(options.select)
+        if self._find is not None:
+            return Detected(
+                self._find,
+                every=options.detect_every,
+                joints=len(self.checkpoint.skeleton.joints),
+                fps=media.fps,
+                stills=options.stills,
+                select=select,
+            )
         if table is not None:
             return InGivenBoxes(
                 table,
@@ -212,6 +236,7 @@ class Predictor:
                 fps=media.fps,
                 follow=options.follow,
                 stills=options.stills,
+                select=select,
             )
         if options.whole_picture:
             return WholePicture(stills=options.stills)
@@ -222,6 +247,8 @@ class Predictor:
             shown=codec.box_scale,
             fps=media.fps,
             stills=options.stills,
+            select=select,
+            least=None if self.checkpoint.calibration is None else self.checkpoint.calibration.pose_threshold,
         )
 
 
@@ -461,14 +488,14 @@ class Job:
         streamed = {name for writer in self._writers for name in writer.names}
         if set(self._made) <= streamed:
             return
-        with outputs.refusals(self.out):
-            write_formats(
-                read_recording(folder / CocoWriter.names[0]),
-                self._filtering,
-                options.formats,
-                folder,
-                without=streamed,
-            )
+        try:
+            with outputs.refusals(self.out):
+                raw = read_recording(folder / CocoWriter.names[0])
+                write_formats(raw, self._filtering, options.formats, folder, without=streamed)
+        except UserError as error:  # what took hours to find is not lost for the sake of another file
+            with outputs.refusals(self.out):
+                kept = self._staged.keep_partial()
+            raise UserError(f"{error}; what was found is in {', '.join(map(str, kept))}") from error
 
     def keep_partial(self) -> str:
         """What is finished by now stays beside the results' places; returns a sentence about it."""
@@ -563,6 +590,30 @@ def _require_no_input_among(files: Sequence[Path], inputs: Sequence[Path]) -> No
     for file in files:
         if file.resolve() in taken:
             raise UserError(f"{file}: expected another --out, this would overwrite what is read")
+
+
+def _require_other_ways(options: Options) -> None:
+    """A detector is a way of its own, and of one person none can be selected."""
+    if options.detect_every < 1:
+        raise UserError(f"--detect-every: expected at least 1, got {options.detect_every}")
+    if options.detect_every > 1 and options.detector is None:
+        raise UserError("--detect-every: expected with --detector, got none")
+    others = {
+        "--boxes": options.boxes is not None,
+        "--persons": options.persons is not None,
+        "--whole-picture": options.whole_picture,
+    }
+    for name, given in others.items():
+        if options.detector is not None and given:
+            raise UserError(
+                f"--detector: expected without {name}, because the detector says where the people are"
+            )
+    if options.select is None:
+        return
+    Selection.read(options.select)
+    if options.whole_picture or (options.persons or 1) > 1:
+        other = "--whole-picture" if options.whole_picture else "--persons"
+        raise UserError(f"--select: expected without {other}, because one of several people is followed")
 
 
 def _require_one_way(

@@ -93,7 +93,7 @@ class CocoWriter:
     image_id, category_id 1, track_id (the person), bbox [x, y, width, height] with x2 = x + width - 1, area,
     iscrowd 0, num_keypoints, keypoints [x, y, score] * K as in COCO's result files, score (mean over the joints);
     probabilities and states [K] of the joints as in `Pose` and probability, the mean over the joints, each null where
-    the weights are not calibrated. A joint that is missing (NaN, of filtered values only) is 0, 0, 0.
+    the weights are not calibrated. A joint without numbers (NaN) is 0, 0, 0.
     categories: the joints' names as keypoints, and the limbs as skeleton, counted from 1.
 
     One image or annotation stands on a line, so that the file can be read and searched as text. The annotations wait in
@@ -197,7 +197,7 @@ class CsvWriter:
 def _annotation(number: int, pose: FoundPose) -> dict[str, Any]:
     x1, y1, x2, y2 = rounded_all(pose.box, PIXEL_DIGITS)
     width, height = rounded(x2 - x1 + 1, PIXEL_DIGITS), rounded(y2 - y1 + 1, PIXEL_DIGITS)
-    there = np.isfinite(pose.joints).all(axis=1)
+    there = np.isfinite(pose.joints).all(axis=1) & np.isfinite(pose.scores)
     scores = rounded_all(pose.scores, SCORE_DIGITS)
     probabilities = None if pose.probabilities is None else rounded_all(pose.probabilities, SCORE_DIGITS)
     keypoints: list[float] = []
