@@ -142,9 +142,10 @@ class Calibration:
         if self.pose_threshold is None:
             lines.append("  nobody there: no room for boxes without people in these pictures, no threshold")
         else:
+            kept, refused = (_percent(found[name]) for name in ("people_kept", "nobody_refused"))
             lines.append(
-                f"  nobody is there with a score below {self.pose_threshold:.3f}: keeps "
-                f"{_percent(found['people_kept'])} of people, refuses {_percent(found['nobody_refused'])} of boxes without"
+                f"  nobody is there with a score below {self.pose_threshold:.3f}: keeps {kept} of people, refuses "
+                f"{refused} of boxes without"
             )
         return lines
 
