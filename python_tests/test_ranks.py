@@ -267,7 +267,7 @@ def test_a_run_goes_on_with_another_number_of_processes(pair, root, alone, tmp_p
     require_same_training(run, alone)
 
 
-TRIES = int(os.environ.get("RPSTN_KILLED", "3"))  # 20 were run by hand: docs/many_gpus.md
+TRIES = int(os.environ.get("RPSTN_KILLED", "3"))  # docs/many_gpus.md tells of more
 
 
 def test_killed_and_resumed_equals_never_killed(pair, root, tmp_path):
