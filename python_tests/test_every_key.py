@@ -214,6 +214,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "augmentation.color": (0.5, "batch"),
     "augmentation.occlusion": (0.0, "batch"),
     "augmentation.shift": (0.1, "batch"),
+    "augmentation.elsewhere": (1.0, "batch"),
     "augmentation.gamma": (0.5, "batch"),
     "augmentation.light": (0.5, "batch"),
     "augmentation.shrink": (4.0, "batch"),

@@ -73,6 +73,9 @@ class AugmentationConfig:
     color: float = 0.0  # relative change of brightness, contrast and saturation
     occlusion: float = 0.0  # probability of a patch over part of the person; joints under it count as hidden
     shift: float = 0.0  # of the box, to either side, as a share of its width and height
+    elsewhere: float = (
+        0.0  # probability of a box beside the person: maps of joints outside it are to be empty
+    )
     gamma: float = 0.0  # grey levels to a power between 1 / (1 + gamma) and 1 + gamma
     light: float = 0.0  # relative change of brightness from place to place, as of lamps and shadows
     shrink: float = 1.0  # largest factor by which the crop is made coarser
@@ -88,6 +91,7 @@ class AugmentationConfig:
         _require(0 <= self.color < 1, "color", "at least 0 and less than 1", self.color)
         _require(0 <= self.occlusion <= 1, "occlusion", "a probability between 0 and 1", self.occlusion)
         _require(0 <= self.shift < 1, "shift", "at least 0 and less than 1", self.shift)
+        _require(0 <= self.elsewhere <= 1, "elsewhere", "a probability between 0 and 1", self.elsewhere)
         _require(0 <= self.gamma <= 9, "gamma", "between 0 and 9", self.gamma)
         _require(0 <= self.light < 1, "light", "at least 0 and less than 1", self.light)
         _require(1 <= self.shrink <= 16, "shrink", "a factor between 1 and 16", self.shrink)
