@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing import connection
 from typing import Any
 
+DIED = "died"
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 
 
@@ -31,9 +32,11 @@ class Team:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def run(self, work: Callable[..., Any], each: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def run(
+        self, work: Callable[..., Any], each: Sequence[tuple[Any, ...]], *, may_die: bool = False
+    ) -> list[Any]:
         """What `work` gives for the arguments of each member, at the same time. Fails, and ends all, where one raises,
-        dies or is not done within the limit (seconds).
+        dies or is not done within the limit (seconds). Where members may die, `DIED` is the answer of those who do.
         """
         while len(self._members) < self._size:
             self._members.append(_start())
@@ -49,13 +52,15 @@ class Team:
             for pipe in ready:
                 try:
                     done, answers[pipe] = pipe.recv()
-                except EOFError:
-                    done, answers[pipe] = False, "died"
+                except (EOFError, ConnectionResetError):
+                    done, answers[pipe] = may_die, DIED
                 failure = failure if done else str(answers[pipe])
             if failure is not None:
                 self.end()
                 numbers = [number for number, pipe in enumerate(chosen) if pipe not in answers]
                 raise AssertionError(f"a process of {len(chosen)}: {failure} (at work still: {numbers})")
+        if DIED in answers.values():
+            self.end()
         return [answers[pipe] for pipe in chosen]
 
     def end(self) -> None:
@@ -81,9 +86,10 @@ def die_with_parent() -> None:
 
 
 def _start() -> tuple[Any, connection.Connection]:
-    spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_member, args=(theirs,))
+    server = multiprocessing.get_context("forkserver")
+    server.set_forkserver_preload(["rpstn_training.train.engine"])  # before the first start; ignored after it
+    ours, theirs = server.Pipe()
+    process = server.Process(target=_member, args=(theirs,))
     process.start()
     theirs.close()
     return process, ours
@@ -92,6 +98,9 @@ def _start() -> tuple[Any, connection.Connection]:
 def _member(pipe: connection.Connection) -> None:
     os.setsid()
     die_with_parent()
+    multiprocessing.set_start_method(
+        "fork", force=True
+    )  # of data workers, which need what a test has patched
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a background shell's children begin with it ignored

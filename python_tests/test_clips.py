@@ -355,6 +355,26 @@ def test_a_shifted_box_moves_picture_and_joints(tracks):
     assert 0.09 < np.abs(drawn).max() <= 0.1
 
 
+def test_beside_the_person_maps_are_to_be_empty(tracks):
+    clips = train_clips(tracks, data(), replace(PLAIN, elsewhere=1.0), seed=0, with_targets=True)
+    away = 0
+    for epoch in range(20):
+        clips.set_epoch(epoch)
+        sample = clips[0]
+        known = torch.from_numpy(tracks[sample["index"]].labelled[sample["frame_ids"]])
+        real = torch.from_numpy(np.arange(5) < len(tracks[sample["index"]]))[:, None]
+        assert torch.equal(sample["labelled"] > 0, known & real)  # wherever they are
+        inside = torch.from_numpy(clips._inside(sample["joints"].numpy()))
+        far = ((sample["joints"] < -24) | (sample["joints"] > torch.tensor([64 + 24, 96 + 24]))).any(-1)
+        assert not sample["targets"][far].gt(1e-3).any()
+        away += (~inside).float().mean().item() / 20
+    assert 0.3 < away < 1
+    drawn = [draw(np.random.default_rng(n), replace(STRONG, elsewhere=0.3)) for n in range(200)]
+    missed = [one for one in drawn if one.elsewhere]
+    assert 40 < len(missed) < 80 and all(0.5 <= np.abs(one.shift).max() <= 1.5 for one in missed)
+    assert all(np.abs(one.shift).max() <= 0.1 for one in drawn if not one.elsewhere)
+
+
 def test_the_faults_of_a_camera_by_hand():
     ramp = np.broadcast_to(np.arange(0, 256, 4, dtype=np.uint8), (2, 3, 48, 64)).copy()
 

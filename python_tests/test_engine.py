@@ -406,7 +406,7 @@ def test_learning_rate_is_multi_step_lr(root, tmp_path):
     optimizer = torch.optim.Adam([weight], lr=config.train.learning_rate)
     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, config.train.milestones, config.train.gamma)
     for epoch in range(config.train.epochs):
-        assert engine.learning_rate(config.train, epoch) == pytest.approx(
+        assert engine.learning_rate(config.train, epoch, 0) == pytest.approx(
             optimizer.param_groups[0]["lr"], rel=1e-12
         )
         optimizer.step()

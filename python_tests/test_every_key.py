@@ -37,7 +37,8 @@ def base(root: Path, output: Path) -> dict[str, Any]:
         "color": 0.1,
         "occlusion": 0.5,
     }
-    plain["train"] |= {"epochs": 3, "milestones": [1], "gamma": 0.5}
+    plain["train"] |= {"epochs": 3, "milestones": [1], "gamma": 0.5, "weight_decay": 0.01}
+    plain["train"] |= {"rate_rule": "sqrt", "base_batch": 4, "keep_every": 1, "keep_last": 2, "log_every": 2}
     plain["eval"] |= {"select": "validation", "held_out": 0.3, "batch_size": 2, "flip": True}
     return plain
 
@@ -54,7 +55,9 @@ def observe(plain: dict[str, Any], monkeypatch) -> dict[str, Any]:
         "curves": [],
         "shown": [],
         "joints": [],
-        "norms": [],
+        "parts": [],
+        "layout": [],
+        "compiled": [],
     }
 
     def spy(name: str, call):
@@ -80,6 +83,8 @@ def observe(plain: dict[str, Any], monkeypatch) -> dict[str, Any]:
         step = model.step
         model.step = lambda frame, state: seen["shown"].append(tuple(frame.shape)) or step(frame, state)
         found = original(model, *args, **options)
+        kernels = [weight for weight in model.parameters() if weight.ndim == 4 and min(weight.shape[1:]) > 1]
+        seen["layout"].append([weight.is_contiguous() for weight in kernels])
         hook.remove()
         del model.step
         seen["joints"].append(found.predictions[0].joints.tolist())
@@ -87,13 +92,15 @@ def observe(plain: dict[str, Any], monkeypatch) -> dict[str, Any]:
 
     class Batches(engine.Batches):
         def epoch(self, *args):
-            for batch in super().epoch(*args):
+            for parts in super().epoch(*args):
+                seen["parts"].append(len(parts))
+                batch = parts[0]
                 if "batch" not in seen:
                     seen["batch"] = {
                         name: value.clone() if isinstance(value, torch.Tensor) else value
                         for name, value in batch.items()
                     }
-                yield batch
+                yield parts
 
     class Writer:
         def __init__(self, folder, **options):
@@ -112,6 +119,9 @@ def observe(plain: dict[str, Any], monkeypatch) -> dict[str, Any]:
         spy("integral_loss", loss)
         spy("evaluate", evaluation)
         patch.setattr(engine, "Batches", Batches)
+        patch.setattr(
+            torch, "compile", lambda module: seen["compiled"].append(type(module).__name__) or module
+        )
         patch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
         try:
             config = from_dict(plain, "here")
@@ -133,8 +143,21 @@ def observe(plain: dict[str, Any], monkeypatch) -> dict[str, Any]:
         "selected on": last.selected_on,
         "protocol": json.loads((run / "eval.json").read_text())["protocol"],
         "scored by eval": load_subset(config, config.eval.subset).words,
+        "kept": sorted(path.name for path in run.glob("epoch_*.pt")),
+        "step lines": [json.loads(line)["step"] for line in (run / "steps.jsonl").read_text().splitlines()]
+        if (run / "steps.jsonl").exists()
+        else None,
+        "recorded": _recorded(run / "trace.json"),
         "moments": [slots["exp_avg"].norm().item() for slots in last.training["optimizer"]["state"].values()],
     }
+
+
+def _recorded(path: Path) -> int:
+    """Steps in a recording, if there is one."""
+    if not path.exists():
+        return 0
+    names = {event.get("name", "") for event in json.loads(path.read_text())["traceEvents"]}
+    return sum(name.startswith("ProfilerStep#") for name in names)
 
 
 def same(a: Any, b: Any) -> bool:
@@ -191,6 +214,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "augmentation.color": (0.5, "batch"),
     "augmentation.occlusion": (0.0, "batch"),
     "augmentation.shift": (0.1, "batch"),
+    "augmentation.elsewhere": (1.0, "batch"),
     "augmentation.gamma": (0.5, "batch"),
     "augmentation.light": (0.5, "batch"),
     "augmentation.shrink": (4.0, "batch"),
@@ -209,17 +233,36 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "loss.visibility": (False, "losses"),
     "train.epochs": (2, "steps"),
     "train.batch_size": (4, "batch"),
+    "train.accumulate": ({"train.accumulate": 2, "train.batch_size": 4}, "parts"),
+    "train.optimiser": ("adamw", "weights"),
     "train.learning_rate": (1e-3, "rates"),
+    "train.rate_rule": ("linear", "rates"),
+    "train.base_batch": (8, "rates"),
+    "train.warmup_steps": (4, "rates"),
+    "train.layer_decay": (
+        0.75,
+        "error",
+    ),  # of a network without a transformer; test_train_options.py has one with it
+    "train.ema": (0.9, "joints"),
     "train.weight_decay": (0.5, "weights"),
     "train.milestones": ([2], "rates"),
     "train.gamma": (0.1, "rates"),
     "train.grad_clip": (1e-4, "moments"),
     "train.max_steps": (3, "steps"),
     "train.eval_every": (2, "scores"),
-    "train.patience": ({"train.patience": 1, "train.epochs": 9, "train.learning_rate": 1e-12}, "steps"),
+    "train.patience": (
+        {"train.patience": 1, "train.epochs": 9, "train.learning_rate": 1e-12, "train.eval_every": 2},
+        "steps",
+    ),
     "train.device": ("cuda:7", "error"),
     "train.precision": ("bfloat16", "stage dtype"),
     "train.tf32": (True, "tf32"),
+    "train.channels_last": (True, "layout"),
+    "train.compile": (True, "compiled"),
+    "train.keep_every": (2, "kept"),
+    "train.keep_last": (None, "kept"),
+    "train.log_every": (3, "step lines"),
+    "train.profile_steps": (1, "recorded"),
     "train.tensorboard": (True, "curves"),
     "eval.protocol": ("streaming", "protocol"),
     "eval.subset": ("train", "scored by eval"),

@@ -123,6 +123,7 @@ def test_a_bad_source_gets_one_sentence_and_leaves_nothing(name, made, tmp_path,
     paths = source if isinstance(source, list) else [source]
     capfd.readouterr()
     arguments = ["predict", *paths, "--weights", made.weights, "--out", out, "--device", "cpu"]
+    arguments.append("--whole-picture")  # no search, which takes longer
     assert cli.main([str(argument) for argument in arguments]) == 1
     error = capfd.readouterr().err.strip()
     assert error.startswith("rpstn: error: ") and "\n" not in error  # and nothing from FFmpeg

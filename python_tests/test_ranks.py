@@ -3,6 +3,7 @@
 import datetime
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,10 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
-from teams import Team, end_session
+from teams import DIED, Team, end_session
 from test_engine import require_equal_runs, state_of, steady_metrics
 from tiny_clips import SMALL_MODEL, tiny_config, with_data, with_train, write_penn
+from torch import nn
 
+from rpstn_training import files
 from rpstn_training.config import Config, ModelConfig, to_yaml
 from rpstn_training.data.clips import TrainClips
 from rpstn_training.errors import UserError
@@ -45,7 +48,7 @@ def pair():
 def alone(pair, root, tmp_path_factory) -> Path:
     """The run of one process that others are measured against."""
     run = tmp_path_factory.mktemp("alone") / "run"
-    assert train(pair, uneven(root, run), world=1) == [f"{run / 'best.pt'}"]
+    assert train(pair, in_parts(root, run), world=1) == [f"{run / 'best.pt'}"]
     return run
 
 
@@ -68,6 +71,13 @@ def uneven(root: Path, output: Path, **changes: object) -> Config:
     return with_data(replace(config, model=ModelConfig(options=options)), clips_per_epoch=7)
 
 
+def in_parts(root: Path, output: Path, **changes: object) -> Config:
+    """20 steps of 5 and 2 clips in two parts each: of two processes the second has 1 and 1 clip, then none and none."""
+    return uneven(
+        root, output, **{"epochs": 10, "batch_size": 5, "accumulate": 2, "eval_every": 5, **changes}
+    )
+
+
 def train(
     pair: Team,
     config: Config,
@@ -76,15 +86,28 @@ def train(
     resume: Path | None = None,
     double: bool = True,
     patch: str = "",
+    victims: tuple[int, ...] = (),
+    moment: int = 0,
 ) -> list[str]:
-    """Train by so many processes; what each has to say: its best checkpoint, or what it ended with."""
+    """Train by so many processes; what each has to say: its best checkpoint, or what it ended with.
+
+    victims: ranks that are killed at a moment, as `at_moment` counts them; several at the same loss.
+    """
     store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun has one
-    each = [(rank, world, store.port, config, resume, double, patch) for rank in range(world)]
-    return pair.run(job, each)
+    deaths = [(moment, len(victims) == 1) if rank in victims else None for rank in range(world)]
+    each = [(rank, world, store.port, config, resume, double, patch, deaths[rank]) for rank in range(world)]
+    return pair.run(job, each, may_die=bool(victims))
 
 
 def job(
-    rank: int, world: int, port: int, config: Config, resume: Path | None, double: bool, patch: str
+    rank: int,
+    world: int,
+    port: int,
+    config: Config,
+    resume: Path | None,
+    double: bool,
+    patch: str,
+    death: tuple[int, bool] | None,
 ) -> str:
     """In one of the processes, as torchrun starts it."""
     torch.set_num_threads(1)
@@ -100,6 +123,8 @@ def job(
             torch.set_default_dtype(torch.float64)
         if patch:
             PATCHES[patch](monkeypatch, rank)
+        if death is not None:
+            at_moment(monkeypatch, *death, lambda: os.kill(os.getpid(), signal.SIGKILL))
         try:
             return str(engine.train(config, resume, show_progress=False))
         except (UserError, KeyboardInterrupt, SystemExit) as error:
@@ -127,6 +152,25 @@ def on_step_of_rank_1(monkeypatch, rank: int, number: int, action) -> None:
     monkeypatch.setattr(engine, "joint_loss", patched)
 
 
+def at_moment(monkeypatch, number: int, with_files: bool, action) -> None:
+    """Moments, counted from 1: each part's loss, and each file that is written but not yet in its place."""
+    passed = 0
+
+    def counted(call):
+        def patched(*args, **options):
+            nonlocal passed
+            passed += 1
+            if passed == number:
+                action()
+            return call(*args, **options)
+
+        return patched
+
+    monkeypatch.setattr(engine, "joint_loss", counted(joint_loss))
+    if with_files:
+        monkeypatch.setattr(files.os, "replace", counted(os.replace))
+
+
 def press_ctrl_c(loss):
     signal.raise_signal(signal.SIGINT)
     return loss
@@ -144,15 +188,24 @@ def same_part(monkeypatch, rank: int) -> None:
     monkeypatch.setattr(engine, "Batches", lambda *args, part: batches(*args, part=(0, part[1])))
 
 
+def frozen(monkeypatch, rank: int) -> None:
+    """Normalisations by their running statistics, in training as well: then a part of a batch is like the whole."""
+    monkeypatch.setattr(nn.BatchNorm2d, "train", lambda norm, mode=True: nn.Module.train(norm, False))
+
+
 # Faults, and what a user may do, that a process begins with; each must be there in a process of its own.
 PATCHES = {
     "gradients averaged": lambda patch, rank: patch.setattr(Ranks, "summed", lambda ranks, loss: loss),
     "norms of each rank": lambda patch, rank: patch.setattr(rank_parts, "_synchronise", lambda model: None),
     "normaliser of each rank": own_normaliser,
     "clips left out": same_part,
+    "norms frozen": frozen,
     "ctrl-c": lambda patch, rank: on_step_of_rank_1(patch, rank, 4, press_ctrl_c),
     "not finite": lambda patch, rank: on_step_of_rank_1(patch, rank, 5, lambda loss: loss * float("nan")),
 }
+
+
+FAULTS = ("gradients averaged", "norms of each rank", "normaliser of each rank", "clips left out")
 
 
 def difference(first: Path, second: Path) -> float:
@@ -181,14 +234,24 @@ def require_same_training(run: Path, alone: Path) -> None:
 
 def test_two_processes_train_as_one(pair, root, alone, tmp_path):
     run = tmp_path / "run"
-    assert train(pair, uneven(root, run)) == [f"{run / 'best.pt'}"] * 2
+    assert train(pair, in_parts(root, run)) == [f"{run / 'best.pt'}"] * 2
     assert checkpoints.load(run / "last.pt").step == 20
-    assert len(steady_metrics(run)) == 6 and sum("score" in row for row in steady_metrics(run)) == 3
+    assert len(steady_metrics(run)) == 10 and sum("score" in row for row in steady_metrics(run)) == 2
     require_same_training(run, alone)
     assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in alone.iterdir())
 
 
-@pytest.mark.parametrize("fault", [name for name in PATCHES if name not in ("ctrl-c", "not finite")])
+def test_parts_make_the_step_of_the_whole_batch(pair, root, tmp_path):
+    """But for the statistics of normalisations, which are those of a part."""
+    ways = {"whole": (1, 1), "parts": (1, 3), "parts of two": (2, 2)}
+    for name, (world, parts) in ways.items():
+        config = in_parts(root, tmp_path / name, max_steps=4, accumulate=parts)
+        train(pair, config, world=world, patch="norms frozen")
+    for name in ("parts", "parts of two"):
+        require_same_training(tmp_path / name, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
 def test_a_fault_would_be_seen(pair, root, short, tmp_path, fault):
     run = tmp_path / "run"
     train(pair, uneven(root, run, max_steps=2), patch=fault)
@@ -197,11 +260,50 @@ def test_a_fault_would_be_seen(pair, root, short, tmp_path, fault):
 
 def test_a_run_goes_on_with_another_number_of_processes(pair, root, alone, tmp_path):
     run = tmp_path / "run"
-    config = uneven(root, run)
-    train(pair, with_train(config, max_steps=4))
-    train(pair, with_train(config, max_steps=8), world=1, resume=run)
+    config = in_parts(root, run)
+    train(pair, with_train(config, max_steps=11))
+    train(pair, with_train(config, max_steps=13), world=1, resume=run)
     train(pair, config, resume=run)
     require_same_training(run, alone)
+
+
+TRIES = int(os.environ.get("RPSTN_KILLED", "3"))  # 20 were run by hand: docs/many_gpus.md
+
+
+def test_killed_and_resumed_equals_never_killed(pair, root, tmp_path):
+    """SIGKILL at one process, or both, at random moments; resumed by two with data workers or by one."""
+    whole, draw = tmp_path / "whole", random.Random(5)
+    options = {"epochs": 3, "max_steps": 6, "eval_every": 1, "log_every": 1}
+    train(pair, in_parts(root, whole, **options))
+    for attempt in range(TRIES):
+        run, victims = tmp_path / str(attempt), ((0,), (1,), (0, 1))[attempt % 3]
+        last = 24 if victims == (0,) else 12  # losses, and files, which the first process alone writes
+        config = in_parts(root, run, **options)
+        said = train(pair, config, victims=victims, moment=draw.randint(1, last))
+        assert DIED in said
+        for rank, ended in enumerate(said):  # of two victims one may see the other die first
+            told = ended.startswith(
+                "UserError: train: expected 2 processes until the end, one of them is gone"
+            )
+            assert ended == DIED if victims == (rank,) else told or (rank in victims and ended == DIED), said
+        world = 1 + draw.randrange(2)
+        config = with_data(config, workers=draw.randrange(2))
+        train(pair, config, world=world, resume=run if (run / "last.pt").exists() else None)
+        print(
+            attempt,
+            victims,
+            said.count(DIED),
+            "died; resumed by",
+            world,
+            "difference",
+            difference(run, whole),
+        )
+        if world == 2:
+            require_equal_runs(whole, run)
+        else:
+            require_same_training(run, whole)
+        assert len((run / "steps.jsonl").read_text().splitlines()) == 6
+        assert sorted(path.name for path in run.iterdir()) == sorted(path.name for path in whole.iterdir())
 
 
 def test_stopped_and_resumed_by_two_equals_never_stopped(pair, root, tmp_path):
@@ -210,7 +312,8 @@ def test_stopped_and_resumed_by_two_equals_never_stopped(pair, root, tmp_path):
     config = uneven(root, run, max_steps=7)
     train(pair, replace(config, output=str(whole)), double=False)
     said = sorted(train(pair, config, double=False, patch="ctrl-c"))
-    assert said[0].startswith(f"KeyboardInterrupt: stopped after step 4; continue with: rpstn train {run}")
+    assert said[0].startswith("KeyboardInterrupt: stopped after step 4; continue with: ")
+    assert said[0].endswith(f"rpstn train {run / 'config.yaml'} --resume {run}")
     assert said[1] == "SystemExit: 130"
     assert checkpoints.load(run / "last.pt").step == 4
     train(pair, config, resume=run, double=False)

@@ -18,7 +18,8 @@ from rpstn_training.data.sets import load_skeleton, load_tracks, mpii
 from rpstn_training.data.subsets import for_training, load_subset
 from rpstn_training.errors import UserError
 from rpstn_training.train import checkpoint as checkpoints
-from rpstn_training.train.engine import summarise, train
+from rpstn_training.train.engine import train
+from rpstn_training.train.run_folder import summarise
 
 SBL = {"backbone": "resnet18", "width": 8, "channels": 16}
 
@@ -83,7 +84,7 @@ def test_every_result_says_on_what_its_weights_were_chosen(root, run, capsys):
     assert json.loads(out.read_text())["weights_chosen_on"] == words
     assert cli.main([*arguments, "--set", "eval.subset=validation"]) == 0
     printed = capsys.readouterr().out
-    assert "1 videos" in printed
+    assert "1 video, " in printed
     assert json.loads(out.read_text())["score"] == pytest.approx(found["score"], abs=1e-12)
 
 

@@ -6,7 +6,7 @@ import subprocess
 import time
 
 import pytest
-from teams import Team
+from teams import DIED, Team
 
 
 def double(number: int) -> tuple[int, int]:
@@ -52,6 +52,7 @@ def test_a_team_outlives_no_failure():
         assert gone([*first, child])
         with pytest.raises(AssertionError, match=r"died \(at work still: \[0\]\)"):
             team.run(with_a_child, [("sleep",), ("die",)])
+        assert team.run(with_a_child, [("die",)], may_die=True) == [DIED]
         (value, process), _ = team.run(double, [(5,), (6,)])
         assert value == 10 and process not in first
         last = [process, team.run(with_a_child, [("return",)])[0]]

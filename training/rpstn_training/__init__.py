@@ -3,6 +3,7 @@
 What is of use from Python is here under short names, loaded when it is asked for (docs/python.md):
 
     predict(source, weights, out, ...)        a video, its joints as files
+    predict_many(sources, weights, out, ...)  folders and lists of videos; what is broken stops no other
     stream(source, weights, ...)              a video, its joints frame by frame
     PersonStreams(open_weights(...))          pictures of one's own, its joints frame by frame
     read_recording, reformat, Filtering       what was found: arrays, other files, smoothed
@@ -16,6 +17,7 @@ _PLACES = {
     "open_weights": "public_files",
     "packaged_weights": "packaged",
     "predict": "video.pipeline",
+    "predict_many": "video.many",
     "stream": "video.pipeline",
     "read_recording": "video.recording",
     "Filtering": "video.filters",

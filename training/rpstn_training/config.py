@@ -73,6 +73,9 @@ class AugmentationConfig:
     color: float = 0.0  # relative change of brightness, contrast and saturation
     occlusion: float = 0.0  # probability of a patch over part of the person; joints under it count as hidden
     shift: float = 0.0  # of the box, to either side, as a share of its width and height
+    elsewhere: float = (
+        0.0  # probability of a box beside the person: maps of joints outside it are to be empty
+    )
     gamma: float = 0.0  # grey levels to a power between 1 / (1 + gamma) and 1 + gamma
     light: float = 0.0  # relative change of brightness from place to place, as of lamps and shadows
     shrink: float = 1.0  # largest factor by which the crop is made coarser
@@ -88,6 +91,7 @@ class AugmentationConfig:
         _require(0 <= self.color < 1, "color", "at least 0 and less than 1", self.color)
         _require(0 <= self.occlusion <= 1, "occlusion", "a probability between 0 and 1", self.occlusion)
         _require(0 <= self.shift < 1, "shift", "at least 0 and less than 1", self.shift)
+        _require(0 <= self.elsewhere <= 1, "elsewhere", "a probability between 0 and 1", self.elsewhere)
         _require(0 <= self.gamma <= 9, "gamma", "between 0 and 9", self.gamma)
         _require(0 <= self.light < 1, "light", "at least 0 and less than 1", self.light)
         _require(1 <= self.shrink <= 16, "shrink", "a factor between 1 and 16", self.shrink)
@@ -161,24 +165,56 @@ class TrainConfig:
     """Optimiser, schedule and what the loop does beside them."""
 
     epochs: int = 100
-    batch_size: int = 8  # clips
+    batch_size: int = 8  # clips of a step, of all processes and parts together
+    accumulate: int = 1  # parts of a batch that are trained on one after the other, for less memory
+    optimiser: Literal["adam", "adamw"] = "adam"
     learning_rate: float = 5e-4
+    rate_rule: Literal["none", "linear", "sqrt"] = "none"  # of the rate, by batch_size / base_batch
+    base_batch: int | None = None  # clips, for which learning_rate is meant where there is a rule
+    warmup_steps: int = 0  # in which the rate rises to what it is then
+    layer_decay: float = 1.0  # of a vision transformer: the rate of a layer as a share of the next one's
     weight_decay: float = 0.0
     milestones: tuple[int, ...] = (8, 15, 25, 40, 80)  # epochs after which the rate is multiplied by gamma
     gamma: float = 0.1
+    ema: float | None = (
+        None  # of the weights' running average, which is then evaluated and kept: 0.999, for example
+    )
     grad_clip: float | None = None  # largest norm of all gradients together
     max_steps: int | None = None  # stop after so many optimiser steps in all
     eval_every: int = 1  # epochs
     patience: int | None = None  # stop after so many evaluations without a better score
     device: str = "auto"  # auto, cpu, cuda, cuda:1 ...
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     tf32: bool = False  # on a GPU: float32 products with ten bits of fraction, faster and less exact
+    channels_last: bool = False  # pixels of weights and maps lie channel by channel
+    compile: bool = False  # by torch.compile, which takes minutes before the first step
+    keep_every: int | None = None  # epochs; after every so many the weights are kept as epoch_NNNN.pt
+    keep_last: int | None = None  # of these files, so many; null: all
+    log_every: int | None = None  # steps; after every so many a line of steps.jsonl
+    profile_steps: int | None = None  # so many steps are recorded in trace.json
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch_size", "eval_every"):
+        for key in ("epochs", "batch_size", "eval_every", "accumulate"):
             _require(getattr(self, key) >= 1, key, "at least 1", getattr(self, key))
-        for key in ("max_steps", "patience"):
+        _require(
+            (self.rate_rule == "none") == (self.base_batch is None),
+            "base_batch",
+            "a number of clips with a rate_rule, and null with none",
+            self.base_batch,
+        )
+        _require(self.warmup_steps >= 0, "warmup_steps", "at least 0", self.warmup_steps)
+        _require(0 < self.layer_decay <= 1, "layer_decay", "more than 0 and at most 1", self.layer_decay)
+        _require(self.ema is None or 0 < self.ema < 1, "ema", "null or a number between 0 and 1", self.ema)
+        for key in (
+            "max_steps",
+            "patience",
+            "base_batch",
+            "keep_every",
+            "keep_last",
+            "log_every",
+            "profile_steps",
+        ):
             value = getattr(self, key)
             _require(value is None or value >= 1, key, "null or at least 1", value)
         _require(self.learning_rate > 0, "learning_rate", "more than 0", self.learning_rate)

@@ -31,6 +31,9 @@ def allow_tf32(allowed: bool) -> None:
     torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
+AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}  # words of `train.precision` beside float32
+
+
 def precision_of(precision: str, tf32: bool, device: torch.device) -> str:
     """What products are computed in, for people."""
     if device.type == "cuda" and tf32:

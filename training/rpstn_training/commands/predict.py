@@ -10,6 +10,13 @@ probability, state) and overlay.mp4 into the folder --out; all of them or, if so
 frames that are finished in files whose names end in .partial. Results that are there are not replaced, unless by
 --overwrite; where the same source, weights and options made them (made_with.json), nothing is done again.
 
+Several videos, a folder of them, a pattern in quotes ('clips/**/*.mp4') or @list.txt with one on each line: each gets a
+folder below --out. One that is broken is told, the others go on, and the exit status is 1. 0 is the first camera, and
+what has :// the address of a stream: both go on until Ctrl-C.
+
+Each frame has the time at which players show it, and the picture is turned as they turn it; joints are pixels of that
+picture. The overlay keeps these times and the sound.
+
 Without --boxes the first frame is searched: the network is shown many parts of it, and the most plausible person (or
 --persons N of them) is followed from there, the next box from the pose found. Who is lost is searched for near by, and
 after a second in the whole frame. It is a guess: look at the overlay. With --whole-picture one person fills the frame.
@@ -41,9 +48,18 @@ predictions.json is always written; rpstn reformat makes the others of it afterw
 """
 
 import argparse
+import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..arguments import FORMATS_HELP, add_files
+from ..words import several
+
+if TYPE_CHECKING:
+    from ..video.inputs import Input
+    from ..video.pipeline import Options, Result
 
 __doc__ = __doc__.replace("{FORMATS}", FORMATS_HELP)
 _LOW = 0.5  # of a pose, the mean of its joints' probabilities
@@ -52,10 +68,10 @@ _LOW = 0.5  # of a pose, the mean of its joints' probabilities
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
-        type=Path,
         nargs="+",
         metavar="SOURCE",
-        help="a video, a folder of frames (natural order), or pictures",
+        help="videos, folders of videos or of frames, patterns, @FILE with a list, addresses of streams, 0 for a "
+        "camera; or pictures of one video",
     )
     parser.add_argument(
         "--weights",
@@ -124,6 +140,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="frames per second of pictures (default: 25), or instead of the video's own",
     )
     parser.add_argument(
+        "--start", type=_seconds, metavar="T", help="begin at this time (seconds, or h:mm:ss)"
+    )
+    parser.add_argument("--end", type=_seconds, metavar="T", help="end before this time")
+    parser.add_argument(
+        "--every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="take one frame of N (default: 1); times and numbers stay",
+    )
+    parser.add_argument(
         "--stills",
         action="store_true",
         help="pictures that are no video: each is searched by itself, sizes may differ",
@@ -143,58 +170,125 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from ..video.pipeline import predict
-    from ..words import several
+    from ..video.inputs import inputs
+    from ..video.pipeline import Options, predict
 
-    result = predict(
-        args.source,
-        args.weights,
-        args.out,
-        skeleton=args.skeleton,
-        boxes=args.boxes,
-        follow=not args.no_follow,
-        persons=args.persons,
-        detector=args.detector,
-        detect_every=args.detect_every,
-        select=args.select,
-        whole_picture=args.whole_picture,
-        device=args.device,
-        overlay=args.overlay,
-        min_score=args.min_score,
-        fps=args.fps,
-        stills=args.stills,
-        poses=args.poses,
-        flip=args.flip,
-        formats=tuple(args.formats),
-        smooth=args.smooth,
-        fill_gaps=args.fill_gaps,
-        overwrite=args.overwrite,
-    )
+    options = {
+        "skeleton": args.skeleton,
+        "boxes": args.boxes,
+        "follow": not args.no_follow,
+        "persons": args.persons,
+        "detector": args.detector,
+        "detect_every": args.detect_every,
+        "select": args.select,
+        "whole_picture": args.whole_picture,
+        "device": args.device,
+        "overlay": args.overlay,
+        "min_score": args.min_score,
+        "fps": args.fps,
+        "start": args.start,
+        "end": args.end,
+        "every": args.every,
+        "stills": args.stills,
+        "poses": args.poses,
+        "flip": args.flip,
+        "formats": tuple(args.formats),
+        "smooth": args.smooth,
+        "fill_gaps": args.fill_gaps,
+        "overwrite": args.overwrite,
+    }
+    named = inputs(args.source, args.out)
+    if [one.out for one in named] != [args.out]:
+        return _run_many(named, args.weights, Options(**options))
+    result = predict(named[0].source, args.weights, args.out, **options)
     if result.skipped:
         print(f"{result.source}: done before with the same weights and options; --overwrite does it again")
     print(
-        f"{several(result.frame_count, 'frame')}, {several(len(result.persons), 'person')}, "
-        f"{several(result.pose_count, 'pose')} of {several(len(result.skeleton.joints), 'joint')}, "
-        f"{result.speed:.1f} frames/s"
+        f"{_counts(result)} of {several(len(result.skeleton.joints), 'joint')}, {result.speed:.1f} frames/s"
     )
     print(f"weights: {result.weights}")
     print(f"people: {result.boxes}")
-    if result.mean_score is None:
-        print("nobody was found: give the boxes of the people with --boxes")
-    elif result.calibrated is None:
-        print("scores: peaks of the maps, nobody has measured what they are worth (rpstn calibrate does)")
-    else:
-        print(
-            f"a joint is within 0.1 of the person's size with a probability of {result.mean_probability:.2f} on the "
-            f"mean (calibrated on {result.calibrated})"
-        )
-        if result.mean_probability < _LOW:
-            hint = (
-                "check the boxes"
-                if args.boxes
-                else "look at the overlay, and give the people's boxes with --boxes"
-            )
-            print(f"that is little: {hint}")
+    if result.mean_score is not None:
+        print(_worth(result))
+    for line in _remarks(result, args.boxes is not None):
+        print(line)
     for file in result.files.values():
         print(file)
     return 0
+
+
+def _run_many(named: Sequence["Input"], weights: Path | None, options: "Options") -> int:
+    """A line for each source as it ends; status 1 where one failed."""
+    from tqdm import tqdm
+
+    from ..video.many import outcomes
+
+    results, failures, remarks = [], 0, {}
+    for outcome in outcomes(named, weights, options):
+        if outcome.error is not None:
+            failures += 1
+            with tqdm.external_write_mode():  # a bar may be there
+                print(f"rpstn: error: {outcome.error}", file=sys.stderr)
+            continue
+        results.append(outcome.result)
+        result = outcome.result
+        likely = "" if result.mean_probability is None else f", probability {result.mean_probability:.2f}"
+        how = "done before with the same weights and options" if result.skipped else str(outcome.out)
+        with tqdm.external_write_mode():
+            print(f"{outcome.source}: {_counts(result)}{likely}; {how}", flush=True)
+        for line in _remarks(result, options.boxes is not None):
+            remarks.setdefault(line, []).append(result.source)
+    if results:
+        print(f"weights: {results[0].weights}")
+        print(f"people: {results[0].boxes}")
+        if results[0].calibrated is None:
+            print(_worth(results[0]))
+    for line, sources in remarks.items():
+        print(f"{', '.join(sources)}: {line}")
+    before = sum(result.skipped for result in results)
+    parts = [f"{len(results)} of {several(len(named), 'source')} done"]
+    parts += [f"{before} of them before (--overwrite does them again)"] if before else []
+    parts += [f"{failures} failed"] if failures else []
+    print(", ".join(parts))
+    return 1 if failures else 0
+
+
+def _counts(result: "Result") -> str:
+    return (
+        f"{several(result.frame_count, 'frame')}, {several(len(result.persons), 'person')}, "
+        f"{several(result.pose_count, 'pose')}"
+    )
+
+
+def _worth(result: "Result") -> str:
+    if result.calibrated is None:
+        return "scores: peaks of the maps, nobody has measured what they are worth (rpstn calibrate does)"
+    return (
+        f"a joint is within 0.1 of the person's size with a probability of {result.mean_probability:.2f} on the mean "
+        f"(calibrated on {result.calibrated})"
+    )
+
+
+def _remarks(result: "Result", with_boxes: bool) -> list[str]:
+    """What to look at."""
+    lines = []
+    if result.varying_rate:
+        lines.append("the rate of the frames varies: times are those of the file, not numbers / rate")
+    if result.mean_score is None:
+        lines.append("nobody was found: give the boxes of the people with --boxes")
+    elif result.mean_probability is not None and result.mean_probability < _LOW:
+        hint = (
+            "check the boxes"
+            if with_boxes
+            else "look at the overlay, and give the people's boxes with --boxes"
+        )
+        lines.append(f"most joints are probably wrong: {hint}")
+    return lines
+
+
+def _seconds(text: str) -> float:
+    """Seconds of a text like 90, 1:30 or 0:01:30.5."""
+    parts = text.split(":")
+    if len(parts) > 3 or not all(re.fullmatch(r"\d+(\.\d+)?", part) for part in parts):
+        raise argparse.ArgumentTypeError(f"expected seconds or h:mm:ss, got {text}")
+    return sum(float(part) * 60**place for place, part in enumerate(reversed(parts)))

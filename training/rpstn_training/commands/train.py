@@ -14,8 +14,9 @@ from pathlib import Path
 from ..arguments import add_overrides
 from ..config import load_config
 from ..errors import UserError
-from ..train.engine import summarise, train
+from ..train.engine import train
 from ..train.ranks import is_first
+from ..train.run_folder import summarise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

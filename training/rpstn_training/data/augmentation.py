@@ -1,6 +1,6 @@
 """Random changes of a training clip, drawn once and the same for all its frames."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -8,6 +8,7 @@ import numpy as np
 
 from ..config import AugmentationConfig
 
+_NEAREST, _FARTHEST = 0.5, 1.5  # sides of the person's box, from its centre to that of a box elsewhere
 _QUALITIES = (10, 60)  # of a JPEG: blocks and false colours that one sees
 _GREY = np.array([0.299, 0.587, 0.114])  # luma of R, G, B
 
@@ -48,13 +49,15 @@ class Draw:
     """One draw; the default changes nothing.
 
     `rotation` in degrees, clockwise; `scale` enlarges the person; `flip` mirrors; `shift` (x, y) moves the box by so
-    many of its widths and heights. `color` [3, 4] maps R, G, B, 1 to R, G, B.
+    many of its widths and heights; `elsewhere` says that it may miss the person, and joints outside it count too.
+    `color` [3, 4] maps R, G, B, 1 to R, G, B.
     """
 
     rotation: float = 0.0
     scale: float = 1.0
     flip: bool = False
     shift: np.ndarray | None = None
+    elsewhere: bool = False
     color: np.ndarray | None = None
     occluder: Occluder | None = None
     camera: Camera | None = None
@@ -63,9 +66,10 @@ class Draw:
 def draw(rng: np.random.Generator, config: AugmentationConfig) -> Draw:
     """Rotation uniform in +-`rotation` degrees, scale uniform in `scale`, flip with probability `flip`,
     colours changed with strength `color`, an occluder with probability `occlusion`; then the shift of the box, uniform
-    in +-`shift`, and the faults of a camera. What is off draws nothing.
+    in +-`shift`, and the faults of a camera; with probability `elsewhere` the box lies beside the person instead, half
+    of its width or height away or more. What is off draws nothing.
     """
-    return Draw(
+    drawn = Draw(
         rotation=rng.uniform(-config.rotation, config.rotation),
         scale=rng.uniform(*config.scale),
         flip=bool(rng.random() < config.flip),
@@ -74,6 +78,11 @@ def draw(rng: np.random.Generator, config: AugmentationConfig) -> Draw:
         shift=rng.uniform(-config.shift, config.shift, 2) if config.shift > 0 else None,
         camera=_draw_camera(rng, config),
     )
+    if config.elsewhere > 0 and rng.random() < config.elsewhere:
+        away = rng.uniform(-_FARTHEST, _FARTHEST, 2)
+        away[rng.integers(2)] = rng.choice((-1, 1)) * rng.uniform(_NEAREST, _FARTHEST)
+        drawn = replace(drawn, elsewhere=True, shift=away)
+    return drawn
 
 
 def _draw_camera(rng: np.random.Generator, config: AugmentationConfig) -> Camera | None:

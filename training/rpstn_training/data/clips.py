@@ -5,7 +5,8 @@ A sample is a dict:
     frames      uint8   [T, 3, h, w]  RGB crop
     joints      float32 [T, K, 2]     pixels of the crop, x right, y down, first pixel centre at 0
     weights     float32 [T, K]        1 for a visible joint inside the crop, else 0
-    labelled    float32 [T, K]        1 for a joint inside the crop at a known position, occluded or not
+    labelled    float32 [T, K]        1 for a joint inside the crop at a known position, occluded or not; of a box drawn
+                                      elsewhere (`augmentation`) both are 1 outside it too
     to_image    float64 [T, 2, 3]     crop -> pixels of the original image
     frame_ids   int64   [T]           positions in `Track.frames`
     fresh       bool    [T]           a frame that no earlier clip has, none that fills up a short video, and not the
@@ -126,7 +127,7 @@ class _Clips(Dataset):
         if draw.camera is not None:
             augment.photograph(frames, draw.camera)
 
-        usable = real[:, None] & self._inside(joints)
+        usable = real[:, None] & (self._inside(joints) | draw.elsewhere)
         repeated = np.array([track.frames[i : i + 1] == track.frames[i + 1 : i + 2] for i in ids])
         fresh = real & (wanted >= first_fresh) & ~repeated
         scored = fresh if track.scored is None else fresh & track.scored[ids]

@@ -16,22 +16,26 @@ from .clips import TrainClips
 class Batches:
     """The batches of one epoch after the other, each in its own random order, by workers that live on.
 
-    part (int, int): rank and number of the processes that share each batch out; every world-th clip of it is this
-    one's. Where a batch has fewer clips than there are processes, some get one of no clips.
+    A batch comes in `config.train.accumulate` parts, or in fewer where it has not so many clips; the clips go to them
+    in turn.
+
+    part (int, int): rank and number of the processes that share each part out; every world-th clip of it is this
+    one's. Where a part has fewer clips than there are processes, some get one of no clips.
     """
 
     def __init__(
         self, clips: TrainClips, config: Config, device: torch.device, *, part: tuple[int, int] = (0, 1)
     ) -> None:
         self._clips, self._seed, self._size = clips, config.seed, config.train.batch_size
-        self._part = part
-        if self._size < part[1]:
+        self._parts, self._part = config.train.accumulate, part
+        if self._size < part[1] * self._parts:
+            each = "each process that trains" if self._parts == 1 else "each part of each process that trains"
             raise UserError(
-                f"train.batch_size: expected at least {part[1]} clips, one for each process that trains, got "
+                f"train.batch_size: expected at least {part[1] * self._parts} clips, one for {each}, got "
                 f"{self._size}; it is the size of the whole batch, which the processes share out"
             )
         self._batches: list[list[int]] = []
-        workers = min(config.data.workers, len(self))
+        workers = min(config.data.workers, len(self) * self._parts)
         self._loader = DataLoader(
             clips,
             batch_sampler=self._batches,
@@ -50,17 +54,21 @@ class Batches:
         """Clips of batch `number` of an epoch, those of all processes."""
         return min(self._size, len(self._clips) - number * self._size)
 
-    def epoch(self, epoch: int, done: int = 0) -> Iterator[dict[str, Any]]:
-        """The batches of an epoch without the first `done` ones. Ends those of the epoch before."""
+    def epoch(self, epoch: int, done: int = 0) -> Iterator[list[dict[str, Any]]]:
+        """The batches of an epoch without the first `done` ones, each as its parts. Ends those of the epoch before."""
         self._clips.set_epoch(epoch)
         order = np.random.default_rng((self._seed, epoch)).permutation(len(self._clips)).tolist()
         starts = range(done * self._size, len(order), self._size)
         rank, world = self._part
-        batches = [order[first : first + self._size] for first in starts]
-        own = [batch[rank::world] for batch in batches]
+        whole = [self._in_parts(order[first : first + self._size]) for first in starts]
         # A loader makes no batch of nothing: one clip says what an empty batch looks like.
-        self._batches[:] = [clips or batch[:1] for clips, batch in zip(own, batches)]
-        return (batch if clips else _without_clips(batch) for batch, clips in zip(iter(self._loader), own))
+        self._batches[:] = [part[rank::world] or part[:1] for parts in whole for part in parts]
+        loaded = iter(self._loader)  # begins now, not when the first batch is asked for
+        empty = [[len(part) <= rank for part in parts] for parts in whole]
+        return ([_without_clips(next(loaded)) if none else next(loaded) for none in parts] for parts in empty)
+
+    def _in_parts(self, batch: list[int]) -> list[list[int]]:
+        return [batch[number :: self._parts] for number in range(min(self._parts, len(batch)))]
 
 
 def _without_clips(batch: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Sequence
 from types import FrameType, TracebackType
 from typing import Any, TypeVar
@@ -148,8 +149,10 @@ class Ranks:
         """The device, and how many processes there are where there are several."""
         return str(device) if self.world == 1 else f"{self.world} processes, each on {device.type},"
 
-    def parallel(self, model: nn.Module) -> nn.Module:
+    def parallel(self, model: nn.Module, *, parts: int = 1) -> nn.Module:
         """The network as it is called in training, for gradients that are sums over all ranks.
+
+        parts (int): backward passes of a step; more than one need `adding_up`.
 
         Parameters and buffers of all ranks become those of the first. The model's normalisations are replaced, in
         place; its parameters and the names in its state dict stay.
@@ -158,13 +161,21 @@ class Ranks:
             return model
         _synchronise(model)
         device = next(model.parameters()).device
-        # The same parameters get gradients in every step, not always all: of a clip of one frame nothing is propagated.
-        return nn.parallel.DistributedDataParallel(
-            model,
-            device_ids=[device] if device.type == "cuda" else None,
-            broadcast_buffers=False,
-            static_graph=True,
-        )
+        with warnings.catch_warnings():  # torch 2.13 renames broadcast_buffers, which earlier versions need
+            warnings.simplefilter("ignore", FutureWarning)
+            # The same parameters get gradients in every step, not always all: of a clip of one frame nothing is
+            # propagated. A static graph takes no gradients that are not reduced.
+            return nn.parallel.DistributedDataParallel(
+                model,
+                device_ids=[device] if device.type == "cuda" else None,
+                broadcast_buffers=False,
+                static_graph=parts == 1,
+                find_unused_parameters=parts > 1,
+            )
+
+    def adding_up(self, parallel: nn.Module, *, complete: bool) -> contextlib.AbstractContextManager[None]:
+        """About forward and backward of a part of a step: gradients are reduced in the last one, when all are there."""
+        return contextlib.nullcontext() if self.world == 1 or complete else parallel.no_sync()
 
     def summed(self, loss: Tensor) -> Tensor:
         """What to differentiate, so that the mean of gradients that DistributedDataParallel takes is their sum."""

@@ -175,6 +175,9 @@ def _sound(file: av.container.OutputContainer, path: Path, sound: Sound) -> Iter
     *_, kept, encoder = FORMATS[path.suffix]
     source = open_container(sound.place)
     stream = source.streams.audio[0]
+    if stream.codec_context is None:  # a codec that this FFmpeg lacks
+        source.close()
+        return iter(())
     copied = stream.codec_context.name in kept
     if copied:
         target = file.add_stream_from_template(stream)

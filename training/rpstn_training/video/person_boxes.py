@@ -43,7 +43,8 @@ class Boxes:
                     f"already ({box_files.short_place(others[row.person].where)}); give each person a number of its own"
                 )
             others[row.person] = row
-        self.last_frame = max(self.frames)
+        self.last_frame, self._step = max(self.frames), 1
+        self._last_row = next(iter(self.frames[self.last_frame].values()))
         self._last_seen = {person: number for number in sorted(self.frames) for person in self.frames[number]}
         self._goes_on = {person for person in self._last_seen if self._may_go_on(person)}
 
@@ -85,6 +86,12 @@ class Boxes:
                 before = self.frames[known[bisect(known, number) - 1]][person]
                 self.frames.setdefault(number, {})[person] = replace(before, frame=number, sides=box)
 
+    def keep_every(self, step: int) -> None:
+        """Only boxes in every `step`-th frame, from 0 on, are of use; a person's last one is the last of these."""
+        self._step = step
+        self.frames = {number: people for number, people in self.frames.items() if number % step == 0}
+        self._last_seen = {person: number for number in sorted(self.frames) for person in self.frames[number]}
+
     def crops(self, length: int) -> dict[tuple[int, int], np.ndarray]:
         """What to cut out, (frame, person) to box [4], as in training.
 
@@ -107,7 +114,7 @@ class Boxes:
         for number in sorted(self.frames):
             if person not in self.frames[number]:
                 continue
-            if stretches and stretches[-1][-1] == number - 1:
+            if stretches and stretches[-1][-1] == number - self._step:
                 stretches[-1].append(number)
             else:
                 stretches.append([number])
@@ -116,7 +123,7 @@ class Boxes:
     def require_frames(self, count: int) -> None:
         """Every row is about one of the `count` frames that there are."""
         if self.last_frame >= count:
-            row = next(iter(self.frames[self.last_frame].values()))
+            row = self._last_row
             raise UserError(
                 f"{row.where}: expected a frame between 0 and {count - 1}, got frame {self.last_frame}; "
                 "frames count from 0"

@@ -4,8 +4,9 @@ A source on its way is a `Job`: it has frames, people who are looked for in them
 files. `predict` takes one source; what it does can be had frame by frame from `stream`.
 """
 
+import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
@@ -24,7 +25,6 @@ from ..data.records import Skeleton
 from ..detection import detector
 from ..device import allow_tf32, choose_device
 from ..errors import UserError
-from ..interrupt import AfterStep
 from ..packaged import packaged_weights
 from ..public_files import open_weights
 from ..versions import versions
@@ -33,6 +33,7 @@ from .ahead import ahead
 from .detected import Detected
 from .filters import Filtering
 from .formats import DEFAULT_FORMATS, check_formats, file_names, write_formats
+from .lanes import together
 from .people import InGivenBoxes, People, Searched, WholePicture
 from .person_boxes import Boxes, read_boxes
 from .pictures import OVERLAYS, Pictures
@@ -42,6 +43,8 @@ from .selection import Selection
 from .sources import Frame, Source, Window, open_source
 from .streams import PersonStreams
 from .writers import CocoWriter, CsvWriter, FoundPose, FrameInfo, Header, Writer
+
+_UNEVEN = 1.5  # times the shortest time from frame to frame: stamps in whole milliseconds differ by less
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +151,8 @@ class Result:
     joints, None without any and where the weights are not calibrated. calibrated: on which clips, None where they are
     not. skeleton: names and limbs of the joints. weights: what found them, in a sentence. files: the files written, by
     name. fps: the source's frames per second. speed: frames gone through per second of work. boxes: where the people's
-    boxes came from, in words. skipped: whether all this was there already, made with the same weights and options.
+    boxes came from, in words. varying_rate: whether the frames are not evenly spaced in time. skipped: whether all
+    this was there already, made with the same weights and options.
     """
 
     source: str
@@ -164,6 +168,7 @@ class Result:
     fps: float
     speed: float
     boxes: str
+    varying_rate: bool
     skipped: bool = False
 
     @property
@@ -205,7 +210,7 @@ class Predictor:
     """Weights, opened once for any number of sources."""
 
     def __init__(self, weights: str | Path, options: Options) -> None:
-        self.options = options
+        self.options, self.weights = options, Path(weights)
         place = choose_device(options.device, "--device")
         allow_tf32(False)
         self.checkpoint = open_weights(weights, skeleton=options.skeleton)
@@ -270,7 +275,7 @@ def predict(
         options: fields of `Options` by their names.
 
     Returns:
-        Result
+        Result; of a camera or a stream, what there was until Ctrl-C.
 
     Raises:
         UserError: something does not fit; nothing was written, files of an earlier run are as before.
@@ -283,31 +288,20 @@ def predict(
     how = Options(**options)
     weights = packaged_weights() if weights is None else weights
     media = how.open(source)
-    made_with = _made_with(media, weights, how)
-    before = _before(Path(out), made_with, how)
+    made_with = made_with_these(media, settings_mark(weights, how))
+    before = results_before(Path(out), made_with, how)
     if before is not None:
         return before
-    table = _table(media, how)
+    table = boxes_for(media, how)
     predictor = Predictor(weights, how)
-    job = Job(media, table, predictor, Path(out), made_with, [Path(weights)])
-    with AfterStep() as interrupt, job, Progress(media.name, media.expected, how.show_progress) as progress:
-        frames = ahead(media.frames())
-        try:
-            while True:
-                try:
-                    with interrupt.at_once():
-                        frame = next(frames, None)
-                except KeyboardInterrupt:
-                    raise KeyboardInterrupt(job.keep_partial()) from None
-                if frame is None:
-                    break
-                boxes = job.boxes(frame)
-                poses = predictor.streams.next_frame(frame.image, boxes)
-                job.take(frame, poses)
-                progress.step()
-        finally:
-            frames.close()
-        return job.finish()
+    job = Job(media, table, predictor, Path(out), made_with)
+    with Progress(media.name, media.expected, how.show_progress) as progress:
+        ((_, result),) = together(iter([job]), progress, lanes=1, failed=_raise)
+    return result
+
+
+def _raise(job: "Job", error: UserError) -> None:
+    raise error
 
 
 def stream(
@@ -324,7 +318,7 @@ def stream(
     how = Options(**options)
     weights = packaged_weights() if weights is None else weights
     media = how.open(source)
-    table = _table(media, how)
+    table = boxes_for(media, how)
     predictor = Predictor(weights, how)
     search = _Looking(media, predictor.people(media, table), predictor.streams, stills=how.stills)
     frames = ahead(media.frames())
@@ -339,8 +333,10 @@ def stream(
 class _Looking:
     """Where people are looked for in the frames of one source, and what was found there."""
 
-    def __init__(self, media: Source, people: People, streams: PersonStreams, *, stills: bool) -> None:
-        self._people, self._streams, self._stills = people, streams, stills
+    def __init__(
+        self, media: Source, people: People, streams: PersonStreams, *, stills: bool, key: Hashable = None
+    ) -> None:
+        self._people, self._streams, self._stills, self._key = people, streams, stills, key
         self._size: tuple[int, int] | None = None
         self._given: dict[int, np.ndarray] = {}
 
@@ -360,7 +356,7 @@ class _Looking:
     def found(self, frame: Frame, poses: dict[int, Any]) -> list[FoundPose]:
         """The poses that the network found in those boxes."""
         for person in self._people.seen(frame, poses):
-            self._streams.forget(person)
+            self._streams.forget(person, self._key)
         return [
             FoundPose.of(frame.number, person, self._given[person], pose) for person, pose in poses.items()
         ]
@@ -376,13 +372,14 @@ class Job:
         predictor: Predictor,
         out: Path,
         made_with: dict[str, Any],
-        inputs: Sequence[Path],
     ) -> None:
+        """Raises UserError where something of what is read, or results that shall stay, would be overwritten."""
         options = predictor.options
         self.media, self.out = media, out
         self._table, self._predictor, self._made_with = table, predictor, made_with
         self._people = predictor.people(media, table)
-        self._looking = _Looking(media, self._people, predictor.streams, stills=options.stills)
+        self.key, self.streams = id(self), predictor.streams
+        self._looking = _Looking(media, self._people, predictor.streams, stills=options.stills, key=self.key)
         self._filtering = Filtering.of(options.smooth, options.fill_gaps)
         if self._filtering is not None:
             self._filtering.check(media.fps, stills=options.stills)
@@ -395,12 +392,15 @@ class Job:
         streamed = [name for writer in self._writers for name in writer.names]
         self.names = tuple(dict.fromkeys([*streamed, *self._made, *self._overlays]))
         boxes = [] if options.boxes is None else [Path(options.boxes)]
-        _require_no_input_among([out / name for name in self.names], [*media.files, *inputs, *boxes])
+        _require_no_input_among(
+            [out / name for name in self.names], [*media.files, predictor.weights, *boxes]
+        )
         outputs.require_free(out, self.names, overwrite=options.overwrite)
         self._frames = self._poses = 0
         self._scores = self._probabilities = 0.0
         self._persons: set[int] = set()
-        self._last = -1
+        self._last: FrameInfo | None = None
+        self._gaps = math.inf, 0.0  # the shortest and the longest time from frame to frame
         self._began = time.monotonic()
         self._stack = ExitStack()
 
@@ -454,12 +454,16 @@ class Job:
         self._scores += sum(float(pose.scores.mean()) for pose in found)
         self._probabilities += sum(pose.probability or 0.0 for pose in found)
         self._persons.update(pose.person for pose in found)
-        self._last = frame.number
+        if self._last is not None:
+            gap = (frame.time - self._last.time) / (frame.number - self._last.number)
+            self._gaps = min(gap, self._gaps[0]), max(gap, self._gaps[1])
+        self._last = info
 
     def finish(self) -> Result:
         """The files take their places."""
-        if self._table is not None:
-            self._table.require_frames(self._last + 1)
+        window = self.media.window
+        if self._table is not None and self._last is not None and window.end is None:
+            self._table.require_frames(self._last.number + window.every)
         self._end()
         calibration = self._predictor.checkpoint.calibration
         self._make_other_files()
@@ -477,6 +481,7 @@ class Job:
             fps=self.media.fps,
             speed=self._frames / max(time.monotonic() - self._began, 1e-9),
             boxes=self._people.in_words,
+            varying_rate=self._gaps[1] > _UNEVEN * self._gaps[0],
         )
         outputs.write_record(self._staged.folder, self._made_with, result.to_dict())
         with outputs.refusals(self.out):
@@ -519,28 +524,36 @@ def _close(writer: Writer) -> None:
         writer.close()
 
 
-def _table(media: Source, options: Options) -> Boxes | None:
+def boxes_for(media: Source, options: Options) -> Boxes | None:
     """The boxes that are given."""
     if options.boxes is None:
         return None
     table = read_boxes(options.boxes, media, stills=options.stills)
     if options.follow and not options.stills:
         table.fill_gaps()
+    table.keep_every(options.every)
     return table
 
 
-def _made_with(media: Source, weights: str | Path, options: Options) -> dict[str, Any]:
-    """What results depend on."""
+def settings_mark(weights: str | Path, options: Options) -> dict[str, Any]:
+    """What results depend on besides their source."""
     path = Path(weights)
     return {
-        "source": outputs.source_mark(media.files),
         "weights": outputs.file_mark(path) if path.is_file() else str(path),
         "options": options.that_matter,
         "version": rpstn_ext.__version__,
     }
 
 
-def _before(out: Path, made_with: dict[str, Any], options: Options) -> Result | None:
+def made_with_these(media: Source, settings: dict[str, Any]) -> dict[str, Any]:
+    """What the results of a source depend on, its files and the settings (`settings_mark`)."""
+    marked = (
+        {"name": media.name} if media.files else {"name": media.name, "begun": time.time()}
+    )  # never the same again
+    return {"source": marked | outputs.source_mark(media.files), **settings}
+
+
+def results_before(out: Path, made_with: dict[str, Any], options: Options) -> Result | None:
     """Results that are there already, made with the same."""
     if options.overwrite:
         return None

@@ -1,6 +1,7 @@
 """Joints frame by frame: one recurrent state per person, without an end."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,23 +68,44 @@ class PersonStreams:
         model = chained(checkpoint.build_model(), options.poses, skeleton, self.codec, "--poses")
         model = averaged(model.eval(), options, skeleton, self.codec)
         self._streams = Streams(model.to(self.device))
+        self._known: defaultdict[Hashable, set[int]] = defaultdict(set)  # persons of each video
         self._skeleton, self._calibration = skeleton, checkpoint.calibration
 
-    def forget(self, person: int) -> None:
+    def forget(self, person: int, video: Hashable = None) -> None:
         """The person's next frame is a first one."""
-        self._streams.forget(person)
+        self._known[video].discard(person)
+        self._streams.forget((video, person))
 
-    @torch.inference_mode()
+    def forget_all(self, video: Hashable = None) -> None:
+        """So is that of everybody in a video."""
+        for person in self._known.pop(video, ()):
+            self._streams.forget((video, person))
+
     def next_frame(self, image: np.ndarray, boxes: Mapping[int, np.ndarray]) -> dict[int, Pose]:
         """The poses of the persons with these boxes x1, y1, x2, y2 in the next frame, uint8 [H, W, 3] RGB."""
-        poses: dict[int, Pose] = {}
-        everybody = list(boxes)
-        for first in range(0, len(everybody), _BATCH):
-            persons = everybody[first : first + _BATCH]
-            matrices = [self.codec.crop(boxes[person]) for person in persons]
-            images = self._crops(image, matrices)
-            poses |= zip(persons, self._poses(self._streams.maps(persons, images), matrices, image))
-        return poses
+        return self.next_frames([(None, image, boxes)])[0]
+
+    @torch.inference_mode()
+    def next_frames(
+        self, frames: Sequence[tuple[Hashable, np.ndarray, Mapping[int, np.ndarray]]]
+    ) -> list[dict[int, Pose]]:
+        """The poses in the next frame of several videos: of each a key, the image and the boxes as in `next_frame`."""
+        crops = [
+            (place, (video, person), image, box)
+            for place, (video, image, boxes) in enumerate(frames)
+            for person, box in boxes.items()
+        ]
+        found: list[dict[int, Pose]] = [{} for _ in frames]
+        for first in range(0, len(crops), _BATCH):
+            part = crops[first : first + _BATCH]
+            matrices = [self.codec.crop(box) for *_, box in part]
+            images = self._crops([image for _, _, image, _ in part], matrices)
+            maps = self._streams.maps([key for _, key, _, _ in part], images)
+            poses = self._poses(maps, matrices, [image for _, _, image, _ in part])
+            for (place, (video, person), *_), pose in zip(part, poses):
+                self._known[video].add(person)
+                found[place][person] = pose
+        return found
 
     @torch.inference_mode()
     def look(self, image: np.ndarray, boxes: Sequence[np.ndarray]) -> list[Pose]:
@@ -91,22 +113,26 @@ class PersonStreams:
         poses: list[Pose] = []
         for first in range(0, len(boxes), _BATCH):
             matrices = [self.codec.crop(box) for box in boxes[first : first + _BATCH]]
-            maps, _ = self._streams.model.start(self._crops(image, matrices))
-            poses += self._poses(maps, matrices, image)
+            maps, _ = self._streams.model.start(self._crops([image] * len(matrices), matrices))
+            poses += self._poses(maps, matrices, [image] * len(matrices))
         return poses
 
-    def _crops(self, image: np.ndarray, matrices: Sequence[np.ndarray]) -> Tensor:
-        """What the network sees of the image by each map, Tensor[N, 3, H, W]."""
-        crops = np.stack([warp(image, matrix, self.codec.input_size) for matrix in matrices])
+    def _crops(self, images: Sequence[np.ndarray], matrices: Sequence[np.ndarray]) -> Tensor:
+        """What the network sees of each image by its map, Tensor[N, 3, H, W]."""
+        crops = np.stack(
+            [warp(image, matrix, self.codec.input_size) for image, matrix in zip(images, matrices)]
+        )
         return normalise(torch.from_numpy(crops).to(self.device).permute(0, 3, 1, 2).contiguous())
 
-    def _poses(self, maps: Tensor, matrices: Sequence[np.ndarray], image: np.ndarray) -> list[Pose]:
+    def _poses(
+        self, maps: Tensor, matrices: Sequence[np.ndarray], images: Sequence[np.ndarray]
+    ) -> list[Pose]:
         points, scores = self.codec.decode(maps)
         in_crops, scores = points.double().cpu().numpy(), scores.double().cpu().numpy()
         joints = [apply(invert(matrix), in_crop) for matrix, in_crop in zip(matrices, in_crops)]
         if self._calibration is None:
             return [Pose(joints=places, scores=peaks) for places, peaks in zip(joints, scores)]
-        outside = beyond(np.stack(joints), image.shape[1::-1])
+        outside = np.stack([beyond(places, image.shape[1::-1]) for places, image in zip(joints, images)])
         outside = outside * np.sqrt(np.abs(np.linalg.det(np.stack(matrices)[:, :, :2])))[:, None]
         numbers = evidence(maps, points, self.codec, self._skeleton, outside)
         probabilities, states = self._calibration.judge(numbers)
