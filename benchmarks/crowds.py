@@ -120,7 +120,9 @@ def measure(root: Path, weights: Path, ways: tuple[str, ...] = WAYS) -> dict[str
     results = {}
     truth = root / "annotations" / "val"
     if not truth.is_dir():
-        raise UserError(f"{truth}: expected the labels of rpstn synth --dataset posetrack2018, found no folder")
+        raise UserError(
+            f"{truth}: expected the labels of rpstn synth --dataset posetrack2018, found no folder"
+        )
     for way in ways:
         with tempfile.TemporaryDirectory() as folder:
             for file in sorted(truth.glob("*.json")):
