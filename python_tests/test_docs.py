@@ -11,10 +11,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from small_videos import drawn_people_or_random
+from small_videos import drawn_people_or_random, picture, write_picture, write_video, write_weights
+from tiny_clips import SMALL_MODEL
 
 from rpstn_ext import models
+from rpstn_training import packaged
 from rpstn_training.cli import COMMANDS, main
+from rpstn_training.commands import synth
 from rpstn_training.config import differences, load_as, load_config
 from rpstn_training.data.sets import DATASETS
 from rpstn_training.detection.finetune import DetectorConfig
@@ -34,6 +37,10 @@ WAYS = [
     ["add_a_data_set.md", "add_a_score.md"],
     ["figures.md"],
     ["export.md"],
+    ["your_video.md"],
+    ["your_data.md"],
+    ["scores.md"],
+    ["troubleshooting.md"],
     ["python.md"],
 ]
 
@@ -111,6 +118,8 @@ def test_pages_can_be_followed(
     if "python.md" in pages:
         drawn_people_or_random(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
+    if "your_video.md" in pages:
+        a_reader_with_a_video(monkeypatch)
     reader = Reader(monkeypatch)
     for page in pages:
         reader.follow(ROOT / "docs" / page)
@@ -127,6 +136,18 @@ def test_pages_can_be_followed(
         assert {path.name for path in Path().glob("*.[op]*")} == {"start.onnx", "step.onnx", "clip.pt2"}
         assert printed.count("of the largest value from the network") == 3
         assert re.search(r"^000004.jpg \{'head': \(\d+, \d+\), ", printed, re.MULTILINE)
+    elif "your_video.md" in pages:
+        for out in ("joints", "by_best", "two", "whole", "boxed", "more", "of_frames", "of_pictures"):
+            assert Path(out, "predictions.json").is_file(), out
+        assert {path.name for path in Path("many").iterdir() if path.is_dir()} == {"a", "b"}
+        assert Path("joints/overlay.mp4").is_file() and Path("more/openpose").is_dir()
+    elif "your_data.md" in pages:
+        assert Path("runs/mine-check/train.png").is_file() and Path("found/overlay.png").is_file()
+        assert "Flip pairs: left_" in printed
+    elif "scores.md" in pages:
+        assert "person, 0.1" in printed and "torso, 1" in printed
+    elif "troubleshooting.md" in pages:
+        assert "dynamic_conv2d" in printed
     elif "python.md" in pages:
         assert Path("joints/trc_filtered/person0.trc").is_file()
         assert printed.count("(13, 2) (13,)") == 24
@@ -135,20 +156,45 @@ def test_pages_can_be_followed(
         assert Path("joints/predictions.csv").is_file()
 
 
+def a_reader_with_a_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The files that your_video.md takes for granted, and weights that are quick in place of those of the package."""
+    for path in ("my_video.mp4", "videos/a.mp4", "videos/b.mp4"):
+        write_video(Path(path), frames=4)
+    Path("frames").mkdir()
+    for number in range(3):
+        write_picture(Path("frames", f"{number}.png"), picture(number))
+    Path("boxes.csv").write_text("frame,person,x1,y1,x2,y2\n0,0,8,4,60,58\n")
+    weights = write_weights(Path("best.pt"), **SMALL_MODEL)
+    monkeypatch.setattr(packaged, "_DRAWN_PEOPLE", weights.absolute())
+
+
 def test_all_pages_with_something_to_run_are_followed() -> None:
     assert sorted(page for way in WAYS for page in way) == [page.name for page in PAGES if blocks(page)]
 
 
-def test_the_python_of_the_readme_runs() -> None:
-    for language, text in blocks(README):
-        assert language == "python"
-        exec(compile(text, str(README), "exec"), {"__name__": "__main__"})
+def test_the_readme_can_be_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """In a folder that has the checkout's training/, with few and small clips."""
+    (tmp_path / "training").symlink_to(ROOT / "training")
+    monkeypatch.chdir(tmp_path)
+    few = {"clips": 4, "frames": 3, "size": (96, 72), "workers": 1}
+    whole = synth.synthesise
+    monkeypatch.setattr(synth, "synthesise", lambda out, **options: whole(out, **options | few))
+    Reader(monkeypatch).follow(README)
+    assert "Nothing found that would stop a training." in capfd.readouterr().out
 
 
-def commands_of_readme() -> list[str]:
+def test_make_knows_what_the_readme_makes() -> None:
+    targets = re.findall(r"^    make (\w+)", README.read_text(encoding="utf-8"), re.MULTILINE)
+    rules = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert targets and set(targets) <= set(rules[1].split())
+
+
+def commands_of(page: Path) -> list[str]:
     """`rpstn ...`, in indented lines without what is said about them, and in running text."""
-    text = README.read_text(encoding="utf-8").replace("\\\n", "")
-    lines = re.findall(r"^    (rpstn .*?)(?:\s{2,}#.*)?$", text, re.MULTILINE)
+    text = page.read_text(encoding="utf-8").replace("\\\n", "")
+    lines = re.findall(r"^    (?:\.venv/bin/)?(rpstn .*?)(?:\s{2,}#.*)?$", text, re.MULTILINE)
     return lines + [span for span in re.findall(r"`([^`]+)`", text) if span.startswith("rpstn ")]
 
 
@@ -179,7 +225,7 @@ def check(command: str) -> argparse.Namespace:
         convert_options(parse_options(given), known, prefix="--set ", owner=args.dataset)
     elif name == "train-detector":
         load_as(DetectorConfig, ROOT / args.config, given)
-    elif getattr(args, "config", None) is not None and args.config.name != "CONFIG.yaml":
+    elif getattr(args, "config", None) is not None and args.config.parts[0] == "training":
         config = load_config(ROOT / args.config, given)
         for prefix, known in {
             "model.options.": options_of(models.BUILDERS[config.model.name], without=("num_joints",)),
@@ -194,19 +240,31 @@ def check(command: str) -> argparse.Namespace:
     return args
 
 
-@pytest.mark.parametrize("command", commands_of_readme())
-def test_commands_of_the_readme(command: str) -> None:
-    words = command.split()
-    if len(words) == 2:  # the name of a command in running text
-        assert words[1] in COMMANDS
-    else:
-        check(command)
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.name)
+def test_commands_of_the_pages(page: Path) -> None:
+    for command in commands_of(page):
+        words = command.split()
+        if len(words) == 2 or words[2:] == ["--help"]:  # the name of a command in running text
+            assert words[1] in COMMANDS, command
+        else:
+            check(command)
 
 
-def test_options_in_the_readme_stand_in_their_command() -> None:
+def test_options_in_running_text_are_known() -> None:
+    """`--option` alone is one of some command; what `--set` changes stands in the whole command."""
+    known = {"--no-build-isolation"}
+    for module, _ in COMMANDS.values():
+        parser = argparse.ArgumentParser()
+        importlib.import_module(module).add_arguments(parser)
+        known |= set(parser._option_string_actions)
+    for page in [README, *PAGES]:
+        for span in re.findall(r"`(--[^`]+)`", page.read_text(encoding="utf-8")):
+            assert span.split()[0].partition("=")[0] in known, (page.name, span)
+
+
+def test_the_first_page_is_short_and_has_a_picture() -> None:
     text = README.read_text(encoding="utf-8")
-    loose = [span for span in re.findall(r"`([^`]+)`", text) if span.startswith("--set")]
-    assert not loose
+    assert text.count("\n") < 160 and len(re.findall(r"!\[[^]]+\]\(", text)) == 1
 
 
 @pytest.mark.parametrize("path", [*CONFIGS, *TABLES], ids=lambda path: path.stem)

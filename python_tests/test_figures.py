@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from small_models import shaken
 from small_videos import decoded_frames
 from tiny_clips import codec_for, tiny_config, write_penn
@@ -25,7 +26,7 @@ from rpstn_training.cli import COMMANDS
 from rpstn_training.codec import crop_matrix, encode, normalise
 from rpstn_training.data.sets import load_skeleton, load_tracks
 from rpstn_training.evaluation import evaluate
-from rpstn_training.figures import build_report, gallery, measures, page, score_plots
+from rpstn_training.figures import build_report, for_docs, gallery, measures, page, score_plots
 from rpstn_training.figures.inside import errors, look_inside, peak_distance, telling_clip
 from rpstn_training.figures.page import ArmScore
 from rpstn_training.figures.pictures import MISS, case_picture
@@ -130,6 +131,26 @@ def test_the_report_is_complete_and_shows_what_lies_beside_it(scene, built):
         image = cv2.imread(str(path))
         assert min(image.shape[:2]) > 150 and image.std() > 5, path
     assert len(decoded_frames(out / "overlay.mp4")) == 6  # one track: both are of one action
+
+
+def test_the_gallery_shows_what_the_demo_made(built, tmp_path):
+    text = for_docs.gallery(built.out, tmp_path / "pictures")
+    shown = set(re.findall(r"\]\(pictures/demo_(.*?)\)", text))
+    assert shown == {path.name.removeprefix("demo_") for path in (tmp_path / "pictures").iterdir()}
+    assert len(shown) == len(for_docs._FROM_DEMO) + 2  # the typical and the worst frame of one action
+    assert "in 1.0 minutes (2 rounds" in text and "commit " in text and str(built.out) not in text
+    for name in for_docs._FROM_DEMO:
+        image = cv2.imread(str(tmp_path / "pictures" / f"demo_{Path(name).stem}.jpg"))
+        assert image.shape == cv2.imread(str(built.out / name)).shape
+
+
+def test_tolerances_of_the_pages_are_drawn_to_scale():
+    axes = Figure().subplots()
+    truth = np.array([[5.0, 6.0], [np.nan, np.nan], [20.0, 9.0]])
+    box = np.array([1.0, 2.0, 30.0, 40.0])
+    for_docs._panel(axes, np.zeros((50, 40, 3), np.uint8), truth, np.array([3.0, 4.0, 5.0]), "", box)
+    assert [(*circle.center, circle.radius) for circle in axes.patches] == [(5, 6, 3), (20, 9, 5)]
+    assert axes.lines[-1].get_xydata().tolist()[:3] == [[1, 2], [30, 2], [30, 40]]
 
 
 def test_the_page_has_the_numbers_of_the_evaluation(scene, built):

@@ -29,6 +29,14 @@ def write_png(path: Path, image: np.ndarray) -> None:
         file.write(data)
 
 
+def write_jpg(path: Path, image: np.ndarray, *, quality: int) -> None:
+    """Write uint8 [H, W, 3] RGB with this quality of 100, whole or not at all."""
+    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
+    with atomic_write(path) as file:
+        file.write(data)
+
+
 def heat_over(crop: np.ndarray, heatmap: np.ndarray, cell: tuple[float, float]) -> np.ndarray:
     """A heat map between 0 and 1 in colours over its darkened crop: its value [i, j] at the pixel it stands for.
 
