@@ -144,3 +144,17 @@ def test_packages_that_would_make_more_are_named(monkeypatch):
     ]
     monkeypatch.setattr(formats.deeplabcut, "find_spec", lambda name: object())
     assert formats.advice(["deeplabcut"]) == []
+
+
+def test_what_was_found_is_kept_where_another_file_cannot_be_made(made, tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise UserError("times do not rise")
+
+    monkeypatch.setattr(formats.trc, "write", refuse)
+    out = tmp_path / "out"
+    with pytest.raises(
+        UserError, match=r"times do not rise; what was found is in .*predictions\.json\.partial"
+    ):
+        run(made, made.frames, out, overlay="none", formats=["trc"])
+    assert files_in(out) == ["predictions.json.partial"]
+    assert list(reformat(out / "predictions.json.partial", ["wide"])) == ["predictions_wide.csv"]

@@ -38,6 +38,18 @@ def run_study(study: StudyConfig) -> str:
     return f"{text}\n{path}"
 
 
+def report_so_far(study: StudyConfig) -> str:
+    """Write the report of the arms that have been run, also while others are, run none, and return its text."""
+    file = Path(study.output) / "study.yaml"
+    if not file.is_file():
+        raise UserError(
+            f"{study.output}: expected the folder of a study that was begun, got none; run it first"
+        )
+    _require_same(file, study)
+    path, text = report.write(Runner(study))
+    return f"{text}\n{path}"
+
+
 def _require_same(path: Path, study: StudyConfig) -> None:
     """The file beside the results says what they are results of."""
     text = to_yaml(study)
