@@ -127,18 +127,18 @@ class PersonStreams:
     def _poses(
         self, maps: Tensor, matrices: Sequence[np.ndarray], images: Sequence[np.ndarray]
     ) -> list[Pose]:
-        points, scores = self.codec.decode(maps)
-        in_crops, scores = points.double().cpu().numpy(), scores.double().cpu().numpy()
+        points, peaks = self.codec.decode(maps)
+        in_crops, scores = points.double().cpu().numpy(), peaks.double().cpu().numpy()
         joints = [apply(invert(matrix), in_crop) for matrix, in_crop in zip(matrices, in_crops)]
         if self._calibration is None:
-            return [Pose(joints=places, scores=peaks) for places, peaks in zip(joints, scores)]
+            return [Pose(joints=places, scores=heights) for places, heights in zip(joints, scores)]
         outside = np.stack([beyond(places, image.shape[1::-1]) for places, image in zip(joints, images)])
         outside = outside * np.sqrt(np.abs(np.linalg.det(np.stack(matrices)[:, :, :2])))[:, None]
-        numbers = evidence(maps, points, self.codec, self._skeleton, outside)
+        numbers = evidence(maps, points, peaks, self.codec, self._skeleton, outside)
         probabilities, states = self._calibration.judge(numbers)
         return [
-            Pose(joints=places, scores=peaks, probabilities=likely, states=state)
-            for places, peaks, likely, state in zip(
+            Pose(joints=places, scores=heights, probabilities=likely, states=state)
+            for places, heights, likely, state in zip(
                 joints, scores, probabilities, states or [None] * len(joints)
             )
         ]
