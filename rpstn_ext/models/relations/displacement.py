@@ -31,6 +31,9 @@ class Displacement(Relation):
     maps, moves them. They are pooled to 16 cells at most along the longer side (`factor`), 64x64 by 4 and 24x24 by 2:
     a crop is as large as its person, so an offset is a share of the crop, whatever its maps' resolution.
 
+    In a small study (docs/study.md) it finds 3.9 [1.5, 6.2] points more hidden joints when fitted to the maps of a
+    trained RPSTN with hidden joints in the loss, and 0.3 [-1.0, 1.7] when all of an image network is trained with it.
+
     Args:
         num_joints, norm: as `Relation`.
         start (str): "identity": C begins at zero.
