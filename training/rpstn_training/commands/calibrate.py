@@ -5,7 +5,7 @@
 The network is shown the clips on which a training chooses its weights (eval.select), in the boxes of the labels, in
 boxes that are a little off, and in boxes that hold nobody. From what it finds there comes, for each joint, a
 probability that it is within 0.1 of the person's size, whether it is visible, hidden or outside the picture, and for
-each pose a probability below which nobody is there. How good these are is measured by halves of the clips, each judged
+each pose a score below which nobody is there. How good these are is measured by halves of the clips, each judged
 by a fit of the other, and printed. rpstn train does this at its end, and rpstn predict writes probabilities and states
 with such weights.
 
