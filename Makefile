@@ -12,10 +12,10 @@ CMAKE := $(BIN)/python cmake/run.py
 demo: $(VENV)/.built
 	$(BIN)/rpstn demo --out $(DEMO)
 
-# OpenMP's threads wait asleep: awake they take the cores from each other as soon as anything else runs (98 tests beside
-# other work on 2 cores: 72 s, and more than 200 s awake).
+# A process for each core, files shared out among them, and one thread in each: tensors in tests are too small for more.
+# What needs two threads asks for them.
 test: $(VENV)/.built build/cuda_on_cpu/_C_cuda_on_cpu.so
-	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q python_tests
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile python_tests
 
 # The CUDA kernels, compiled by nvcc for every architecture, with warnings, of spilled registers too, as errors; where
 # there is no nvcc, by one from packages.

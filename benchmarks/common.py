@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import os
 import platform
 import shutil
 import statistics
@@ -23,17 +24,13 @@ ROUND_SECONDS = 0.02  # a call that is shorter is repeated within a round until 
 
 
 def provenance(device: str = "cpu") -> dict[str, object]:
-    """What a number needs to be quoted: machine, versions, commit and date."""
-    root = Path(__file__).resolve().parents[1]
-    git = ["git", "-C", str(root)]
-    commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
-    changed = subprocess.run(
-        [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True
-    )
+    """What a number needs to be quoted: machine, versions, commit (RPSTN_COMMIT, else git's) and date."""
+    commit = os.environ.get("RPSTN_COMMIT") or _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no")
     facts: dict[str, object] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit.stdout.strip() if commit.returncode == 0 else None,
-        "changed_since": bool(changed.stdout.strip()) if changed.returncode == 0 else None,
+        "commit": commit,
+        "changed_since": None if changed is None else bool(changed),
         "torch": torch.__version__,
         "backend": rx.backend(),
         "device": device,
@@ -45,6 +42,16 @@ def provenance(device: str = "cpu") -> dict[str, object]:
         facts["gpu"] = torch.cuda.get_device_name(device)
         facts["cuda"] = torch.version.cuda
     return facts
+
+
+def _git(*arguments: str) -> str | None:
+    """What git says of this tree; None where there is no git, or no repository (a tree that was carried elsewhere)."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [git, "-C", str(Path(__file__).resolve().parents[1]), *arguments]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    return answer.stdout.strip() if answer.returncode == 0 else None
 
 
 def _cpu_name() -> str:

@@ -32,9 +32,10 @@ capability=$(python3 -c 'import torch; print("%d.%d" % torch.cuda.get_device_cap
   exit 1
 }
 build() {  # in place: the library beside the Python files of this checkout, where git ignores it
-  cmake -S . -B "$out/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE="$(command -v python3)" \
+  cmake -S . -B build/on_gpu_tree -G Ninja -DCMAKE_BUILD_TYPE=Release -DPython_EXECUTABLE="$(command -v python3)" \
     -DRPSTN_CUDA=ON &&
-    cmake --build "$out/build" && cp "$out"/build/_C.so "$out"/build/_C_cuda.so "$out"/build/_build_info.py rpstn_ext/ &&
+    cmake --build build/on_gpu_tree &&
+    cp build/on_gpu_tree/_C.so build/on_gpu_tree/_C_cuda.so build/on_gpu_tree/_build_info.py rpstn_ext/ &&
     python3 -c 'import rpstn_ext as rx; assert rx.backend() == "cuda+cpu", rx.backend(); print(rx.backend())'
 }
 export -f build

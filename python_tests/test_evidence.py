@@ -24,8 +24,8 @@ CODEC = Codec(input_size=(128, 128), stride=4, sigma=1.5, box_scale=1.28)  # a p
 
 
 def numbers(maps: torch.Tensor, codec: Codec = CODEC, outside: float = -5.0) -> dict[str, np.ndarray]:
-    points, _ = codec.decode(maps)
-    found = evidence(maps, points, codec, SKELETON, np.full(points.shape[:-1], outside))
+    points, scores = codec.decode(maps)
+    found = evidence(maps, points, scores, codec, SKELETON, np.full(points.shape[:-1], outside))
     assert found.shape == (*points.shape[:-1], len(EVIDENCE))
     return dict(zip(EVIDENCE, np.moveaxis(found, -1, 0)))
 

@@ -203,6 +203,20 @@ def test_two_who_pass_each_other_keep_their_numbers(network, tmp_path):
         assert {row["person"] for row in csv.DictReader(file)} == {"0", "1"}
 
 
+def test_of_several_who_comes_later_elsewhere_is_somebody_new(network, tmp_path):
+    stays = [(100.0, 60.0)] * 45
+    goes = [(280 + 6.0 * number, 170.0) for number in range(12)]
+    comes = [(40.0, 180.0)] * 20  # a second after the other left, on the other side
+    hips = [[stays[n], *goes[n : n + 1], *(comes[:1] if n >= 25 else [])] for n in range(45)]
+    frames = write_frames(tmp_path / "frames", hips)
+    result = predict(frames, tmp_path / "out", persons=2)
+    assert result.persons == (0, 1, 2)
+    seen = {person: [pose for pose in result.poses if pose.person == person] for person in result.persons}
+    assert len(seen[0]) == 45 or len(seen[1]) == 45
+    assert seen[2][0].frame >= 25 and seen[2][-1].frame == 44
+    assert all(np.linalg.norm(pose.joints - joints_at(*comes[0]), axis=1).max() < CELL for pose in seen[2])
+
+
 @pytest.mark.parametrize("back", [(95.0, 130.0), (250.0, 80.0)])
 def test_who_is_lost_is_found_again_near_by_or_anywhere_and_begins_anew(network, tmp_path, back):
     """Away for a while: the box waits, then the person is lost, and comes back near by or elsewhere."""

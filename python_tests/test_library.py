@@ -87,8 +87,9 @@ def test_without_cuda_one_warning_and_the_cpu_operations_stay(breakage, reason):
     "breakage, reason, built_for",
     [
         (
-            "import importlib.util as u\nfind = u.find_spec\n"
-            "u.find_spec = lambda name, *a: None if name == 'rpstn_ext._C' else find(name, *a)\n",
+            "import importlib.util as u, sys, torch\nfind = u.find_spec\n"
+            "u.find_spec = lambda name, *a: None if name == 'rpstn_ext._C' else find(name, *a)\n"
+            "sys.path[:] = [path for path in sys.path if not path.endswith('site-packages')]\n",  # and no other copy
             "no compiled library is installed",
             "nothing",
         ),
@@ -118,6 +119,26 @@ def test_one_warning_and_the_reference_serves(breakage, reason, built_for):
     assert f"Built for: {built_for}" in messages[0]
     assert f"Found: torch {torch.__version__}, " in messages[0]
     assert messages[0].endswith(f"run in the source folder: {_library.MEND}")
+
+
+@compiled
+def test_a_source_folder_that_hides_the_installed_copy_is_named(tmp_path):
+    """Python looks first into the folder it is started in."""
+    sources, installed = tmp_path / "sources" / "rpstn_ext", tmp_path / "installed" / "rpstn_ext"
+    package = Path(rx.__file__).parent
+    shutil.copytree(package, sources, ignore=shutil.ignore_patterns("_C*", "_build_info*", "__pycache__"))
+    installed.mkdir(parents=True)
+    (installed / "_C.so").touch()
+    folders = repr([str(sources.parent), str(installed.parent)])
+    # Without the finder of an editable installation, which would come before any folder.
+    code = f"import sys\nsys.meta_path[:] = sys.meta_path[-3:]\nsys.path[:0] = {folders}\n" + CALL_EACH_OP
+    backend, warnings, total, *messages = run_python(code)
+    assert (backend, warnings, total) == ("reference", "1", "264.0")
+    assert (
+        "this folder's rpstn_ext, without a compiled library, stands before the installed one" in messages[0]
+    )
+    assert f"nothing here, see {installed.resolve()}." in messages[0]
+    assert messages[0].endswith("start Python in another folder, or install with -e")
 
 
 @compiled
@@ -348,6 +369,7 @@ def test_find_torch_names_the_installed_torch():
         ("AUTO", "building the operations for the CPU only (no nvcc on PATH, in CUDA_HOME or in /usr/local"),
         ("maybe", "RPSTN_CUDA: expected AUTO, ON or OFF, got maybe"),
         ("OFF", "building the operations for the CPU only (RPSTN_CUDA=OFF)"),
+        ("off", "building the operations for the CPU only (RPSTN_CUDA=OFF)"),
     ],
 )
 def test_the_cuda_setting_is_answered_honestly(setting, expected, tmp_path):
@@ -362,8 +384,38 @@ def test_the_cuda_setting_is_answered_honestly(setting, expected, tmp_path):
     done = subprocess.run(
         ["cmake", "-S", str(ROOT), "-B", str(tmp_path), *options], capture_output=True, text=True, timeout=120
     )
-    assert (done.returncode == 0) == (setting in ("AUTO", "OFF"))
+    assert (done.returncode == 0) == (setting in ("AUTO", "OFF", "off"))
     assert expected in " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="no cmake")
+@pytest.mark.parametrize(
+    "wish, architectures",
+    [
+        ("", "75-real;80-real;86-real;89-real;90;100-real;120"),
+        (" ; ", "75-real;80-real;86-real;89-real;90;100-real;120"),
+        ("8.6;9.0+PTX", "86-real;90"),
+        ("9.0a 8.0", "90-real;80-real"),
+        ("Hopper+PTX", "90"),
+        ("ampere,ADA", "80-real;86-real;89-real"),
+        (
+            "Hoper",
+            "expected compute capabilities such as 8.6 or 9.0+PTX, or Turing, Ampere, Ada, Hopper, Blackwell, ",
+        ),
+        ("7.0", "expected 7.5 or later, which these kernels are written for, got 7.0."),
+    ],
+)
+def test_the_architectures_are_those_that_were_asked_for(wish, architectures, tmp_path):
+    script = tmp_path / "print.cmake"
+    module = (ROOT / "cmake" / "architectures.cmake").as_posix()
+    script.write_text(
+        f'include("{module}")\nrpstn_architectures("$ENV{{WISH}}" found)\nmessage("${{found}}")\n'
+    )
+    done = subprocess.run(
+        ["cmake", "-P", str(script)], env={**os.environ, "WISH": wish}, capture_output=True, text=True
+    )
+    assert architectures in " ".join(done.stderr.split())
+    assert (done.returncode == 0) == (not architectures.startswith("expected"))
 
 
 @pytest.mark.skipif(not CUDA_LIBRARY.exists(), reason="no build/cuda/_C_cuda.so; `make cuda` compiles it")

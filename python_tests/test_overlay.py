@@ -1,6 +1,7 @@
 """Poses as they are drawn over pictures: sides, unsure and missing joints, and what does not fit."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 from rpstn_training.data.sets import penn_action, sub_jhmdb
 from rpstn_training.video import overlay as drawing
 from rpstn_training.video.encoding import OverlayWriter
+from rpstn_training.video.pictures import Pictures
+from rpstn_training.video.sources import Frame
+from rpstn_training.video.writers import FoundPose
 
 SKELETON = penn_action.SKELETON
 
@@ -196,3 +200,40 @@ def test_the_strip_says_how_unsure_joints_look(monkeypatch):
         ["", "left", "right", "pale: unsure, hollow: hidden"],
         ["", "left", "right", "nobody found"],
     ]
+
+
+@pytest.mark.parametrize("min_score", [None, 0.5])
+def test_pictures_fade_by_probability_and_leave_out_what_is_outside(min_score, tmp_path, monkeypatch):
+    """With probabilities a low score makes no ring, unless somebody asks for it; hidden joints are rings."""
+    joints, scores = pose_at_corners()
+    scores[6] = 0.1
+    states = ["visible"] * 13
+    states[5], states[12] = "hidden", "outside"
+    said = np.linspace(0.1, 0.9, 13)
+    known = FoundPose(
+        frame=0,
+        person=0,
+        box=np.array([0.0, 0, 9, 9]),
+        joints=joints,
+        scores=scores,
+        probabilities=said,
+        states=tuple(states),
+    )
+    drawn = []
+    monkeypatch.setattr(
+        drawing, "draw_pose", lambda image, *arguments, **options: drawn.append((arguments, options))
+    )
+    frame = Frame(number=0, time=0.0, image=np.zeros((480, 480, 3), np.uint8), file_name="a.png")
+    plain = replace(known, probabilities=None, states=None)
+    source = SimpleNamespace(window=SimpleNamespace(start=None))
+    with Pictures([tmp_path / "a.png"], source, SKELETON, min_score) as pictures:
+        pictures.add(frame, [known, plain], with_boxes=False)
+    (places, peaks, _), options = drawn[0]
+    assert np.isnan(places[12]).all() and np.isfinite(places[:12]).all()
+    assert (peaks is None) == (min_score is None)
+    np.testing.assert_array_equal(options["strength"], said)
+    assert np.flatnonzero(options["hollow"]).tolist() == [5, 12]
+    (places, peaks, _), options = drawn[1]
+    assert np.isfinite(places).all() and peaks is scores
+    assert options["strength"] is None and options["hollow"] is None
+    assert options["min_score"] == (min_score or drawing.MIN_SCORE)

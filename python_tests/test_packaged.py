@@ -80,3 +80,16 @@ def test_a_package_without_weights_says_what_to_do(made, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"absent.pt: expected the weights that come .* --weights FILE"):
         predict(made.frames, None, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_the_packaged_file_is_what_the_pages_say():
+    file = packaged.packaged_weights()
+    assert file.stat().st_size <= 15e6
+    checkpoint = checkpoints.load(file)
+    assert "never saw a real person" in checkpoint.notice
+    assert checkpoint.training is None and checkpoint.config["data"]["name"] == "penn_action"
+    model = checkpoint.build_model()
+    width, height = checkpoint.codec.input_size
+    with torch.no_grad():
+        maps = model(torch.randn(1, 2, 3, height, width))
+    assert torch.isfinite(maps).all()

@@ -20,7 +20,7 @@ from rpstn_training.study.arms import Arm, Runner, _with_relation, arms
 from rpstn_training.study.frames import Frames, before_norm, count, read_frames, with_patches
 from rpstn_training.study.plan import StudyConfig, load_study, network, training
 from rpstn_training.study.report import primary, rows_of
-from rpstn_training.study.run import run_study
+from rpstn_training.study.run import report_so_far, run_study
 from rpstn_training.study.simulated import spoilt_maps
 from rpstn_training.study.statistics import Counts, paired_difference
 
@@ -290,6 +290,8 @@ def test_a_study_goes_on_where_it_was(done):
     lost = folder / f"{arm.key}.json"
     before = json.loads(lost.read_text())
     lost.unlink()
+    assert f"{len(arms(study)) - 1} of {len(arms(study))} arms" in report_so_far(study)
+    assert not lost.exists()
     times = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
     run_study(study)
     assert {path: path.stat().st_mtime_ns for path in times} == times
@@ -297,8 +299,10 @@ def test_a_study_goes_on_where_it_was(done):
     assert (again["counts"], again["loss"]) == (before["counts"], before["loss"])
 
 
-def test_another_study_in_the_folder_is_refused(done):
+def test_another_study_in_the_folder_is_refused(done, tmp_path):
     study, _ = done
+    with pytest.raises(UserError, match="expected the folder of a study that was begun, got none"):
+        report_so_far(dataclasses.replace(study, output=str(tmp_path)))
     with pytest.raises(UserError, match="expected the study that was begun in this folder"):
         run_study(dataclasses.replace(study, held_out=0.2))
 

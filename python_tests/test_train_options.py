@@ -61,7 +61,7 @@ def test_all_together_stopped_and_resumed_equals_never_stopped(root, tmp_path, m
     # What is kept and evaluated is the average.
     assert [path.name for path in run.glob("epoch_*")] == ["epoch_0003.pt"]
     kept = checkpoints.load(run / "epoch_0003.pt")
-    assert kept.training is None
+    assert kept.training is None and kept.origin == "those after epoch 3 of their training"
     assert all(torch.equal(kept.model_state[name], averages[0][name]) for name in averages[0])
     raw = checkpoints.load(run / "last.pt").model_state
     assert not torch.equal(raw["final_layer.weight"], averages[0]["final_layer.weight"])

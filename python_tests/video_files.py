@@ -39,7 +39,7 @@ def make(
         stream = file.add_stream(encoder, rate=10, options=options or {})
         stream.width, stream.height = size
         stream.pix_fmt = pixels
-        stream.codec_context.time_base = Fraction(1, 100 if path.suffix == ".gif" else 1000)
+        stream.codec_context.time_base = Fraction(1, {".gif": 100, ".avi": 10}.get(path.suffix, 1000))
         if turn is not None:
             stream.set_display_rotation(turn)
         heard = file.add_stream(of_sound, rate=48_000, layout="mono") if sound else None

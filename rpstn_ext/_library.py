@@ -4,16 +4,18 @@ import importlib
 import importlib.util
 import os
 import platform
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from types import ModuleType
 
 import torch
 
-MEND = "python -m pip install --no-build-isolation --no-deps --force-reinstall ."
+MEND = "python -m pip install --no-build-isolation --no-deps --no-cache-dir --force-reinstall ."
 
 EVERY_CALL, CUDA_TENSORS = "every call", "CUDA tensors"
 
@@ -29,12 +31,28 @@ def _minor(version: str) -> tuple[str, ...]:
     return tuple(version.split("+")[0].split(".")[:2])
 
 
+def _hidden_copy() -> Path | None:
+    """Another rpstn_ext on the path that has a compiled library; the folder Python was started in comes first."""
+    here = Path(__file__).resolve().parent
+    copies = (Path(entry or ".", "rpstn_ext").resolve() for entry in sys.path)
+    return next((copy for copy in copies if copy != here and (copy / "_C.so").is_file()), None)
+
+
 def _load() -> str:
     """Registers `torch.ops.rpstn_ext.*`; returns what serves, after a warning where that is less than it could be."""
     info = build_info()
     spec = importlib.util.find_spec("rpstn_ext._C")
     if info is None or spec is None:
-        _warn("no compiled library is installed", EVERY_CALL, "nothing")
+        installed = _hidden_copy()
+        if installed is not None:
+            _warn(
+                "this folder's rpstn_ext, without a compiled library, stands before the installed one",
+                EVERY_CALL,
+                f"nothing here, see {installed}",
+                mend="To mend it, start Python in another folder, or install with -e",
+            )
+        else:
+            _warn("no compiled library is installed", EVERY_CALL, "nothing")
         return "reference"
     built_for = f"torch {info.TORCH}, {info.SYSTEM}, {info.COMPILER}"
     if _minor(info.TORCH) != _minor(torch.__version__):
@@ -66,12 +84,14 @@ def _load() -> str:
     return "cuda+cpu"
 
 
-def _warn(reason: str, served: str, built_for: str) -> None:
+def _warn(
+    reason: str, served: str, built_for: str, mend: str = f"To mend it, run in the source folder: {MEND}"
+) -> None:
     global problem
     found = f"torch {torch.__version__}, {platform.system()}-{platform.machine()}, Python {platform.python_version()}"
     problem = (
         f"rpstn_ext: {reason}; plain PyTorch serves {served}, more slowly. "
-        f"Built for: {built_for}. Found: {found}. To mend it, run in the source folder: {MEND}"
+        f"Built for: {built_for}. Found: {found}. {mend}"
     )
     warnings.warn(problem, RuntimeWarning, stacklevel=2)
 

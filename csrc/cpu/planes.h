@@ -129,19 +129,19 @@ void correlate_tile(
   for (int64_t i = 0; i < kernel_h;) {
     const auto add = [&](auto rows) {
       add_tap_rows<scalar_t, rows>(total, input + i * stride, stride, kernel + i * kernel_w, kernel_w);
-      i += rows;
+      return static_cast<int64_t>(rows);
     };
     const int64_t left = kernel_h - i;
     if (left >= 7)
-      add(std::integral_constant<int, 7>{});
+      i += add(std::integral_constant<int, 7>{});
     else if (left >= 5)
-      add(std::integral_constant<int, 5>{});
+      i += add(std::integral_constant<int, 5>{});
     else if (left >= 3)
-      add(std::integral_constant<int, 3>{});
+      i += add(std::integral_constant<int, 3>{});
     else if (left == 2)
-      add(std::integral_constant<int, 2>{});
+      i += add(std::integral_constant<int, 2>{});
     else
-      add(std::integral_constant<int, 1>{});
+      i += add(std::integral_constant<int, 1>{});
   }
 #pragma GCC unroll 4
   for (int out = 0; out < kOutRows; ++out) {

@@ -52,8 +52,14 @@ void launch(const char* name, const Launch& how, void (*kernel)(Parameters...), 
   constexpr int64_t kAlwaysAllowed = 48 * 1024;
   const void* function = reinterpret_cast<const void*>(kernel);
   if (how.shared_bytes > kAlwaysAllowed) {
-    check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(how.shared_bytes)), name);
+    // The most that the device allows, not what this launch needs: the limit is the kernel's, and another thread, or
+    // another shape in the same graph, may be between its setting and its launch. No kernel has static shared memory.
+    const int most = device_limits().shared_memory_per_block;
+    if (how.shared_bytes > most) {
+      throw std::runtime_error(std::string("rpstn_ext: ") + name + " needs " + std::to_string(how.shared_bytes) +
+                               " bytes of shared memory, the device has " + std::to_string(most));
+    }
+    check(cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, most), name);
   }
   if (how.cluster > 8) check(cudaFuncSetAttribute(function, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), name);
   cudaLaunchConfig_t config = {};

@@ -127,7 +127,7 @@ def hear(
     whole.eval()
     try:
         for batch, maps in track_maps(whole, config, tracks, skeleton, codec, show_progress=show_progress):
-            points, _ = codec.decode(maps)
+            points, scores = codec.decode(maps)
             for sample, index in enumerate(batch["index"].tolist()):
                 track, scored = tracks[index], batch["scored"][sample].numpy()
                 ids = batch["frame_ids"][sample].numpy()[scored]
@@ -137,6 +137,7 @@ def hear(
                 numbers = evidence(
                     maps[sample][scored],
                     points[sample][scored],
+                    scores[sample][scored],
                     codec,
                     skeleton,
                     beyond(found, sizes[index]) * enlarged[:, None],

@@ -186,7 +186,7 @@ class TrainConfig:
     device: str = "auto"  # auto, cpu, cuda, cuda:1 ...
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     tf32: bool = False  # on a GPU: float32 products with ten bits of fraction, faster and less exact
-    channels_last: bool = False  # pixels of weights and maps lie channel by channel
+    channels_last: bool = False  # of a pixel of weights and maps the channels lie side by side
     compile: bool = False  # by torch.compile, which takes minutes before the first step
     keep_every: int | None = None  # epochs; after every so many the weights are kept as epoch_NNNN.pt
     keep_last: int | None = None  # of these files, so many; null: all

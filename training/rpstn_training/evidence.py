@@ -3,7 +3,7 @@
 EVIDENCE names the E numbers of a joint. Lengths are in units of a person's size in the crop, the longer side of the
 input divided by `Codec.box_scale`, so they are the same for large and small people:
 
-    peak         height of the map's largest cell
+    peak         the score that `Codec.decode` gives, the height of the map's peak
     second       largest value farther than three standard deviations of a target from that cell, over the peak
     mass         sum of the positive cells, over that of a Gaussian (or disc) of this peak, at most LARGEST
     edge         distance of the place from the border of the crop
@@ -36,6 +36,7 @@ _SMALLEST = 1e-3  # peak that ratios are taken over
 def evidence(
     maps: Tensor,
     points: Tensor,
+    scores: Tensor,
     codec: Codec,
     skeleton: Skeleton,
     outside: np.ndarray,
@@ -44,12 +45,13 @@ def evidence(
 
     Args:
         maps (Tensor[..., K', h, w]): as the network gives them.
-        points (Tensor[..., K, 2]): the joints that `codec.decode` found in them, pixels of the crop.
+        points (Tensor[..., K, 2]), scores (Tensor[..., K]): what `codec.decode` found in them, pixels of the crop.
         outside (ndarray[..., K]): signed distance of each from the edge of the picture (`beyond`), in pixels of the
             crop.
     """
     size = max(codec.input_size) / codec.box_scale
-    peak, second, mass = (value.double().cpu().numpy() for value in _of_maps(maps, codec))
+    second, mass = (value.double().cpu().numpy() for value in _of_maps(maps, codec))
+    peak = scores.double().cpu().numpy()
     places = points.double().cpu().numpy()
     width, height = codec.input_size
     edge = np.minimum(places, np.array([width - 1, height - 1]) - places).min(axis=-1) / size
@@ -87,8 +89,8 @@ def beyond(points: np.ndarray, size_wh: tuple[int, int]) -> np.ndarray:
     return np.maximum(-points, points - last).max(axis=-1)
 
 
-def _of_maps(maps: Tensor, codec: Codec) -> tuple[Tensor, Tensor, Tensor]:
-    """peak, second and mass, each Tensor[..., K]."""
+def _of_maps(maps: Tensor, codec: Codec) -> tuple[Tensor, Tensor]:
+    """second and mass, each Tensor[..., K]."""
     shown = codec.responses(maps).float()
     if codec.decoding == "integral":  # the maps are logarithms
         shown = shown.flatten(-2).softmax(dim=-1).view_as(shown)
@@ -105,4 +107,4 @@ def _of_maps(maps: Tensor, codec: Codec) -> tuple[Tensor, Tensor, Tensor]:
     second = torch.where(far, flat, flat.new_tensor(-math.inf)).amax(dim=-1)
     over = peak.clamp_min(_SMALLEST)
     mass = flat.clamp_min(0).sum(dim=-1) / (full * over)
-    return peak, (second / over).clamp(-LARGEST, LARGEST), mass.clamp_max(LARGEST)
+    return (second / over).clamp(-LARGEST, LARGEST), mass.clamp_max(LARGEST)

@@ -22,15 +22,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--config", type=Path, default=REDUCED, metavar="CONFIG.yaml", help=f"the study (default: {REDUCED})"
     )
     add_overrides(parser, "output=runs/study")
+    parser.add_argument(
+        "--so-far", action="store_true", help="write the report of the arms that have been run, run none"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     from ..study.plan import load_study
-    from ..study.run import run_study
+    from ..study.run import report_so_far, run_study
 
     if args.config == REDUCED and not args.config.is_file():
         raise UserError(
             f"{REDUCED}: expected the project's folder as the working directory, or --config with a path"
         )
-    print(run_study(load_study(args.config, args.overrides)))
+    study = load_study(args.config, args.overrides)
+    print(report_so_far(study) if args.so_far else run_study(study))
     return 0

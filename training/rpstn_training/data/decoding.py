@@ -209,6 +209,8 @@ def _require_whole(place: str | Path, container: InputContainer, frames: int, ba
             f"{place}: expected a whole video, {bad} of its frames do not decode; copy the file again, or write a "
             "whole one of what there is with ffmpeg"
         )
+    if 0 < container.streams.video[0].frames <= frames:
+        return
     duration = container.duration / av.time_base if container.duration else None
     rate = float(container.streams.video[0].average_rate or DEFAULT_FPS)
     if duration is not None and duration - end > max(_LOST_FRAMES / rate, _LOST_SHARE * duration):

@@ -28,6 +28,7 @@ from ..device import choose_device
 from ..files import atomic_write, write_json
 from ..train import checkpoint as checkpoints
 from ..train.engine import train
+from ..versions import versions
 from . import heads
 from .frames import (
     Frames,
@@ -99,7 +100,7 @@ class Runner:
         torch.manual_seed(arm.seed)
         scored = {"memory": self._memory, "heads": self._head, "fine-tuning": self._fine_tuned}[arm.part](arm)
         spent = {"seconds": time.monotonic() - began, "processor_seconds": time.process_time() - used}
-        write_json(self.path(arm), {**scored, **spent})
+        write_json(self.path(arm), {**scored, **spent, "commit": versions()["commit"]})
 
     def read(self, arm: Arm) -> dict[str, Any] | None:
         path = self.path(arm)

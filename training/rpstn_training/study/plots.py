@@ -1,23 +1,17 @@
 """The plots of a study."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from ..figures.panels import BLUE, GREY, ORANGE
-from ..figures.plots import write_figure
-from .plan import IMAGE, StudyConfig
+from .plan import IMAGE
 
 _COLOURS = (GREY, BLUE, ORANGE, "#009e73", "#cc79a7", "#d55e00", "#56b4e9")
 
 
-def write_small(path: Path, figure: Figure) -> None:
-    write_figure(path, figure)
-
-
-def relation_bars(rows: Mapping[str, Sequence[Any]], study: StudyConfig) -> Figure:
+def relation_bars(rows: Mapping[str, Sequence[Any]]) -> Figure:
     """Differences to the control with their intervals, a panel for each part."""
     from .report import PART_NAMES
 
@@ -46,7 +40,7 @@ def relation_bars(rows: Mapping[str, Sequence[Any]], study: StudyConfig) -> Figu
     return figure
 
 
-def memory_curves(shares: Mapping[str, Mapping[int, Mapping[str, Any]]], study: StudyConfig) -> Figure:
+def memory_curves(shares: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> Figure:
     """Hidden and visible joints found over the budget, a line for each network."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     for axes, joints in zip(figure.subplots(1, 2), ("hidden", "visible")):
@@ -55,7 +49,8 @@ def memory_curves(shares: Mapping[str, Mapping[int, Mapping[str, Any]]], study: 
             values = [100 * by_budget[budget][joints].share for budget in budgets]
             axes.plot(budgets, values, marker="o", color="black" if name == IMAGE else color, label=name)
         axes.set_xscale("log", base=2)
-        axes.set_xticks(study.memory.budgets, [str(budget) for budget in study.memory.budgets])
+        every = sorted({budget for by_budget in shares.values() for budget in by_budget})
+        axes.set_xticks(every, [str(budget) for budget in every])
         axes.minorticks_off()
         axes.set(title=f"{joints} joints", xlabel="epochs of training", ylabel="PCK@0.2 of the torso size, %")
         axes.grid(alpha=0.3)

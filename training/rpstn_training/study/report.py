@@ -1,5 +1,6 @@
 """What a study found: differences with intervals, tables in words, and plots."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import UserError
+from ..figures.plots import write_figure
 from ..files import write_json, write_text
 from ..versions import versions
 from .arms import GIVEN, PLACES, VISIBLE, Arm, Runner, arms
@@ -34,21 +37,25 @@ class Row:
 
 
 def write(runner: Runner) -> tuple[Path, str]:
-    """study.md, results.json, memory.png and relation.png in the study's folder; the text's path, and the text."""
-    results = {arm: runner.read(arm) for arm in arms(runner.study)}
-    missing = [arm.key for arm, found in results.items() if found is None]
-    if missing:
-        raise ValueError(f"study: expected the results of every arm, {missing[0]} has none")
+    """study.md, results.json, memory.png and relation.png in the study's folder; the text's path, and the text.
+
+    Of the arms that have been run: one that lacks a seed is left out, and the text says how many there are.
+    Raises UserError where there is none, not even the image network of the first budget.
+    """
+    from .plots import memory_curves, relation_bars
+
+    listed = arms(runner.study)
+    results = {arm: found for arm in listed if (found := runner.read(arm)) is not None}
+    if not memory_shares(results, runner.study).get(IMAGE):
+        raise UserError(
+            f"{runner.folder}: expected the results of a study, got {len(results)} of {len(listed)} arms; run it first"
+        )
     rows = {part: rows_of(results, part, runner.study) for part in PART_NAMES}
     text = _text(runner, results, rows)
-    write_json(runner.folder / "results.json", _plain(runner, results, rows))
+    write_json(runner.folder / "results.json", _plain(results, rows, runner.study))
     write_text(runner.folder / "study.md", text)
-    from .plots import memory_curves, relation_bars, write_small
-
-    write_small(runner.folder / "relation.png", relation_bars(rows, runner.study))
-    write_small(
-        runner.folder / "memory.png", memory_curves(memory_shares(results, runner.study), runner.study)
-    )
+    write_figure(runner.folder / "relation.png", relation_bars(rows))
+    write_figure(runner.folder / "memory.png", memory_curves(memory_shares(results, runner.study)))
     return runner.folder / "study.md", text
 
 
@@ -59,7 +66,8 @@ def rows_of(results: Mapping[Arm, Any], part: str, study: StudyConfig) -> list[R
         for arm in results
         if (arm.part == "fine-tuning" if part == "fine-tuning" else (arm.part, arm.place) == ("heads", part))
     ]
-    names = list(dict.fromkeys(arm.name for arm in chosen))
+    seeds = study.fine_tuning.seeds if part == "fine-tuning" else study.heads.seeds
+    names = [name for name, number in Counter(arm.name for arm in chosen).items() if number == seeds]
     counts = {name: _counts([results[arm] for arm in chosen if arm.name == name]) for name in names}
     control = counts.get(CONTROL)
     return [
@@ -103,16 +111,14 @@ def primary(rows: Mapping[str, Sequence[Row]], study: StudyConfig) -> list[tuple
 
 
 def memory_shares(results: Mapping[Arm, Any], study: StudyConfig) -> dict[str, dict[int, dict[str, Counts]]]:
-    """By network and budget of epochs the counts."""
-    return {
-        name: {
-            budget: _counts(
-                [results[Arm("memory", name, str(budget), seed)] for seed in range(study.memory.seeds)]
-            )
-            for budget in study.memory.budgets
-        }
-        for name in study.networks
-    }
+    """By network and budget of epochs the counts, where all seeds are there."""
+    shares: dict[str, dict[int, dict[str, Counts]]] = {}
+    for name in study.networks:
+        for budget in study.memory.budgets:
+            seeds = [Arm("memory", name, str(budget), seed) for seed in range(study.memory.seeds)]
+            if all(arm in results for arm in seeds):
+                shares.setdefault(name, {})[budget] = _counts([results[arm] for arm in seeds])
+    return shares
 
 
 def points(value: float) -> str:
@@ -146,6 +152,8 @@ def _cell(row: Row, joints: str) -> str:
 def _relation_tables(rows: Mapping[str, Sequence[Row]], study: StudyConfig) -> list[str]:
     lines: list[str] = []
     for part, listed in rows.items():
+        if not listed:
+            continue
         seeds = study.fine_tuning.seeds if part == "fine-tuning" else study.heads.seeds
         shown = [joints for joints in _COLUMNS if any(joints in row.counts for row in listed)]
         heading = {
@@ -170,11 +178,11 @@ def _memory_table(results: Mapping[Arm, Any], study: StudyConfig) -> list[str]:
     lines = []
     for name, by_budget in shares.items():
         for budget, counts in by_budget.items():
-            image = shares[IMAGE][budget]
+            image = shares[IMAGE].get(budget)
             cells = []
             for joints in _COLUMNS:
                 text = points(counts[joints].share)
-                if name != IMAGE:
+                if name != IMAGE and image is not None:
                     text += f" ({in_words(difference(counts[joints], image[joints], study))})"
                 cells.append(text)
             spent = np.mean(
@@ -231,8 +239,8 @@ def _text(runner: Runner, results: Mapping[Arm, Any], rows: Mapping[str, Sequenc
         f"{test.tracks} test videos. In brackets differences to the first arm in points with 95 % intervals, by "
         "bootstrap over videos and seeds; bold where zero is outside.",
         "",
-        f"All arms took {seconds / 60:.1f} minutes ({busy / 60:.1f} of processor time) at commit "
-        f"{versions()['commit']}, PyTorch {versions()['torch']}, on {runner.device}.",
+        f"{len(results)} of {len(arms(study))} arms, which took {seconds / 60:.1f} minutes, {busy / 60:.1f} of them "
+        f"processor time, at commit {_commits(results)}, PyTorch {versions()['torch']}, on {runner.device}.",
         "",
         "### Primary comparisons",
         "",
@@ -247,7 +255,13 @@ def _text(runner: Runner, results: Mapping[Arm, Any], rows: Mapping[str, Sequenc
     return "\n".join(lines)
 
 
-def _plain(runner: Runner, results: Mapping[Arm, Any], rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+def _commits(results: Mapping[Arm, Any]) -> str:
+    return ", ".join(sorted({str(one.get("commit")) for one in results.values()}))
+
+
+def _plain(
+    results: Mapping[Arm, Any], rows: Mapping[str, Sequence[Row]], study: StudyConfig
+) -> dict[str, Any]:
     return {
         "versions": versions(),
         "primary": [
@@ -257,7 +271,7 @@ def _plain(runner: Runner, results: Mapping[Arm, Any], rows: Mapping[str, Sequen
                 "difference": shift.value,
                 "interval": [shift.low, shift.high],
             }
-            for pair, part, shift in primary(rows, runner.study)
+            for pair, part, shift in primary(rows, study)
         ],
         "arms": {arm.key: one for arm, one in results.items()},
     }

@@ -6,7 +6,7 @@ from ..errors import UserError
 from ..files import locked, write_text
 from . import report
 from .arms import Runner, arms
-from .plan import StudyConfig, to_yaml
+from .plan import StudyConfig, load_study, to_yaml
 
 
 def run_study(study: StudyConfig) -> str:
@@ -38,12 +38,23 @@ def run_study(study: StudyConfig) -> str:
     return f"{text}\n{path}"
 
 
+def report_so_far(study: StudyConfig) -> str:
+    """Write the report of the arms that have been run, also while others are, run none, and return its text."""
+    file = Path(study.output) / "study.yaml"
+    if not file.is_file():
+        raise UserError(
+            f"{study.output}: expected the folder of a study that was begun, got none; run it first"
+        )
+    _require_same(file, study)
+    path, text = report.write(Runner(study))
+    return f"{text}\n{path}"
+
+
 def _require_same(path: Path, study: StudyConfig) -> None:
-    """The file beside the results says what they are results of."""
-    text = to_yaml(study)
+    """The file beside the results says what they are results of; keys that came later are as they are by default."""
     if not path.is_file():
-        write_text(path, text)
-    elif path.read_text(encoding="utf-8") != text:
+        write_text(path, to_yaml(study))
+    elif load_study(path) != study:
         raise UserError(
             f"{path}: expected the study that was begun in this folder, got another one; give the same "
             "configuration, or choose another folder with --set output=FOLDER"

@@ -83,7 +83,7 @@ class Checkpoint:
         if self.source is not None:
             return f"{self.source['family']} of {self.source['file']}, not trained here"
         if self.best_score is None:
-            return "the last ones of their training"
+            return f"those after epoch {self.epoch} of their training"
         return f"chosen on {self.selected_on}"
 
     @property

@@ -119,13 +119,14 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
         if config.train.compile:
             parallel = torch.compile(parallel)
 
-        def save(name: str, *, resumable: bool = True) -> None:
+        def save(name: str, *, resumable: bool = True, chosen: bool = True) -> None:
             if not ranks.first:
                 return
             weights = model if resumable else judged
             content = run_folder.snapshot(config, skeleton, codec, selection, weights, progress)
             state = run_folder.resumable(optimizer, guard, average, progress) if resumable else None
-            checkpoints.save(run / name, dataclasses.replace(content, training=state))
+            best = progress.best_score if chosen else None
+            checkpoints.save(run / name, dataclasses.replace(content, training=state, best_score=best))
 
         def score() -> tuple[Evaluation, dict[str, Any]]:
             evaluation = evaluate(
@@ -268,7 +269,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
                 save("last.pt")
                 kept = run_folder.due(progress.epoch, config.train.keep_every)
                 if kept is not None:
-                    save(kept, resumable=False)
+                    save(kept, resumable=False, chosen=False)
                 if ranks.first:
                     run_folder.keep_last(run, config.train.keep_last)
                     run_folder.write_metrics(run, progress)

@@ -111,6 +111,7 @@ class Followers:
         self.patience = patience
         self._followed: dict[int, Follower] = {}
         self._lost: dict[int, tuple[Follower, int]] = {}  # and the frame of the loss
+        self._joints: dict[int, np.ndarray] = {}  # [K, 2] in the last frame
         self._double: dict[tuple[int, int], int] = {}  # frames in which two had one pose
 
     @property
@@ -121,6 +122,11 @@ class Followers:
     def lost(self) -> dict[int, np.ndarray]:
         """Where those who are lost were expected last."""
         return {person: follower.next_box for person, (follower, _) in self._lost.items()}
+
+    @property
+    def joints(self) -> list[np.ndarray]:
+        """Of everybody who is followed, [K, 2] in the last frame."""
+        return [joints for person, joints in self._joints.items() if person in self._followed]
 
     @property
     def sure(self) -> list[int]:
@@ -154,6 +160,7 @@ class Followers:
         and the same pose for as long; nobody whose box is given.
         """
         given = given or {}
+        self._joints = {person: pose.joints for person, pose in poses.items()}
         for person, pose in poses.items():
             if person not in given:
                 self._followed[person].seen(pose)
@@ -179,7 +186,7 @@ class Followers:
             if frame - since > self.patience:
                 continue
             occupied = [*taken, *self.boxes().values()]
-            best = search(look, nearby(follower.next_box), 1, taken=occupied)
+            best = search(look, nearby(follower.next_box), 1, taken=occupied, known=self.joints)
             if best and best[0].pose.scores.mean() >= FOUND * follower.usual:
                 self.begin(person, best[0].box, float(best[0].pose.scores.mean()))
                 found.append(person)
@@ -192,6 +199,11 @@ class Followers:
             for person, (follower, since) in self._lost.items()
             if frame - since <= self.patience
         }
+
+    @property
+    def least_usual(self) -> float:
+        """The lowest of the usual scores of those who are followed, 0 of nobody."""
+        return min((follower.usual for follower in self._followed.values()), default=0.0)
 
     def usual(self, person: int) -> float:
         """The usual score of someone who is lost."""

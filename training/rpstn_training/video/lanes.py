@@ -126,7 +126,7 @@ def together(
             if told:
                 raise KeyboardInterrupt("; ".join(told)) from None
         finally:
-            for lane in list(open_lanes):
+            for lane in open_lanes[::-1]:  # the first one made the folder of all
                 leave(lane, OutputError("given up"))
 
 

@@ -123,10 +123,11 @@ class Searched:
     """Nobody says where the people are: the first frame is searched, and who is found is followed.
 
     Who is lost is searched for near by, in every frame for a second, and then, like those who were never found, in
-    the whole frame once a second.
+    the whole frame once a second. One person who is looked for is that person wherever found again; of several, who
+    is found far from where everybody was lost is somebody new and gets a number that nobody had.
 
     Args:
-        count: of people, from 1.
+        count: of people at a time, from 1.
         aspect: width / height of the network's input.
         shown: `Codec.box_scale`.
         fps: frames per second.
@@ -184,11 +185,18 @@ class Searched:
         everywhere = windows(_size(frame), self._aspect, shown=self._shown)
         taken = list(self._followers.boxes().values())
         choice = self._select is not None and not self._known
-        found = search(look, everywhere, _CROWD if choice else missing, taken=taken, stands_out=_STANDS_OUT)
+        found = search(
+            look,
+            everywhere,
+            _CROWD if choice else missing,
+            taken=taken,
+            known=self._followers.joints,
+            stands_out=_STANDS_OUT,
+        )
         found = [one for one in found if self._is_somebody(one.pose)]
         if choice and found:
             found = [found[self._select.of([one.box for one in found], _size(frame))]]
-        lost = self._followers.lost
+        lost, least = self._followers.lost, self._followers.least_usual
         usual = {person: self._followers.usual(person) for person in lost}
         # Each one found is the lost person who was last seen the nearest, if the score allows, or somebody new.
         rows = sorted(lost)
@@ -197,13 +205,13 @@ class Searched:
         of = dict(zip(*linear_sum_assignment(np.linalg.norm(places - last, axis=-1))))
         for place, one in enumerate(found):
             score = float(one.pose.scores.mean())
-            if place in of:
-                person = rows[of[place]]
+            person = rows[of[place]] if place in of else len(self._known)
+            if place in of and self._count > 1 and not _within_reach(one.box, lost[person]):
+                person = len(self._known)
+            if person in lost:
                 if score < FOUND * usual[person]:
                     continue
-            else:
-                person = len(self._known)
-            if len(self._known | {person}) > self._count:
+            elif (self._count == 1 and self._known) or score < FOUND * least:
                 continue
             self._known.add(person)
             self._followers.begin(person, one.box, score)
@@ -214,6 +222,11 @@ class Searched:
 
 def _size(frame: Frame) -> tuple[int, int]:
     return frame.image.shape[1], frame.image.shape[0]
+
+
+def _within_reach(box: np.ndarray, last: np.ndarray) -> bool:
+    """Whether a box [4] is no farther from the last one of somebody than its longer side."""
+    return bool(np.linalg.norm(_middle(box) - _middle(last)) <= (last[2:] - last[:2]).max())
 
 
 def _middle(box: np.ndarray) -> np.ndarray:

@@ -209,7 +209,7 @@ class Result:
 class Predictor:
     """Weights, opened once for any number of sources."""
 
-    def __init__(self, weights: str | Path, options: Options) -> None:
+    def __init__(self, weights: str | Path, options: Options, *, fold: bool = True) -> None:
         self.options, self.weights = options, Path(weights)
         place = choose_device(options.device, "--device")
         allow_tf32(False)
@@ -219,7 +219,7 @@ class Predictor:
             flip=options.flip,
             flip_shift=self.checkpoint.codec.geometry == "plain",
         )
-        self.streams = PersonStreams(self.checkpoint, place, self.averages)
+        self.streams = PersonStreams(self.checkpoint, place, self.averages, fold=fold)
         self._find = None if options.detector is None else detector.finder(options.detector, place)
 
     def people(self, media: Source, table: Boxes | None) -> People:
@@ -472,8 +472,8 @@ class Job:
             frame_count=self._frames,
             pose_count=self._poses,
             persons=tuple(sorted(self._persons)),
-            mean_score=self._scores / self._poses if self._poses else None,
-            mean_probability=self._probabilities / self._poses if self._poses and calibration else None,
+            mean_score=_mean(self._scores, self._poses),
+            mean_probability=_mean(self._probabilities, self._poses) if calibration else None,
             calibrated=calibration.fitted_on if calibration else None,
             skeleton=self._predictor.checkpoint.skeleton,
             weights=self._predictor.checkpoint.sentence,
@@ -516,6 +516,11 @@ class Job:
             for writer in self._open:
                 writer.end()
             self._pictures.end()
+
+
+def _mean(total: float, count: int) -> float | None:
+    """None without any, and of what a network gave that is no number."""
+    return total / count if count and math.isfinite(total) else None
 
 
 def _close(writer: Writer) -> None:

@@ -133,6 +133,7 @@ def search(
     count: int,
     *,
     taken: Sequence[np.ndarray] = (),
+    known: Sequence[np.ndarray] = (),
     stands_out: float = 0.0,
 ) -> list[Candidate]:
     """The most plausible people, at most `count`, the best first, who overlap neither each other nor boxes `taken`.
@@ -142,10 +143,11 @@ def search(
         boxes: where to look first (`windows`, `nearby`).
         count: of people, from 1.
         taken: boxes [4] of people who are known already.
+        known: their joints [K, 2] as they were last; who shares half of them is nobody new.
         stands_out: how many times as plausible as the median of `boxes` somebody must be.
     """
     first = [_candidate(box, pose) for box, pose in zip(boxes, look(list(boxes)))]
-    best = _apart(first, count + _SPARE, taken)
+    best = _apart(first, count + _SPARE, taken, known)
     every = list(best)
     for _ in range(_ROUNDS):
         if not best:
@@ -154,16 +156,18 @@ def search(
         best = [_candidate(box, pose) for box, pose in zip(again, look(again))]
         every += best
     least = stands_out * float(np.median([found.score for found in first]))
-    return [found for found in _apart(every, count, taken) if found.score > max(least, 0.0)]
+    return [found for found in _apart(every, count, taken, known) if found.score > max(least, 0.0)]
 
 
 def _candidate(box: np.ndarray, pose: Pose) -> Candidate:
     return Candidate(box=np.asarray(box), pose=pose, score=plausibility(pose, box))
 
 
-def _apart(found: Sequence[Candidate], count: int, taken: Sequence[np.ndarray]) -> list[Candidate]:
-    """The best `count` who overlap no taken box, and no better one by the boxes about their poses or by half of their
-    joints: what is put together from two people is no third.
+def _apart(
+    found: Sequence[Candidate], count: int, taken: Sequence[np.ndarray], known: Sequence[np.ndarray]
+) -> list[Candidate]:
+    """The best `count` who overlap no taken box, and no better one by the boxes about their poses, nor share half of
+    their joints with those and the known: what is put together from two people is no third.
     """
     kept: list[Candidate] = []
     occupied = list(taken)
@@ -171,7 +175,7 @@ def _apart(found: Sequence[Candidate], count: int, taken: Sequence[np.ndarray]) 
         about = around_joints(candidate.pose.joints, candidate.pose.scores)
         if occupied and iou(about[None], np.stack(occupied)).max() >= _SAME:
             continue
-        if _shared(candidate.pose.joints, [one.pose.joints for one in kept]) >= 0.5:
+        if _shared(candidate.pose.joints, [*known, *(one.pose.joints for one in kept)]) >= 0.5:
             continue
         kept.append(candidate)
         occupied.append(about)
