@@ -48,14 +48,14 @@ def write_videos(folder: Path, count: int, frames: int) -> list[Path]:
     return paths
 
 
-def write_weights(path: Path, input_size: tuple[int, int]) -> Path:
+def write_weights(path: Path, input_size: tuple[int, int], *, width: int = 64, channels: int = 64) -> Path:
     """A small RPSTN whose normalisations have seen something."""
     torch.manual_seed(0)
     options = {
         "pose_initializer": "resnet18",
         "feature_extractor": "resnet18",
-        "width": 64,
-        "channels": 64,
+        "width": width,
+        "channels": channels,
     }
     model = models.build("rpstn", num_joints=13, **options).train()
     with torch.no_grad():

@@ -2,9 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
 import torch
 
-from benchmarks import bars
+from benchmarks import bars, predict
 from benchmarks.contenders import Case, contenders, hanging, inputs
 from benchmarks.memory import _measure
 from benchmarks.ops import Prepared, exact_results, leaves_of, worst_error
@@ -64,3 +65,13 @@ def test_kept_memory_is_the_relation_alone():
     kept = _measure(everyone["ours"], tensors, "cpu")["kept"]
     assert kept == 4 * 2 * 5 * 5
     assert _measure(everyone["plain"], tensors, "cpu")["kept"] > kept
+
+
+def test_both_ways_of_prediction_must_find_the_same(tmp_path, monkeypatch):
+    weights = predict.write_weights(tmp_path / "a.pt", (64, 64), width=8, channels=16)
+    videos = predict.write_videos(tmp_path, 2, 2)
+    speeds = predict.compare(weights, videos, tmp_path, rounds=1, overlay="none")
+    assert len(speeds) == 2 and min(speeds.values()) > 0
+    monkeypatch.setattr(predict, "AGREE", -1.0)
+    with pytest.raises(SystemExit, match="expected the same joints of both within"):
+        predict.compare(weights, videos, tmp_path, rounds=1, overlay="none")

@@ -24,7 +24,7 @@ from small_recordings import (
 from rpstn_training.data.sets import coco, sub_jhmdb
 from rpstn_training.errors import UserError
 from rpstn_training.video import formats
-from rpstn_training.video.angles import angles
+from rpstn_training.video.angles import angles, joint_speeds
 from rpstn_training.video.filters import Butterworth, Filtering
 from rpstn_training.video.formats import deeplabcut, openpose, trc
 from rpstn_training.video.recording import read_recording
@@ -154,6 +154,9 @@ def test_the_tidy_table_by_pandas(kind, tmp_path, monkeypatch):
         waves["speed_px_per_s"].to_numpy()[1:-1],
         np.hypot(x[2:] - x[:-2], y[2:] - y[:-2]) / (times[2:] - times[:-2]),
         rtol=1e-4,
+    )
+    np.testing.assert_allclose(
+        waves["speed_filtered_px_per_s"], joint_speeds(smooth.persons[0], smooth)[:, 0], atol=1e-3
     )
 
 

@@ -12,7 +12,7 @@ import scipy.io
 from rpstn_synth import synthesis, synthesise
 from rpstn_synth.actions import Style
 from rpstn_synth.body import sample_proportions, solve
-from rpstn_synth.clip import make_clip, render
+from rpstn_synth.clip import _action_of, make_clip, render
 from rpstn_synth.draw import rasterise
 from rpstn_synth.layout import TEST_EVERY, is_test
 from rpstn_synth.points import JOINTS, POINTS
@@ -139,6 +139,10 @@ def test_everyday_clips_have_the_actions_of_every_day_too(
     synthesise(tmp_path / "clips", everyday=True, **options)
     names = [str(scipy.io.loadmat(path)["action"][0]) for path in (tmp_path / "clips/labels").glob("*.mat")]
     assert sorted(names) == sorted(ACTIONS)
+    actions = [_action_of(5, number, ACTIONS) for number in range(100)]
+    held_out = {action for number, action in enumerate(actions) if is_test(number, TEST_EVERY)}
+    shown = {action for number, action in enumerate(actions) if not is_test(number, TEST_EVERY)}
+    assert len(held_out) == 5 and held_out | shown == set(ACTIONS) and not held_out & shown
     synthesise(tmp_path / "clips", everyday=True, **options)
     assert "kept" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"clips of other options \(everyday\)"):

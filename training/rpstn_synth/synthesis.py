@@ -49,7 +49,8 @@ def synthesise(
     """Write `clips` clips of `frames` frames; the folder appears when all are finished, or not at all.
 
     A folder that holds the same clips already is kept and said so. size: (width, height) in pixels. everyday: of
-    penn_action, people who stand, walk, run, jump and pick something up too, beside the set's own actions.
+    penn_action, people who stand, walk, run, jump and pick something up too, beside the set's own actions; the test
+    clips then show five actions that no training clip shows.
     Raises UserError for values out of range and for a folder with something else in it.
     """
     if dataset not in LAYOUTS:
