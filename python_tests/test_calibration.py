@@ -92,7 +92,8 @@ def test_in_plain_types_and_back(fitted):
     assert again.judge(numbers)[1] == fitted.judge(numbers)[1]
     assert again.summary == fitted.summary and again.bins == fitted.bins
     assert Calibration.from_dict(None) is None
-    assert Calibration.from_dict({**fitted.to_dict(), "evidence": ["peak"]}) is None  # of another version
+    for other in ({"evidence": ["peak"]}, {"form": 1}):  # of another version
+        assert Calibration.from_dict({**fitted.to_dict(), **other}) is None
 
 
 def test_the_same_again_whatever_else_draws_random_numbers(fitted):

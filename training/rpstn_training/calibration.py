@@ -32,6 +32,7 @@ from .layers import Layers, fit_layers
 
 RIGHT = 0.1
 STATES = ("visible", "hidden", "outside")
+_FORM = 2  # of what is stored
 FEWEST = 20  # joints of a kind, below which nothing is said about it
 _SEEN = [EVIDENCE.index(name) for name in ("peak", "second", "mass", "across", "down")]
 _PEAK, _OUTSIDE = EVIDENCE.index("peak"), EVIDENCE.index("outside")
@@ -153,6 +154,7 @@ class Calibration:
         """Plain types, as checkpoints hold them; `from_dict` reads them."""
         seen = self.seen
         return {
+            "form": _FORM,
             "evidence": list(EVIDENCE),
             "right": self.right.to_dict(),
             "seen": None
@@ -171,8 +173,8 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any] | None) -> "Calibration | None":
-        """None where there is none, or one of other evidence than this version's."""
-        if plain is None or plain["evidence"] != list(EVIDENCE):
+        """None where there is none, or one of another form or other evidence than this version's."""
+        if plain is None or (plain.get("form"), plain["evidence"]) != (_FORM, list(EVIDENCE)):
             return None
         seen = plain["seen"]
         return cls(
