@@ -137,8 +137,8 @@ def test_each_argument_has_its_effect(root, small, capsys):
         ("--batch-size", "0"): "--batch-size: expected at least 1, got 0",
         ("--device", "cuda:77"): "--device: expected a GPU for cuda:77",
     }.items():
-        assert detect_in(root, root / "c.json", *arguments) == 1 and text in capsys.readouterr().err
-    assert detect_in(root, root / "boxes.txt") == 1
+        assert detect_in(root, root / "c.json", *arguments) == 2 and text in capsys.readouterr().err
+    assert detect_in(root, root / "boxes.txt") == 2
     assert "--out: expected the name of a file that ends in .json" in capsys.readouterr().err
 
 

@@ -248,12 +248,14 @@ def test_of_several_stages_the_last_is_exported():
 
 
 def test_wrong_calls_get_a_sentence_and_write_nothing(weights, tmp_path, capsys, monkeypatch):
-    def said(*arguments: object) -> str:
-        assert run("export", weights, tmp_path / "a", *arguments) == 1
+    def said(*arguments: object, status: int = 1) -> str:
+        assert run("export", weights, tmp_path / "a", *arguments) == status
         return capsys.readouterr().err
 
-    assert "--frames: expected none without --what clip, got 2" in said("--format", "pt2", "--frames", 2)
-    assert "expected at least 1, got 0" in said("--format", "pt2", "--what", "clip", "--frames", 0)
+    assert "--frames: expected none without --what clip, got 2" in said(
+        "--format", "pt2", "--frames", 2, status=2
+    )
+    assert "expected at least 1, got 0" in said("--format", "pt2", "--what", "clip", "--frames", 0, status=2)
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert "expected the package onnx for --format onnx, it is not installed" in said("--format", "onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]

@@ -139,19 +139,25 @@ def test_bad_input_gets_one_sentence(scene, tmp_path, capsys):
     weights, out = scene.run / "best.pt", ("--out", tmp_path / "out")
     both = ("--weights", weights, "--config", scene.path)
     for word in ("5", "12", "seven"):
-        assert f"6 to 11, or all, got {word}" in fails(capsys, "figures", "--fig", word, *both, *out)
-    assert "--clips: expected at least 1" in fails(capsys, "figures", "--fig", 9, "--clips", 0, *both, *out)
-    assert "--weights: expected for figures 6 to 10" in fails(capsys, "figures", "--fig", 9, *out)
-    assert "--config: expected" in fails(capsys, "figures", "--fig", 9, "--weights", weights, *out)
-    assert "give --runs RUN" in fails(capsys, "figures", "--fig", 11, *out)
+        assert f"6 to 11, or all, got {word}" in fails(
+            capsys, "figures", "--fig", word, *both, *out, status=2
+        )
+    assert "--clips: expected at least 1" in fails(
+        capsys, "figures", "--fig", 9, "--clips", 0, *both, *out, status=2
+    )
+    assert "--weights: expected for figures 6 to 10" in fails(capsys, "figures", "--fig", 9, *out, status=2)
+    assert "--config: expected" in fails(capsys, "figures", "--fig", 9, "--weights", weights, *out, status=2)
+    assert "give --runs RUN" in fails(capsys, "figures", "--fig", 11, *out, status=2)
     absent = fails(capsys, "figures", "--fig", 11, "--runs", tmp_path, *out)
     assert f"{tmp_path / 'eval.json'}: expected the scores that rpstn eval writes, found no file" in absent
     other = ("--set", "data.input_size=[96, 96]")
     assert "expected weights trained with" in fails(capsys, "figures", "--fig", 9, *both, *out, *other)
     twice = ("--runs", scene.run, scene.run / "eval.json")
-    assert "got 2 called run; give them as NAME=PATH" in fails(capsys, "figures", "--fig", 11, *twice, *out)
+    assert "got 2 called run; give them as NAME=PATH" in fails(
+        capsys, "figures", "--fig", 11, *twice, *out, status=2
+    )
     many = ("--runs", *(f"{n}={scene.run}" for n in range(8)))
-    assert "expected 7 runs at most" in fails(capsys, "figures", "--fig", 11, *many, *out)
+    assert "expected 7 runs at most" in fails(capsys, "figures", "--fig", 11, *many, *out, status=2)
 
     content = json.loads((scene.run / "eval.json").read_text())
     file = tmp_path / "other.json"

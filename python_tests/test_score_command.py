@@ -43,11 +43,11 @@ def test_table_on_the_screen_and_everything_as_json(files, capsys):
 def test_options_have_the_types_of_their_annotations(files, capsys):
     assert cli.main([str(word) for word in command(files, "--set", "tracking_scores=false")]) == 0
     assert "MOTA" not in capsys.readouterr().out
-    message = fails(capsys, *command(files, "--set", "tracking_scores=7"))
+    message = fails(capsys, *command(files, "--set", "tracking_scores=7"), status=2)
     assert message == "--set tracking_scores: expected true or false, got 7"
-    message = fails(capsys, *command(files, "--set", "thresh=7"))
+    message = fails(capsys, *command(files, "--set", "thresh=7"), status=2)
     assert message.startswith("--set thresh: expected an option of the posetrack2018 score, it has tracking")
-    assert "expected KEY=VALUE" in fails(capsys, *command(files, "--set", "thresh"))
+    assert "expected KEY=VALUE" in fails(capsys, *command(files, "--set", "thresh"), status=2)
 
 
 def test_hieve_options(tmp_path, capsys):
@@ -57,9 +57,11 @@ def test_hieve_options(tmp_path, capsys):
     assert cli.main([str(word) for word in command(tmp_path, *more, dataset="hieve")]) == 0
     text = capsys.readouterr().out
     assert "unofficial" in text and "Criterion oks" in text and "w-AP" not in text
-    message = fails(capsys, *command(tmp_path, "--set", "criterion=iou", dataset="hieve"))
+    message = fails(capsys, *command(tmp_path, "--set", "criterion=iou", dataset="hieve"), status=2)
     assert message.startswith("--set criterion: expected one of pckh_fraction, oks, poseval_distance")
-    assert "alphas above 0" in fails(capsys, *command(tmp_path, "--set", "alphas=[2]", dataset="hieve"))
+    assert "alphas above 0" in fails(
+        capsys, *command(tmp_path, "--set", "alphas=[2]", dataset="hieve"), status=2
+    )
 
 
 def test_nothing_is_written_where_something_is_wrong(files, capsys):

@@ -11,6 +11,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from .follow import FOUND, Followers
+from .motion import Motion
 from .person_boxes import Boxes
 from .search import Look, search, windows
 from .selection import Selection
@@ -192,6 +193,7 @@ class Searched:
             taken=taken,
             known=self._followers.joints,
             stands_out=_STANDS_OUT,
+            motion=None if self._stills else Motion(frame.image, frame.later),
         )
         found = [one for one in found if self._is_somebody(one.pose)]
         if choice and found:

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -120,7 +120,8 @@ class Options:
 
     def open(self, source: str | Path | Sequence[str | Path]) -> Source:
         window = Window(start=self.start, end=self.end, every=self.every)
-        return open_source(source, fps=self.fps, window=window)
+        searched = not (self.boxes or self.detector or self.whole_picture or self.stills)
+        return replace(open_source(source, fps=self.fps, window=window), look_ahead=searched)
 
     @property
     def that_matter(self) -> dict[str, Any]:

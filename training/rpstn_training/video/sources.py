@@ -4,8 +4,9 @@ time.
 
 import math
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -18,11 +19,14 @@ from ..errors import UserError
 
 PICTURES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
+LATER = (3, 6)  # frames after the one that is searched: at 25 a second a limb is elsewhere then
+
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
     """`image` uint8 [H, W, 3] RGB; `time` from the beginning, and `duration`, for which it is shown, in seconds as the
-    container has them; `file_name` of the picture or video.
+    container has them; `file_name` of the picture or video; `later` pictures of frames to come (`LATER`), where
+    the source looks ahead.
     """
 
     number: int
@@ -30,6 +34,7 @@ class Frame:
     file_name: str
     image: np.ndarray
     duration: float | None = None
+    later: tuple[np.ndarray, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +83,7 @@ class Source:
     about (None: nobody knows). names: the pictures' file names, None for a video. files: what is read. place: of a
     video, the path, or the address of a stream or the number of a camera. rate: the video's own frames per second, or
     those it was given. own_times: the times are the container's, not number / rate. live: it ends when somebody ends
-    it.
+    it. look_ahead: frames come with pictures of later ones.
     """
 
     name: str
@@ -92,9 +97,13 @@ class Source:
     live: bool = False
     sound: bool = False
     window: Window = field(default_factory=Window)
+    look_ahead: bool = False
 
     def frames(self) -> Iterator[Frame]:
         """Decode one frame after the other. Raises UserError where the next one does not decode."""
+        return with_later(self._decoded()) if self.look_ahead else self._decoded()
+
+    def _decoded(self) -> Iterator[Frame]:
         frames = _picture_frames(self) if self.names is not None else _video_frames(self)
         first = next(frames, None)
         if first is None:
@@ -156,6 +165,22 @@ def open_source(
         rate=rate,
         window=window,
     )
+
+
+def with_later(frames: Iterable[Frame]) -> Iterator[Frame]:
+    """The same frames, each with the pictures of those `LATER` ones that there are: six frames are held."""
+    waiting: deque[Frame] = deque()
+
+    def first() -> Frame:
+        later = tuple(waiting[ahead].image for ahead in LATER if ahead < len(waiting))
+        return replace(waiting.popleft(), later=later)
+
+    for frame in frames:
+        waiting.append(frame)
+        if len(waiting) > LATER[-1]:
+            yield first()
+    while waiting:
+        yield first()
 
 
 def is_live(source: str | Path) -> bool:
