@@ -185,7 +185,7 @@ def test_a_person_is_found_and_followed(network, tmp_path):
     assert (
         info["boxes"]
         == result.boxes
-        == ("the first frame searched for one person, who are followed from there")
+        == ("the first frame searched for one person, who is followed from there")
     )
 
 

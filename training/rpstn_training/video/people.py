@@ -156,7 +156,8 @@ class Searched:
         self._known: set[int] = set()
         each = "each picture" if stills else "the first frame"
         people = "one person" if count == 1 else f"up to {count} people"
-        self.in_words = f"{each} searched for {people}" + ("" if stills else ", who are followed from there")
+        are = "is" if count == 1 else "are"
+        self.in_words = f"{each} searched for {people}" + ("" if stills else f", who {are} followed from there")
         if select is not None:
             self.in_words += f"; {select.in_words}"
 
