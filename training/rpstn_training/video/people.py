@@ -157,7 +157,9 @@ class Searched:
         each = "each picture" if stills else "the first frame"
         people = "one person" if count == 1 else f"up to {count} people"
         are = "is" if count == 1 else "are"
-        self.in_words = f"{each} searched for {people}" + ("" if stills else f", who {are} followed from there")
+        self.in_words = f"{each} searched for {people}" + (
+            "" if stills else f", who {are} followed from there"
+        )
         if select is not None:
             self.in_words += f"; {select.in_words}"
 
