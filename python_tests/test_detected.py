@@ -159,7 +159,7 @@ def test_one_of_several_is_followed_alone(way, select, wanted, network, tmp_path
 
 
 def test_where_no_pose_is_probable_enough_nobody_is():
-    frame = SimpleNamespace(number=0, image=np.zeros((240, 320, 3), np.uint8))
+    frame = SimpleNamespace(number=0, image=np.zeros((240, 320, 3), np.uint8), later=())
 
     def look(boxes):  # one window has a person in it
         poses = [pose_at(100, 100, 1.0 if place == 0 else 0.1) for place in range(len(boxes))]

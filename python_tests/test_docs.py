@@ -24,6 +24,7 @@ from rpstn_training.detection.finetune import DetectorConfig
 from rpstn_training.errors import UserError
 from rpstn_training.options import convert_options, options_of, parse_options
 from rpstn_training.scores.sets import SCORERS
+from rpstn_training.study.plan import load_study
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
@@ -225,6 +226,8 @@ def check(command: str) -> argparse.Namespace:
         convert_options(parse_options(given), known, prefix="--set ", owner=args.dataset)
     elif name == "train-detector":
         load_as(DetectorConfig, ROOT / args.config, given)
+    elif name == "study":
+        load_study(ROOT / args.config, given)
     elif getattr(args, "config", None) is not None and args.config.parts[0] == "training":
         config = load_config(ROOT / args.config, given)
         for prefix, known in {
