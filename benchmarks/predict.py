@@ -27,7 +27,8 @@ from rpstn_training.train import checkpoint as checkpoints
 from rpstn_training.video.encoding import OverlayWriter
 from rpstn_training.video.lanes import together
 from rpstn_training.video.many import LANES
-from rpstn_training.video.pipeline import Job, Options, Predictor
+from rpstn_training.video.options import Options
+from rpstn_training.video.pipeline import Job, Predictor
 from rpstn_training.video.progress import Progress
 from rpstn_training.video.recording import read_recording
 

@@ -59,7 +59,8 @@ from ..words import several
 
 if TYPE_CHECKING:
     from ..video.inputs import Input
-    from ..video.pipeline import Options, Result
+    from ..video.options import Options
+    from ..video.result import Result
 
 __doc__ = __doc__.replace("{FORMATS}", FORMATS_HELP)
 _LOW = 0.5  # of a pose, the mean of its joints' probabilities
@@ -171,7 +172,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from ..video.inputs import inputs
-    from ..video.pipeline import Options, predict
+    from ..video.options import Options
+    from ..video.pipeline import predict
 
     options = {
         "skeleton": args.skeleton,

@@ -9,17 +9,10 @@ from ..errors import UserError
 from ..packaged import packaged_weights
 from .inputs import Input, inputs
 from .lanes import together
-from .pipeline import (
-    Job,
-    Options,
-    Predictor,
-    Result,
-    boxes_for,
-    made_with_these,
-    results_before,
-    settings_mark,
-)
+from .options import Options
+from .pipeline import Job, Predictor, boxes_for, made_with_these, results_before, settings_mark
 from .progress import Progress
+from .result import Result
 
 LANES = 4  # sources side by side: more do not fill a processor better, and each holds some frames in memory
 

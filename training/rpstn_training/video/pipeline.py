@@ -8,8 +8,7 @@ import math
 import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +20,6 @@ import rpstn_ext
 from ..averaging import in_words
 from ..codec import decoding_in_words
 from ..config import EvalConfig
-from ..data.records import Skeleton
 from ..detection import detector
 from ..device import allow_tf32, choose_device
 from ..errors import UserError
@@ -32,179 +30,21 @@ from . import outputs
 from .ahead import ahead
 from .detected import Detected
 from .filters import Filtering
-from .formats import DEFAULT_FORMATS, check_formats, file_names, write_formats
+from .formats import file_names, write_formats
 from .lanes import together
+from .options import Options
 from .people import InGivenBoxes, People, Searched, WholePicture
 from .person_boxes import Boxes, read_boxes
 from .pictures import OVERLAYS, Pictures
 from .progress import Progress
-from .recording import Recording, read_recording
+from .recording import read_recording
+from .result import Result
 from .selection import Selection
-from .sources import Frame, Source, Window, open_source
+from .sources import Frame, Source
 from .streams import PersonStreams
 from .writers import CocoWriter, CsvWriter, FoundPose, FrameInfo, Header, Writer
 
 _UNEVEN = 1.5  # times the shortest time from frame to frame: stamps in whole milliseconds differ by less
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a source is gone through.
-
-    Args:
-        skeleton: the data set (`data.sets.SKELETONS`) whose joints public weights find, or None where their number
-            tells; of a checkpoint only its own.
-        boxes: .csv, .json or .txt file (`data.forms.box_files`). Between two boxes of a person the others are
-            interpolated; beyond the last one the person is followed (`people.InGivenBoxes`). None searches for people
-            (`people.Searched`).
-        follow: False takes the boxes of the file as all there are.
-        persons: how many people are searched for at most, 1 unless given.
-        detector: "fasterrcnn_resnet50_fpn", or with "=" and a file of weights, finds the people (`detected.Detected`).
-        detect_every: frames from one detection to the next.
-        select: "largest", "centre" or a point "X,Y" (`selection`): of several people this one alone.
-        whole_picture: do not search: the whole picture is the box of person 0.
-        device: auto (a GPU where there is one), cpu, cuda or cuda:N.
-        overlay: "mp4", "webm", "both" or "none". For one picture the overlay is a picture too, overlay.png. Frames of
-            few pixels are enlarged by a whole number in it (`overlay.enlargement`).
-        min_score: joints whose scores are lower are drawn hollow; it changes nothing in the tables. Unless given, 0.2,
-            and with calibrated weights none: there the unsure are pale, and hollow are the hidden.
-        fps: frames per second of pictures (25 unless given), or instead of a video's own times.
-        start, end: seconds between which frames are gone through, all unless given. Frames keep numbers and times.
-        every: of the frames numbered 0, 1, 2, ... only every so many-th is gone through.
-        stills: the frames are pictures that have nothing to do with each other: no state is carried from one to the
-            next, and their sizes may differ (the overlay video has the first one's, others are fitted into it).
-        poses: for weights of a network that refines poses, a checkpoint of one that finds them.
-        flip: average with what is found in the mirrored picture, which takes twice as long.
-        formats: files that are made beside predictions.json, which is always there (`formats.FORMATS`).
-        smooth: a filter in words, like "butterworth=6" (`filters.smoother`); what it gives is written into files of
-            its own, with _filtered in their names.
-        fill_gaps: seconds up to which a missing joint is interpolated, in the same files.
-        overwrite: replace results that are there. Without it, those of the same source, weights and options are left
-            and returned, and any others are an error.
-        show_progress: a bar on a terminal, else a line a minute on standard error.
-    """
-
-    skeleton: str | None = None
-    boxes: str | Path | None = None
-    follow: bool = True
-    persons: int | None = None
-    detector: str | None = None
-    detect_every: int = 1
-    select: str | None = None
-    whole_picture: bool = False
-    device: str = "auto"
-    overlay: str = "mp4"
-    min_score: float | None = None
-    fps: float | None = None
-    start: float | None = None
-    end: float | None = None
-    every: int = 1
-    stills: bool = False
-    poses: str | Path | None = None
-    flip: bool = False
-    formats: Sequence[str] = DEFAULT_FORMATS
-    smooth: str | None = None
-    fill_gaps: float = 0.0
-    overwrite: bool = False
-    show_progress: bool = True
-
-    def __post_init__(self) -> None:
-        if self.overlay not in OVERLAYS:
-            raise UserError(f"--overlay: expected one of {', '.join(OVERLAYS)}, got {self.overlay}")
-        if self.min_score is not None and not np.isfinite(self.min_score):
-            raise UserError(f"--min-score: expected a finite number, got {self.min_score}")
-        _require_one_way(self.boxes, self.follow, self.persons, self.whole_picture)
-        _require_other_ways(self)
-        check_formats(self.formats)
-        Filtering.of(self.smooth, self.fill_gaps)
-
-    def open(self, source: str | Path | Sequence[str | Path]) -> Source:
-        window = Window(start=self.start, end=self.end, every=self.every)
-        searched = not (self.boxes or self.detector or self.whole_picture or self.stills)
-        return replace(open_source(source, fps=self.fps, window=window), look_ahead=searched)
-
-    @property
-    def that_matter(self) -> dict[str, Any]:
-        """What results depend on, in plain types; of files their content."""
-        values = asdict(self) | {"formats": list(self.formats)}
-        for name in _OF_NO_CONSEQUENCE:
-            del values[name]
-        for name in _FILES:
-            if values[name] is not None:
-                path = Path(values[name])
-                values[name] = outputs.file_mark(path) if path.is_file() else f"{path}, read at {time.time()}"
-        file = Path((self.detector or "").partition("=")[2])
-        if file.is_file():
-            values["detector"] = outputs.file_mark(file)
-        return values
-
-
-_OF_NO_CONSEQUENCE = ("device", "overwrite", "show_progress")
-_FILES = ("boxes", "poses")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """What `predict` found and wrote. The poses themselves are in the files, and read when they are asked for.
-
-    source: its name. frame_count, pose_count: frames gone through, and poses in them, one per frame and person with a
-    box there. persons: their numbers, rising. mean_score: of the poses, None without any. mean_probability: of their
-    joints, None without any and where the weights are not calibrated. calibrated: on which clips, None where they are
-    not. skeleton: names and limbs of the joints. weights: what found them, in a sentence. files: the files written, by
-    name. fps: the source's frames per second. speed: frames gone through per second of work. boxes: where the people's
-    boxes came from, in words. varying_rate: whether the frames are not evenly spaced in time. skipped: whether all
-    this was there already, made with the same weights and options.
-    """
-
-    source: str
-    frame_count: int
-    pose_count: int
-    persons: tuple[int, ...]
-    mean_score: float | None
-    mean_probability: float | None
-    calibrated: str | None
-    skeleton: Skeleton
-    weights: str
-    files: dict[str, Path]
-    fps: float
-    speed: float
-    boxes: str
-    varying_rate: bool
-    skipped: bool = False
-
-    @property
-    def frames(self) -> tuple[FrameInfo, ...]:
-        """Every frame that was gone through, in order, read from predictions.json."""
-        return self.recording.frames
-
-    @cached_property
-    def poses(self) -> tuple[FoundPose, ...]:
-        """All poses, in order of frames, then persons, with the digits of predictions.json, where they are read."""
-        return tuple(pose for _, poses in self.recording.by_frame() for pose in poses)
-
-    @cached_property
-    def recording(self) -> Recording:
-        """The same by persons, as arrays, for filters, angles and other files; read from predictions.json."""
-        return read_recording(self.files["predictions.json"])
-
-    def to_dict(self) -> dict[str, Any]:
-        """In plain types, for `of_record`."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "skipped"}
-        names = list(self.files)
-        return values | {"skeleton": self.skeleton.to_dict(), "files": names, "persons": list(self.persons)}
-
-    @classmethod
-    def of_record(cls, values: dict[str, Any], out: Path) -> "Result":
-        """The result that was written to `out` before."""
-        return cls(
-            **values
-            | {
-                "skeleton": Skeleton.from_dict(values["skeleton"]),
-                "files": {name: out / name for name in values["files"]},
-                "persons": tuple(values["persons"]),
-                "skipped": True,
-            }
-        )
 
 
 class Predictor:
@@ -609,44 +449,3 @@ def _require_no_input_among(files: Sequence[Path], inputs: Sequence[Path]) -> No
     for file in files:
         if file.resolve() in taken:
             raise UserError(f"{file}: expected another --out, this would overwrite what is read")
-
-
-def _require_other_ways(options: Options) -> None:
-    """A detector is a way of its own, and of one person none can be selected."""
-    if options.detect_every < 1:
-        raise UserError(f"--detect-every: expected at least 1, got {options.detect_every}")
-    if options.detect_every > 1 and options.detector is None:
-        raise UserError("--detect-every: expected with --detector, got none")
-    others = {
-        "--boxes": options.boxes is not None,
-        "--persons": options.persons is not None,
-        "--whole-picture": options.whole_picture,
-    }
-    for name, given in others.items():
-        if options.detector is not None and given:
-            raise UserError(
-                f"--detector: expected without {name}, because the detector says where the people are"
-            )
-    if options.select is None:
-        return
-    Selection.read(options.select)
-    if options.whole_picture or (options.persons or 1) > 1:
-        other = "--whole-picture" if options.whole_picture else "--persons"
-        raise UserError(f"--select: expected without {other}, because one of several people is followed")
-
-
-def _require_one_way(
-    boxes: str | Path | None, follow: bool, persons: int | None, whole_picture: bool
-) -> None:
-    """Boxes are given, or searched for, or the whole picture."""
-    if persons is not None and persons < 1:
-        raise UserError(f"--persons: expected a number from 1 on, got {persons}")
-    if boxes is not None and (persons is not None or whole_picture):
-        other = "--persons" if persons is not None else "--whole-picture"
-        raise UserError(f"--boxes: expected without {other}, because the file says where the people are")
-    if whole_picture and persons is not None:
-        raise UserError(
-            "--whole-picture: expected without --persons, because the whole picture is one person's"
-        )
-    if boxes is None and not follow:
-        raise UserError("--no-follow: expected with --boxes, which are then all there are; got none")
