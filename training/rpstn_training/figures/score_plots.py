@@ -69,14 +69,7 @@ def tolerance_curve(curves: Mapping[str, np.ndarray], size: str) -> Figure:
     for tolerance in NAMED:
         axes.axvline(tolerance, color=GREY, linewidth=0.8)
         axes.text(tolerance + 0.005, 3, f"{at(first, tolerance):.0f} %", color=BLUE, fontsize=10)
-    axes.set(
-        xlim=(0, TOLERANCES[-1]),
-        ylim=(0, 100),
-        xlabel=f"tolerance, share of the {size}",
-        ylabel="joints found (%)",
-    )
-    axes.legend(loc="lower right", frameon=False)
-    _open(axes)
+    _over_tolerances(axes, size)
     return figure
 
 
@@ -118,14 +111,7 @@ def before_after_curves(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], siz
         axes.plot(TOLERANCES, before, "--", color=color, linewidth=2, label=f"{name}, before")
         axes.plot(TOLERANCES, after, color=color, linewidth=2, alpha=0.75, label=f"{name}, after")
     axes.axvline(NAMED[-1], color=GREY, linewidth=0.8)
-    axes.set(
-        xlim=(0, TOLERANCES[-1]),
-        ylim=(0, 100),
-        xlabel=f"tolerance, share of the {size}",
-        ylabel="joints found (%)",
-    )
-    axes.legend(loc="lower right", frameon=False)
-    _open(axes)
+    _over_tolerances(axes, size)
     return figure
 
 
