@@ -16,9 +16,9 @@ from rpstn_training.data.sets import load_tracks, penn_action
 from rpstn_training.errors import UserError
 from rpstn_training.scores.pck import joint_mask, sweep
 from rpstn_training.study import heads
-from rpstn_training.study.arms import Arm, Runner, _with_relation, arms
+from rpstn_training.study.arms import Arm, Runner, _with_relation, arms, with_image_network
 from rpstn_training.study.frames import Frames, before_norm, count, read_frames, with_patches
-from rpstn_training.study.plan import StudyConfig, load_study, network, training
+from rpstn_training.study.plan import StudyConfig, growing, load_study, network, training
 from rpstn_training.study.report import primary, rows_of
 from rpstn_training.study.run import report_so_far, run_study
 from rpstn_training.study.simulated import spoilt_maps
@@ -299,6 +299,32 @@ def test_a_study_goes_on_where_it_was(done):
     assert (again["counts"], again["loss"]) == (before["counts"], before["loss"])
 
 
+def test_arms_at_once_find_what_they_find_one_by_one(done, tmp_path):
+    """And the networks that are trained in other ways are trained, after those that they begin with."""
+    study, _ = done
+    more = dataclasses.replace(
+        study,
+        output=str(tmp_path / "more"),
+        memory=dataclasses.replace(
+            study.memory, budgets=(1, 2), pretrained=("video",), growing=("video",), lengths=(2, 3)
+        ),
+        heads=dataclasses.replace(study.heads, few=("control",)),
+    )
+    text = run_study(more, at_once=2)
+    listed = arms(more)
+    alone = Runner(dataclasses.replace(more, output=str(tmp_path / "alone")))
+    for arm in (Arm("memory", "image", "1", 0), Arm("memory", "video_growing", "2", 0)):
+        alone.run(arm)
+        assert alone.read(arm)["counts"] == Runner(more).read(arm)["counts"]
+    assert f"{len(listed)} of {len(listed)} arms" in text
+    assert "| video_pretrained | 2 |" in text and "| video_growing | 2 |" in text
+    runs = tmp_path / "more" / "runs"
+    assert [
+        json.loads(line)["epoch"] for line in (runs / "video_pretrained-2-0" / "metrics.jsonl").open()
+    ] == [1]
+    assert [json.loads(line)["epoch"] for line in (runs / "video-2-0" / "metrics.jsonl").open()] == [1, 2]
+
+
 def test_another_study_in_the_folder_is_refused(done, tmp_path):
     study, _ = done
     with pytest.raises(UserError, match="expected the folder of a study that was begun, got none"):
@@ -320,6 +346,52 @@ def test_a_relation_gets_what_the_trunk_has(done):
     torch.testing.assert_close(model.eval()(images), trunk(images), rtol=1e-4, atol=1e-5)
 
 
+def test_a_memory_begins_with_what_an_image_network_knows(done):
+    """With `initialize: every` the network that has not been trained on gives the image network's own maps."""
+    study, _ = done
+    runner = Runner(study)
+    from rpstn_training.building import build_network
+
+    image, clip = runner.trunk("image", 0), torch.randn(2, 3, 3, 64, 64)
+    for changes, frames in (({"initialize": "every", "feature_extractor": "initializer"}, 3), ({}, 1)):
+        model = build_network(network(study, "video", **changes), SKELETON)
+        model.load_state_dict(with_image_network(image.state_dict(), model))
+        torch.testing.assert_close(model.eval()(clip)[:, :frames], image(clip)[:, :frames])
+        assert frames == 3 or not torch.allclose(model(clip)[:, 1:], image(clip)[:, 1:])
+    assert torch.equal(model.feature_extractor.conv1.weight, image.backbone.conv1.weight)
+    other = build_network(network(study, "video", width=16), SKELETON)
+    with pytest.raises(ValueError, match=r"it has no pose_initializer\.backbone"):
+        with_image_network(image.state_dict(), other)
+
+
+def test_clips_that_become_longer_make_one_training(tiny, tmp_path):
+    """Six epochs with a rate that falls after the fifth: of 2, 4 and 6 frames, as many frames in each epoch."""
+    study = tiny_study(
+        tiny[0],
+        tmp_path / "a",
+        **{"memory.budgets": [2, 6], "memory.growing": ["video"], "memory.lengths": [2, 4, 6]},
+        **{"data.clips_per_epoch": 9},
+    )
+    configs = growing(study, tmp_path / "run", network(study, "video"), seed=3)
+    assert [config.data.clip_length for config in configs] == [2, 4, 6]
+    assert [config.data.clips_per_epoch for config in configs] == [14, 6, 4]
+    assert [config.train.epochs for config in configs] == [2, 2, 2]
+    assert [config.train.milestones for config in configs] == [(), (), (1,)]
+    assert len({config.output for config in configs}) == 3 and {config.seed for config in configs} == {3}
+    late = growing(
+        tiny_study(
+            tiny[0],
+            tmp_path / "a",
+            **{"memory.budgets": [4], "memory.growing": ["video"], "memory.lengths": [2, 3, 4, 5]},
+        ),
+        *(tmp_path / "run", network(study, "video")),
+        seed=0,
+    )
+    assert [(config.train.epochs, config.train.milestones) for config in late] == [(1, ())] * 4
+    rates = [config.train.learning_rate / study.train.learning_rate for config in late]
+    np.testing.assert_allclose(rates, [1, 1, 1, 0.1])
+
+
 def test_every_key_of_a_study(tiny, tmp_path):
     """What each key changes; those of data, augmentation, heatmap and train are the trainings' own."""
     study = tiny_study(tiny[0], tmp_path / "a")
@@ -334,6 +406,11 @@ def test_every_key_of_a_study(tiny, tmp_path):
 
     assert len(of("memory", changed(memory__budgets=[1, 2]))) == 2 * len(of("memory", study))
     assert len(of("memory", changed(memory__seeds=2))) == 2 * len(of("memory", study))
+    assert (
+        of("memory", changed(memory__budgets=[1, 2], memory__pretrained=["video"]))[-1].name
+        == "video_pretrained"
+    )
+    assert of("memory", changed(memory__growing=["video"], memory__lengths=[2]))[-1].name == "video_growing"
     assert len(of("heads", changed(heads__seeds=3))) == 3 * len(of("heads", study))
     assert len(of("heads", changed(heads__arms=["control", "jre", "displacement", "static"]))) == 10
     assert len(of("heads", changed(heads__few=["control"]))) == len(of("heads", study)) - 3
@@ -384,6 +461,14 @@ def test_keys_of_the_score(done):
         ("score.primary", ["jre control"], "score.primary: expected two of"),
         ("score.primary", ["jre - static"], "score.primary: expected arms among heads.arms"),
         ("memory.budgets", [4, 2], "memory.budgets: expected rising numbers of epochs"),
+        ("memory.pretrained", ["video"], "memory.pretrained: expected none with a single budget"),
+        (
+            "memory",
+            {"growing": ["image"], "lengths": [1]},
+            "memory.growing: expected some of networks but image",
+        ),
+        ("memory.lengths", [0], "memory.lengths: expected frames of clips"),
+        ("memory", {"growing": ["video"], "budgets": [1]}, "memory.lengths: expected at most 1 of them"),
         ("networks", {"image": {"model": "sbl"}}, "networks: expected image and video among them"),
         ("networks.image", "sbl", "networks.image: expected a section with model"),
         ("drawn.frames", 1, "drawn.frames: expected at least 2"),

@@ -23,6 +23,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_overrides(parser, "output=runs/study")
     parser.add_argument(
+        "--at-once",
+        type=int,
+        default=1,
+        metavar="N",
+        help="run so many arms at once, in processes that share out the processor's cores (default: 1)",
+    )
+    parser.add_argument(
         "--so-far", action="store_true", help="write the report of the arms that have been run, run none"
     )
 
@@ -35,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
         raise UserError(
             f"{REDUCED}: expected the project's folder as the working directory, or --config with a path"
         )
+    if args.at_once < 1:
+        raise UserError(f"--at-once: expected a number of arms of at least 1, got {args.at_once}")
     study = load_study(args.config, args.overrides)
-    print(report_so_far(study) if args.so_far else run_study(study))
+    print(report_so_far(study) if args.so_far else run_study(study, at_once=args.at_once))
     return 0

@@ -1,6 +1,7 @@
 """Every arm of a study: what it trains or fits, and the counts it writes. One that has been written is not run again.
 
-memory        a network trained from nothing, after a budget of epochs
+memory        a network trained from nothing, after a budget of epochs; or begun with the image network's weights, or
+              with clips that become longer
 heads         a relation fitted to maps that stay: "given", of the "image" network, of the "video" network
 fine-tuning   a relation put into the trained image network, all of it trained on
 """
@@ -21,7 +22,7 @@ from rpstn_ext.models import relations
 
 from ..building import build_network, outline
 from ..codec import Codec
-from ..config import Config
+from ..config import Config, ModelConfig
 from ..data.sets import load_skeleton
 from ..data.subsets import for_training, load_subset
 from ..device import choose_device
@@ -41,11 +42,12 @@ from .frames import (
     stream,
     with_patches,
 )
-from .plan import GAMMA, IMAGE, VIDEO, StudyConfig, network, training
+from .plan import GAMMA, IMAGE, VIDEO, StudyConfig, growing, network, training
 from .simulated import spoilt_maps
 
 GIVEN, VISIBLE = "given", "image_visible"
 PLACES = (GIVEN, IMAGE, VISIBLE, VIDEO)
+PRETRAINED, GROWING = "_pretrained", "_growing"  # behind a network's name: how it was trained
 _TEST_STREAM = 7  # of random numbers: noise of the given test maps
 
 
@@ -62,6 +64,21 @@ class Arm:
     def key(self) -> str:
         return f"{self.part}-{self.place}-{self.name}-{self.seed}"
 
+    @property
+    def turn(self) -> int:
+        """An arm needs results of arms of lower turns only."""
+        return 2 if self.part != "memory" else int(self.name.endswith(PRETRAINED))
+
+
+def memory_names(study: StudyConfig) -> list[str]:
+    """The networks, and those trained in other ways as well."""
+    memory = study.memory
+    return [
+        *study.networks,
+        *(name + PRETRAINED for name in memory.pretrained),
+        *(name + GROWING for name in memory.growing),
+    ]
+
 
 def arms(study: StudyConfig) -> list[Arm]:
     """All of them, in the order in which they are run."""
@@ -71,6 +88,10 @@ def arms(study: StudyConfig) -> list[Arm]:
         for seed in range(memory.seeds)
         for budget in memory.budgets
         for name in study.networks
+    ]
+    others = memory_names(study)[len(study.networks) :]
+    found += [
+        Arm("memory", name, str(memory.budgets[-1]), seed) for seed in range(memory.seeds) for name in others
     ]
     found += [
         Arm("heads", name, place, seed)
@@ -90,6 +111,7 @@ class Runner:
         self.folder = Path(study.output)
         self.device = choose_device(study.train.device, "train.device")
         self._maps: dict[tuple[str, int], Any] = {}
+        self._drawn: dict[int, tuple[Tensor, ...]] = {}
 
     def path(self, arm: Arm) -> Path:
         return self.folder / "results" / f"{arm.key}.json"
@@ -128,11 +150,19 @@ class Runner:
     def patched(self) -> Frames:
         return with_patches(self.test, 0)
 
-    @cached_property
-    def _clips(self) -> tuple[Tensor, ...]:
-        """Clips of videos that no network has seen, the same for all heads."""
-        _, held_out = for_training(self._base)
-        return changed_clips(held_out.tracks, self.skeleton, self._base, self.codec, self.study.heads.clips)
+    def _clips(self, arm: Arm) -> tuple[Tensor, ...]:
+        """Clips of videos that the networks of this seed have not seen, the same for all its heads."""
+        number = self._number(arm)
+        if number not in self._drawn:
+            config = replace(self._base, seed=number)
+            _, held_out = for_training(config)
+            clips = changed_clips(held_out.tracks, self.skeleton, config, self.codec, self.study.heads.clips)
+            self._drawn = {number: clips}  # one at a time: they are large
+        return self._drawn[number]
+
+    def _number(self, arm: Arm) -> int:
+        """Of the trained networks whose maps an arm gets; there may be fewer than seeds of arms."""
+        return arm.seed % self.study.memory.seeds
 
     # ------------------------------------------------------------------------------------------------------- trainings
 
@@ -143,7 +173,7 @@ class Runner:
         run = Path(config.output)
         started = (run / "last.pt").is_file()
         train(config, resume=run if started else None)
-        return checkpoints.load(run / "last.pt").build_model().to(self.device).eval()
+        return self._trained(run)
 
     def _score(self, model: nn.Module) -> dict[str, Any]:
         counts = count(stream(model, self.test), self.test, self.codec, GAMMA)
@@ -151,45 +181,63 @@ class Runner:
         return {"counts": {**counts, "patches": patches["hidden"]}}
 
     def _memory(self, arm: Arm) -> dict[str, Any]:
-        budget = int(arm.place)
-        config = training(
-            self.study,
-            self._run_folder(arm.name, budget, arm.seed),
-            network(self.study, arm.name),
-            seed=arm.seed,
-            epochs=budget,
-        )
+        run, epochs = self._run_folder(arm.name, int(arm.place), arm.seed), int(arm.place)
+        described = network(self.study, arm.name.removesuffix(PRETRAINED).removesuffix(GROWING))
+        if arm.name.endswith(GROWING):
+            for config in growing(self.study, run, described, seed=arm.seed):
+                model = self._train(config)
+                described = self._beginning(
+                    described, model.state_dict(), f"{arm.key}-{config.data.clip_length}"
+                )
+            return self._score(model)
+        if arm.name.endswith(PRETRAINED):
+            before = self.study.memory.budgets[-2]
+            image = self._trained(self._run_folder(IMAGE, before, arm.seed))
+            state = with_image_network(image.state_dict(), build_network(described, self.skeleton))
+            described, epochs = self._beginning(described, state, arm.key), epochs - before
+        config = training(self.study, run, described, seed=arm.seed, epochs=epochs)
         return self._score(self._train(config))
 
-    def trunk(self, name: str, seed: int) -> nn.Module:
-        """The network that the longest training with this seed, or the one counted round, has left."""
-        budget, number = self.study.memory.budgets[-1], seed % self.study.memory.seeds
-        run = self._run_folder(name, budget, number)
+    def _beginning(self, described: ModelConfig, state: dict[str, Tensor], name: str) -> ModelConfig:
+        """The network, to begin with these weights."""
+        path = self.folder / "runs" / f"start-{name}.pt"
+        with atomic_write(path) as file:
+            torch.save(state, file)
+        return replace(described, weights=str(path))
+
+    def _trained(self, run: Path) -> nn.Module:
         return checkpoints.load(run / "last.pt").build_model().to(self.device).eval()
+
+    def trunk(self, name: str, number: int) -> nn.Module:
+        """The network that the longest training with this number as seed has left."""
+        return self._trained(self._run_folder(name, self.study.memory.budgets[-1], number))
 
     def _fine_tuned(self, arm: Arm) -> dict[str, Any]:
         head, tuning = heads.HEADS[arm.name], self.study.fine_tuning
         described = network(self.study, IMAGE, relation=head.relation, relation_start=head.start)
-        start = self.folder / "runs" / f"start-{arm.name}-{arm.seed}.pt"
         model = build_network(described, self.skeleton)
-        state = _with_relation(self.trunk(IMAGE, arm.seed).state_dict(), model)
-        with atomic_write(start) as file:
-            torch.save(state, file)
+        state = _with_relation(self.trunk(IMAGE, self._number(arm)).state_dict(), model)
         config = training(
             self.study,
-            self.folder / "runs" / f"fine-{arm.name}-{arm.seed}",
-            replace(described, weights=str(start)),
+            self._fine_folder(arm),
+            self._beginning(described, state, arm.key),
             seed=arm.seed,
             epochs=tuning.epochs,
             learning_rate=tuning.learning_rate,
         )
         return self._score(self._train(config))
 
+    def _fine_folder(self, arm: Arm) -> Path:
+        return self.folder / "runs" / f"fine-{arm.name}-{arm.seed}"
+
     # ----------------------------------------------------------------------------------------------------------- heads
+
+    def _head_file(self, arm: Arm) -> Path:
+        return self.folder / "heads" / f"{arm.key}.pt"
 
     def _head(self, arm: Arm) -> dict[str, Any]:
         fitted = self.study.heads
-        _, joints, visible, labelled = (some.flatten(0, 1) for some in self._clips)
+        _, joints, visible, labelled = (some.flatten(0, 1) for some in self._clips(arm))
         weights = visible if arm.place == VISIBLE else labelled
         norm, maps, test = self._given(joints) if arm.place == GIVEN else self._of_trunk(arm)
         head = heads.build_head(arm.name, norm)
@@ -204,6 +252,8 @@ class Runner:
             learning_rate=fitted.learning_rate,
             seed=arm.seed,
         )
+        with atomic_write(self._head_file(arm)) as file:
+            torch.save(head.state_dict(), file)
         scored: dict[str, Any] = {"loss": loss, "counts": {}}
         for name, (frames, of_frames) in test.items():
             found = count(_apply(head, of_frames), frames, self.codec, GAMMA)
@@ -241,11 +291,11 @@ class Runner:
         return norm, drawn, {"hidden": (frames, maps)}
 
     def _of_trunk(self, arm: Arm) -> tuple[nn.BatchNorm2d, Callable[[Tensor], Tensor], dict[str, Any]]:
-        key = (IMAGE if arm.place == VISIBLE else arm.place, arm.seed % self.study.memory.seeds)
+        key = (IMAGE if arm.place == VISIBLE else arm.place, self._number(arm))
         if key not in self._maps:
             model = self.trunk(*key)
             norm = copy.deepcopy(last_norm(model)).cpu()
-            maps = before_norm(norm, maps_of_clips(model, self._clips[0]).flatten(0, 1))
+            maps = before_norm(norm, maps_of_clips(model, self._clips(arm)[0]).flatten(0, 1))
             test = {
                 name: (frames, before_norm(norm, stream(model, frames)))
                 for name, frames in (("hidden", self.test), ("patches", self.patched))
@@ -258,6 +308,29 @@ class Runner:
 @torch.no_grad()
 def _apply(head: nn.Module, maps: Tensor) -> Tensor:
     return torch.cat([head(some) for some in maps.split(256)])
+
+
+def with_image_network(image: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """The weights of a network with a memory that begins with all that an image network has: its pose initialiser, its
+    feature extractor where it has its own, and its normalisation.
+    """
+    state, used = model.state_dict(), set()
+    for name, value in image.items():
+        inner = name.removeprefix("backbone.")
+        for wanted in (name, f"pose_initializer.{name}", f"feature_extractor.{inner}"):
+            if wanted in state and state[wanted].shape == value.shape:
+                state[wanted] = value
+                used.add(wanted)
+    lacking = [
+        name
+        for name in state
+        if name.startswith(("pose_initializer.", "feature_extractor.", "norm.")) and name not in used
+    ]
+    if lacking:
+        raise ValueError(
+            f"study: expected networks with the backbone of the image network, it has no {lacking[0]} of that shape"
+        )
+    return state
 
 
 def _with_relation(trunk: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -51,13 +51,20 @@ class DrawnConfig:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryConfig:
-    """Trainings from nothing: the image network alone and networks with a memory, after budgets of epochs."""
+    """The image network alone and networks with a memory, trained from nothing for budgets of epochs; and what else
+    may make a memory pay, in trainings of the last budget's length.
+    """
 
     budgets: tuple[int, ...] = (
         4,
         8,
     )  # rising; the networks of the last one are the trunks of all that follows
     seeds: int = 1
+    # Networks that begin with the weights of the image network of the budget before and are trained for the rest.
+    pretrained: tuple[str, ...] = ()
+    # Networks trained with clips that become longer: `lengths` frames, as many epochs of each.
+    growing: tuple[str, ...] = ()
+    lengths: tuple[int, ...] = (2, 5, 10)
 
     def __post_init__(self) -> None:
         rising = all(a < b for a, b in zip(self.budgets, self.budgets[1:]))
@@ -68,6 +75,21 @@ class MemoryConfig:
             list(self.budgets),
         )
         _require(self.seeds >= 1, "seeds", "at least 1", self.seeds)
+        _require(
+            not self.pretrained or len(self.budgets) > 1,
+            "pretrained",
+            "none with a single budget, before which there is no image network",
+            list(self.pretrained),
+        )
+        _require(
+            bool(self.lengths) and min(self.lengths) >= 1, "lengths", "frames of clips", list(self.lengths)
+        )
+        _require(
+            not self.growing or self.budgets[-1] >= len(self.lengths),
+            "lengths",
+            f"at most {self.budgets[-1]} of them, an epoch each",
+            list(self.lengths),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,6 +191,20 @@ class StudyConfig:
         for name, options in self.networks.items():
             good = isinstance(options, dict) and isinstance(options.get("model"), str)
             _require(good, f"networks.{name}", "a section with model and its options", options)
+        for key in ("pretrained", "growing"):
+            names = getattr(self.memory, key)
+            _require(
+                set(names) <= set(self.networks) - {IMAGE},
+                f"memory.{key}",
+                f"some of networks but {IMAGE}",
+                list(names),
+            )
+        _require(
+            not self.memory.growing or self.data.clips_per_epoch is not None,
+            "data.clips_per_epoch",
+            "a number with memory.growing, where longer clips are fewer",
+            None,
+        )
         for pair in self.score.primary:
             missing = [arm for arm in pair.split(" - ") if arm not in self.heads.arms]
             _require(not missing, "score.primary", f"arms among heads.arms {list(self.heads.arms)}", pair)
@@ -191,9 +227,7 @@ def training(
     """The configuration of one training: the rate falls tenfold after three quarters of a training from nothing, and
     stays where it continues one.
     """
-    milestones: tuple[int, ...] = ()
-    if learning_rate is None and epochs > 1:
-        milestones = (-(-3 * epochs // 4),) if -(-3 * epochs // 4) < epochs else (epochs - 1,)
+    milestones = () if learning_rate is not None or epochs == 1 else (_milestone(epochs),)
     train = replace(
         study.train,
         epochs=epochs,
@@ -212,6 +246,34 @@ def training(
         loss=LossConfig(visibility=learning_rate is None),
         eval=EvalConfig(select="validation", held_out=study.held_out, normaliser="torso"),
     )
+
+
+def _milestone(epochs: int) -> int:
+    return min(-(-3 * epochs // 4), epochs - 1)
+
+
+def growing(study: StudyConfig, output: Path, model: ModelConfig, *, seed: int) -> list[Config]:
+    """The trainings of one with clips that become longer, one for each length; each is to begin with the weights of the
+    one before. Together they have the epochs of the last budget, as many frames in each epoch as other trainings to
+    within a batch, and their rate, which falls where theirs does.
+    """
+    epochs, lengths, data = study.memory.budgets[-1], study.memory.lengths, study.data
+    falls, configs, begun = _milestone(epochs), [], 0
+    for number, length in enumerate(lengths):  # by one seed, which also says what videos are held out
+        share = epochs // len(lengths) + (number < epochs % len(lengths))
+        config = training(study, output / f"{length}", model, seed=seed, epochs=share)
+        before = falls > begun
+        train = replace(
+            config.train,
+            milestones=(falls - begun,) if before and falls < begun + share else (),
+            learning_rate=study.train.learning_rate * (1.0 if before else config.train.gamma),
+        )
+        batch = study.train.batch_size  # whole ones, for a clip alone may be too few to normalise over
+        clips = batch * max(1, round(data.clips_per_epoch * data.clip_length / (length * batch)))
+        longer = replace(data, clip_length=length, clips_per_epoch=clips)
+        configs.append(replace(config, data=longer, train=train))
+        begun += share
+    return configs
 
 
 def network(study: StudyConfig, name: str, **changes: Any) -> ModelConfig:

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..figures.plots import write_figure
 from ..files import write_json, write_text
 from ..versions import versions
-from .arms import GIVEN, PLACES, VISIBLE, Arm, Runner, arms
+from .arms import GIVEN, PLACES, VISIBLE, Arm, Runner, arms, memory_names
 from .heads import CONTROL
 from .plan import GAMMA, IMAGE, VIDEO, StudyConfig
 from .statistics import Counts, Difference, paired_difference
@@ -113,7 +113,7 @@ def primary(rows: Mapping[str, Sequence[Row]], study: StudyConfig) -> list[tuple
 def memory_shares(results: Mapping[Arm, Any], study: StudyConfig) -> dict[str, dict[int, dict[str, Counts]]]:
     """By network and budget of epochs the counts, where all seeds are there."""
     shares: dict[str, dict[int, dict[str, Counts]]] = {}
-    for name in study.networks:
+    for name in memory_names(study):
         for budget in study.memory.budgets:
             seeds = [Arm("memory", name, str(budget), seed) for seed in range(study.memory.seeds)]
             if all(arm in results for arm in seeds):
@@ -248,7 +248,7 @@ def _text(runner: Runner, results: Mapping[Arm, Any], rows: Mapping[str, Sequenc
         "",
         *_relation_tables(rows, study),
         *_controls_table(results),
-        "### Memory: networks trained from nothing",
+        "### Memory: networks with and without one",
         "",
         *_memory_table(results, study),
     ]

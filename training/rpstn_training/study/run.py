@@ -1,16 +1,22 @@
 """A study from its configuration to its text."""
 
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import groupby
 from pathlib import Path
+
+import torch
 
 from ..errors import UserError
 from ..files import locked, write_text
 from . import report
-from .arms import Runner, arms
+from .arms import Arm, Runner, arms
 from .plan import StudyConfig, load_study, to_yaml
 
 
-def run_study(study: StudyConfig) -> str:
-    """Run every arm that has not been run, write the report, and return its text.
+def run_study(study: StudyConfig, *, at_once: int = 1) -> str:
+    """Run every arm that has not been run, so many `at_once`, write the report, and return its text.
 
     A folder in which another study was begun is refused with a UserError.
     """
@@ -30,12 +36,44 @@ def run_study(study: StudyConfig) -> str:
             )
         runner = Runner(study)
         listed = arms(study)
-        for number, arm in enumerate(listed, start=1):
-            if runner.read(arm) is None:
-                print(f"{number} of {len(listed)}: {arm.key}", flush=True)
+        missing = [arm for arm in listed if runner.read(arm) is None]
+        if at_once == 1:
+            for arm in missing:
+                print(f"{listed.index(arm) + 1} of {len(listed)}: {arm.key}", flush=True)
                 runner.run(arm)
+        else:
+            _run_at_once(study, missing, at_once)
         path, text = report.write(runner)
     return f"{text}\n{path}"
+
+
+def _run_at_once(study: StudyConfig, missing: Sequence[Arm], processes: int) -> None:
+    """Arms in processes of their own, which share out the threads of this one."""
+    threads = max(1, torch.get_num_threads() // processes)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, context, _begin, (study, threads)) as pool:
+        try:
+            for _, together in groupby(sorted(missing, key=lambda arm: arm.turn), key=lambda arm: arm.turn):
+                begun = {pool.submit(_run, arm): arm for arm in together}
+                for ended in as_completed(begun):
+                    ended.result()
+                    print(f"{begun[ended].key}: done", flush=True)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+_of_this_process: Runner  # of a process that runs arms: keeps what several of them need
+
+
+def _begin(study: StudyConfig, threads: int) -> None:
+    global _of_this_process
+    torch.set_num_threads(threads)
+    _of_this_process = Runner(study)
+
+
+def _run(arm: Arm) -> None:
+    _of_this_process.run(arm)
 
 
 def report_so_far(study: StudyConfig) -> str:
