@@ -12,14 +12,15 @@ from tiny_clips import codec_for, tiny_config, write_penn
 from rpstn_ext.models import relations
 from rpstn_training.commands import study as command
 from rpstn_training.config import to_dict
-from rpstn_training.data.sets import load_tracks, penn_action
+from rpstn_training.data.sets import load_tracks, penn_action, sub_jhmdb
 from rpstn_training.errors import UserError
 from rpstn_training.scores.pck import joint_mask, sweep
 from rpstn_training.study import heads
 from rpstn_training.study.arms import Arm, Runner, _with_relation, arms, with_image_network
 from rpstn_training.study.frames import Frames, before_norm, count, read_frames, with_patches
 from rpstn_training.study.plan import StudyConfig, growing, load_study, network, training
-from rpstn_training.study.report import primary, rows_of
+from rpstn_training.study.real import measure, path_of, tracks_of, with_joints
+from rpstn_training.study.report import in_words, primary, rows_of
 from rpstn_training.study.run import report_so_far, run_study
 from rpstn_training.study.simulated import spoilt_maps
 from rpstn_training.study.statistics import Counts, paired_difference
@@ -69,6 +70,12 @@ def test_seeds_are_a_level_of_their_own():
     found = paired_difference(counts(hits, ten), counts(hits * 0, ten), **DRAWS)
     assert (found.value, found.low, found.high) == (0.5, 0.0, 1.0)
     assert paired_difference(counts(hits[:1], ten[:1]), counts(hits[:1] * 0, ten[:1]), **DRAWS).low == 1.0
+
+
+def test_one_clip_has_no_interval():
+    found = paired_difference(counts([[5], [6]], [[10], [10]]), counts([[4], [4]], [[10], [10]]), **DRAWS)
+    assert found.value == pytest.approx(0.15) and np.isnan([found.low, found.high]).all() and not found.clear
+    assert in_words(found) == "+15.0"
 
 
 def test_a_share_of_nothing_is_no_number():
@@ -333,6 +340,75 @@ def test_another_study_in_the_folder_is_refused(done, tmp_path):
         run_study(dataclasses.replace(study, held_out=0.2))
 
 
+# Real frames.
+
+
+def test_arms_are_tried_on_the_frames_of_a_set(done):
+    """On the study's own test clips, where what networks and heads find has been counted before."""
+    study, _ = done
+    text = run_study(study, real_sets={"penn_action": Path(study.data.root)})
+    assert "### Joints under patches of 8 frames of 2 videos of Penn Action" in text
+    kept = json.loads(path_of(Path(study.output), "penn_action").read_text())["counts"]
+    runner = Runner(study)
+    listed = [arm for arm in arms(study) if arm.place != "given"]
+    assert set(kept) == {arm.key for arm in listed}
+    for arm in listed:
+        own, found = runner.read(arm)["counts"], kept[arm.key]
+        assert found["patches"] == own["patches"]
+        assert found["without"]["counted"] == found["patches"]["counted"]
+        every = [sum(found[joints]["counted"]) for joints in ("patches", "visible")]
+        assert sum(every) == sum(own["visible"]["counted"])
+
+
+def test_a_head_that_was_not_kept_is_asked_for(done):
+    study, _ = done
+    head = Path(study.output, "heads", "heads-video-control-0.pt")
+    away = head.rename(head.with_suffix(".away"))
+    with pytest.raises(UserError, match=r"heads-video-control-0\.pt: expected the head that was fitted"):
+        measure(Runner(study), "penn_action", Path(study.data.root))
+    away.rename(head)
+
+
+def test_joints_under_patches_are_counted_without_patches_too(done, monkeypatch):
+    """By a network that finds every joint of a picture without patches, and no other."""
+    from rpstn_training.study import real
+
+    study, _ = done
+    runner = Runner(study)
+
+    def found(_, frames: Frames) -> torch.Tensor:
+        maps = runner.codec.encode(frames.joints)
+        return maps if torch.equal(frames.images, runner.test.images) else torch.zeros_like(maps)
+
+    monkeypatch.setattr(real, "stream", found)
+    measure(runner, "penn_action", Path(study.data.root))
+    counts = json.loads(path_of(Path(study.output), "penn_action").read_text())["counts"]["memory-1-image-0"]
+    assert counts["without"]["hits"] == counts["without"]["counted"] == counts["patches"]["counted"]
+    assert sum(counts["patches"]["hits"]) < sum(counts["patches"]["counted"])
+
+
+def test_another_set_has_the_joints_that_both_name(tiny):
+    """Sub-JHMDB's fifteen, of which thirteen are the study's; and back, where two have no label."""
+    _, (track, *_), *_ = tiny
+    there = with_joints(track, SKELETON, sub_jhmdb.SKELETON)
+    assert there.joints.shape[1] == 15 and not there.labelled[:, :2].any() and not there.visible[:, :2].any()
+    back = with_joints(there, sub_jhmdb.SKELETON, SKELETON)
+    np.testing.assert_array_equal(back.joints, track.joints)
+    np.testing.assert_array_equal(back.visible, track.visible)
+    np.testing.assert_array_equal(back.labelled, track.labelled)
+    wrist = SKELETON.joints.index("left_wrist"), sub_jhmdb.SKELETON.joints.index("left_wrist")
+    np.testing.assert_array_equal(track.joints[:, wrist[0]], there.joints[:, wrist[1]])
+
+
+def test_of_a_large_set_some_videos_are_tried(done, tiny, monkeypatch):
+    from rpstn_training.study import real
+
+    study, _ = done
+    names = [track.name for track in tracks_of("penn_action", tiny[0], Runner(study))]
+    monkeypatch.setattr(real, "VIDEOS", 1)
+    assert [track.name for track in tracks_of("penn_action", tiny[0], Runner(study))] == names[:1] != names
+
+
 def test_a_relation_gets_what_the_trunk_has(done):
     """The network that fine-tuning begins with gives the trunk's maps."""
     study, _ = done
@@ -362,6 +438,14 @@ def test_a_memory_begins_with_what_an_image_network_knows(done):
     other = build_network(network(study, "video", width=16), SKELETON)
     with pytest.raises(ValueError, match=r"it has no pose_initializer\.backbone"):
         with_image_network(image.state_dict(), other)
+
+
+def test_heads_are_fitted_on_videos_that_their_network_has_not_seen(tiny, tmp_path):
+    study = tiny_study(tiny[0], tmp_path / "a", **{"memory.seeds": 2, "heads.seeds": 4})
+    runner = Runner(study)
+    clips = [runner._clips(Arm("heads", "control", "image", seed))[0] for seed in range(4)]
+    assert torch.equal(clips[0], clips[2]) and torch.equal(clips[1], clips[3])
+    assert not torch.equal(clips[0], clips[1])
 
 
 def test_clips_that_become_longer_make_one_training(tiny, tmp_path):
@@ -490,6 +574,20 @@ def test_the_studies_of_the_project(path):
     )
     text = path.read_text()
     assert "rpstn study relation" in text
+
+
+def test_options_that_do_not_go_together_are_refused(tmp_path):
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    config = f"--config={ROOT / 'training/configs/studies/relation_reduced.yaml'}"
+    for given, message in (
+        (["--at-once", "0"], "--at-once: expected a number of arms of at least 1, got 0"),
+        (["--so-far", "--sub-jhmdb", "clips"], "--so-far: expected no data set beside it, got clips"),
+    ):
+        with pytest.raises(UserError, match=message):
+            command.run(parser.parse_args(["relation", config, *given]))
 
 
 def test_without_the_project_the_command_says_what_it_needs(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..arguments import add_overrides
 from ..errors import UserError
+from ..study import REAL_SETS
 
 REDUCED = Path("training/configs/studies/relation_reduced.yaml")
 
@@ -29,6 +30,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="run so many arms at once, in processes that share out the processor's cores (default: 1)",
     )
+    for name, words in REAL_SETS.items():
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=Path,
+            metavar="DIR",
+            help=f"{words} as its owners ship it: try the arms on its frames too, with patches over joints",
+        )
     parser.add_argument(
         "--so-far", action="store_true", help="write the report of the arms that have been run, run none"
     )
@@ -45,5 +53,10 @@ def run(args: argparse.Namespace) -> int:
     if args.at_once < 1:
         raise UserError(f"--at-once: expected a number of arms of at least 1, got {args.at_once}")
     study = load_study(args.config, args.overrides)
-    print(report_so_far(study) if args.so_far else run_study(study, at_once=args.at_once))
+    sets = {name: root for name in REAL_SETS if (root := getattr(args, name)) is not None}
+    if args.so_far and sets:
+        raise UserError(f"--so-far: expected no data set beside it, got {', '.join(map(str, sets.values()))}")
+    print(
+        report_so_far(study) if args.so_far else run_study(study, at_once=args.at_once, real_sets=sets),
+    )
     return 0

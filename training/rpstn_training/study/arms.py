@@ -26,6 +26,7 @@ from ..config import Config, ModelConfig
 from ..data.sets import load_skeleton
 from ..data.subsets import for_training, load_subset
 from ..device import choose_device
+from ..errors import UserError
 from ..files import atomic_write, write_json
 from ..train import checkpoint as checkpoints
 from ..train.engine import train
@@ -131,7 +132,7 @@ class Runner:
     # ------------------------------------------------------------------------------------------------- what is shared
 
     @cached_property
-    def _base(self) -> Config:
+    def base(self) -> Config:
         return training(self.study, self.folder / "none", network(self.study, IMAGE), seed=0, epochs=1)
 
     @cached_property
@@ -140,11 +141,11 @@ class Runner:
 
     @cached_property
     def codec(self) -> Codec:
-        return Codec.of(self._base, outline(self._base.model, self.skeleton))
+        return Codec.of(self.base, outline(self.base.model, self.skeleton))
 
     @cached_property
     def test(self) -> Frames:
-        return read_frames(load_subset(self._base, "test").tracks, self.skeleton, self._base, self.codec)
+        return read_frames(load_subset(self.base, "test").tracks, self.skeleton, self.base, self.codec)
 
     @cached_property
     def patched(self) -> Frames:
@@ -152,22 +153,24 @@ class Runner:
 
     def _clips(self, arm: Arm) -> tuple[Tensor, ...]:
         """Clips of videos that the networks of this seed have not seen, the same for all its heads."""
-        number = self._number(arm)
+        _, number = self.trunk_of(arm)
         if number not in self._drawn:
-            config = replace(self._base, seed=number)
+            config = replace(self.base, seed=number)
             _, held_out = for_training(config)
             clips = changed_clips(held_out.tracks, self.skeleton, config, self.codec, self.study.heads.clips)
             self._drawn = {number: clips}  # one at a time: they are large
         return self._drawn[number]
 
-    def _number(self, arm: Arm) -> int:
-        """Of the trained networks whose maps an arm gets; there may be fewer than seeds of arms."""
-        return arm.seed % self.study.memory.seeds
-
     # ------------------------------------------------------------------------------------------------------- trainings
 
-    def _run_folder(self, name: str, budget: int, seed: int) -> Path:
-        return self.folder / "runs" / f"{name}-{budget}-{seed}"
+    def _run_folder(self, arm: Arm) -> Path:
+        name = f"{arm.name}-{arm.place}" if arm.part == "memory" else f"fine-{arm.name}"
+        return self.folder / "runs" / f"{name}-{arm.seed}"
+
+    def network(self, arm: Arm) -> nn.Module:
+        """What a training has left."""
+        run = self._run_folder(arm)
+        return self._trained(run / str(self.study.memory.lengths[-1]) if arm.name.endswith(GROWING) else run)
 
     def _train(self, config: Config) -> nn.Module:
         run = Path(config.output)
@@ -181,7 +184,7 @@ class Runner:
         return {"counts": {**counts, "patches": patches["hidden"]}}
 
     def _memory(self, arm: Arm) -> dict[str, Any]:
-        run, epochs = self._run_folder(arm.name, int(arm.place), arm.seed), int(arm.place)
+        run, epochs = self._run_folder(arm), int(arm.place)
         described = network(self.study, arm.name.removesuffix(PRETRAINED).removesuffix(GROWING))
         if arm.name.endswith(GROWING):
             for config in growing(self.study, run, described, seed=arm.seed):
@@ -192,7 +195,7 @@ class Runner:
             return self._score(model)
         if arm.name.endswith(PRETRAINED):
             before = self.study.memory.budgets[-2]
-            image = self._trained(self._run_folder(IMAGE, before, arm.seed))
+            image = self.network(Arm("memory", IMAGE, str(before), arm.seed))
             state = with_image_network(image.state_dict(), build_network(described, self.skeleton))
             described, epochs = self._beginning(described, state, arm.key), epochs - before
         config = training(self.study, run, described, seed=arm.seed, epochs=epochs)
@@ -210,16 +213,23 @@ class Runner:
 
     def trunk(self, name: str, number: int) -> nn.Module:
         """The network that the longest training with this number as seed has left."""
-        return self._trained(self._run_folder(name, self.study.memory.budgets[-1], number))
+        return self.network(Arm("memory", name, str(self.study.memory.budgets[-1]), number))
+
+    def trunk_of(self, arm: Arm) -> tuple[str, int]:
+        """Whose maps an arm of heads gets, or which network one of fine-tuning begins as: there may be fewer networks
+        than seeds of arms.
+        """
+        place = IMAGE if arm.place == VISIBLE else arm.place
+        return place, arm.seed % self.study.memory.seeds
 
     def _fine_tuned(self, arm: Arm) -> dict[str, Any]:
         head, tuning = heads.HEADS[arm.name], self.study.fine_tuning
         described = network(self.study, IMAGE, relation=head.relation, relation_start=head.start)
         model = build_network(described, self.skeleton)
-        state = _with_relation(self.trunk(IMAGE, self._number(arm)).state_dict(), model)
+        state = _with_relation(self.trunk(*self.trunk_of(arm)).state_dict(), model)
         config = training(
             self.study,
-            self._fine_folder(arm),
+            self._run_folder(arm),
             self._beginning(described, state, arm.key),
             seed=arm.seed,
             epochs=tuning.epochs,
@@ -227,13 +237,21 @@ class Runner:
         )
         return self._score(self._train(config))
 
-    def _fine_folder(self, arm: Arm) -> Path:
-        return self.folder / "runs" / f"fine-{arm.name}-{arm.seed}"
-
     # ----------------------------------------------------------------------------------------------------------- heads
 
     def _head_file(self, arm: Arm) -> Path:
         return self.folder / "heads" / f"{arm.key}.pt"
+
+    def head(self, arm: Arm, norm: nn.BatchNorm2d) -> nn.Module:
+        """As it was fitted, on maps in front of `norm`."""
+        path, head = self._head_file(arm), heads.build_head(arm.name, norm)
+        if not path.is_file():
+            raise UserError(
+                f"{path}: expected the head that was fitted, found none; remove {self.path(arm)} and run "
+                "the study again"
+            )
+        head.load_state_dict(torch.load(path, weights_only=True))
+        return head.eval()
 
     def _head(self, arm: Arm) -> dict[str, Any]:
         fitted = self.study.heads
@@ -256,7 +274,7 @@ class Runner:
             torch.save(head.state_dict(), file)
         scored: dict[str, Any] = {"loss": loss, "counts": {}}
         for name, (frames, of_frames) in test.items():
-            found = count(_apply(head, of_frames), frames, self.codec, GAMMA)
+            found = count(apply_head(head, of_frames), frames, self.codec, GAMMA)
             scored["counts"] |= {"patches": found["hidden"]} if name == "patches" else found
         if hasattr(head, "conv_o"):
             frames, of_frames = test["hidden"]
@@ -291,7 +309,7 @@ class Runner:
         return norm, drawn, {"hidden": (frames, maps)}
 
     def _of_trunk(self, arm: Arm) -> tuple[nn.BatchNorm2d, Callable[[Tensor], Tensor], dict[str, Any]]:
-        key = (IMAGE if arm.place == VISIBLE else arm.place, self._number(arm))
+        key = self.trunk_of(arm)
         if key not in self._maps:
             model = self.trunk(*key)
             norm = copy.deepcopy(last_norm(model)).cpu()
@@ -306,7 +324,7 @@ class Runner:
 
 
 @torch.no_grad()
-def _apply(head: nn.Module, maps: Tensor) -> Tensor:
+def apply_head(head: nn.Module, maps: Tensor) -> Tensor:
     return torch.cat([head(some) for some in maps.split(256)])
 
 

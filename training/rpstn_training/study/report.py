@@ -1,5 +1,6 @@
 """What a study found: differences with intervals, tables in words, and plots."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ..errors import UserError
 from ..figures.plots import write_figure
 from ..files import write_json, write_text
 from ..versions import versions
+from . import REAL_SETS, real
 from .arms import GIVEN, PLACES, VISIBLE, Arm, Runner, arms, memory_names
 from .heads import CONTROL
 from .plan import GAMMA, IMAGE, VIDEO, StudyConfig
@@ -126,7 +128,9 @@ def points(value: float) -> str:
 
 
 def in_words(found: Difference) -> str:
-    """A difference in points with its interval, bold where the interval leaves zero out."""
+    """A difference in points with its interval where there is one, bold where the interval leaves zero out."""
+    if np.isnan(found.low):
+        return f"{100 * found.value:+.1f}"
     text = f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]"
     return f"**{text}**" if found.clear else text
 
@@ -139,7 +143,13 @@ def _table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-_COLUMNS = ("hidden", "visible", "patches")
+_COLUMNS = {"hidden": "hidden joints", "visible": "visible joints", "patches": "joints under patches"}
+_OF_GIVEN = {"hidden": "spoilt joints", "visible": "other joints"}
+_OF_REAL = {
+    "patches": "joints under patches",
+    "without": "the same without patches",
+    "visible": "other visible joints",
+}
 
 
 def _cell(row: Row, joints: str) -> str:
@@ -155,52 +165,56 @@ def _relation_tables(rows: Mapping[str, Sequence[Row]], study: StudyConfig) -> l
         if not listed:
             continue
         seeds = study.fine_tuning.seeds if part == "fine-tuning" else study.heads.seeds
-        shown = [joints for joints in _COLUMNS if any(joints in row.counts for row in listed)]
-        heading = {
-            "hidden": "spoilt joints" if part == GIVEN else "hidden joints",
-            "visible": "visible joints",
-        }
-        heading["visible"] = "other joints" if part == GIVEN else heading["visible"]
-        lines += [f"### {PART_NAMES[part]}", "", f"{seeds} seeds."]
-        lines += [
-            "",
-            *_table(
-                ["arm", *(heading.get(joints, "joints under patches") for joints in shown)],
-                [[row.name, *(_cell(row, joints) for joints in shown)] for row in listed],
-            ),
-            "",
-        ]
+        columns = _OF_GIVEN if part == GIVEN else _COLUMNS
+        lines += [f"### {PART_NAMES[part]}", "", f"{seeds} seeds.", "", *_rows_table(listed, columns), ""]
     return lines
 
 
-def _memory_table(results: Mapping[Arm, Any], study: StudyConfig) -> list[str]:
+def _rows_table(listed: Sequence[Row], columns: Mapping[str, str]) -> list[str]:
+    return _table(
+        ["arm", *columns.values()],
+        [[row.name, *(_cell(row, joints) for joints in columns)] for row in listed],
+    )
+
+
+def _real_tables(runner: Runner) -> list[str]:
+    """What the arms find on the sets that have been named."""
+    study, lines = runner.study, []
+    for name in REAL_SETS:
+        path = real.path_of(runner.folder, name)
+        if not path.is_file():
+            continue
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        results = {
+            arm: {"counts": kept["counts"][arm.key]} for arm in arms(study) if arm.key in kept["counts"]
+        }
+        lines += [f"### Joints under patches of {kept['frames']}", ""]
+        for part, title in PART_NAMES.items():
+            if listed := rows_of(results, part, study):
+                lines += [f"{title}:", "", *_rows_table(listed, _OF_REAL), ""]
+        lines += ["Networks with and without a memory:", "", *_memory_table(results, study, _OF_REAL), ""]
+    return lines
+
+
+def _memory_table(results: Mapping[Arm, Any], study: StudyConfig, columns: Mapping[str, str]) -> list[str]:
     shares = memory_shares(results, study)
     lines = []
     for name, by_budget in shares.items():
         for budget, counts in by_budget.items():
             image = shares[IMAGE].get(budget)
             cells = []
-            for joints in _COLUMNS:
+            for joints in columns:
                 text = points(counts[joints].share)
                 if name != IMAGE and image is not None:
                     text += f" ({in_words(difference(counts[joints], image[joints], study))})"
                 cells.append(text)
-            spent = np.mean(
-                [
-                    results[Arm("memory", name, str(budget), seed)]["processor_seconds"]
-                    for seed in range(study.memory.seeds)
-                ]
-            )
-            lines.append([name, str(budget), *cells, f"{spent:.0f}"])
-    head = [
-        "network",
-        "epochs",
-        "hidden joints",
-        "visible joints",
-        "joints under patches",
-        "processor seconds",
-    ]
-    return [*_table(head, lines), ""]
+            spent = [
+                results[Arm("memory", name, str(budget), seed)].get("processor_seconds")
+                for seed in range(study.memory.seeds)
+            ]
+            lines.append([name, str(budget), *cells, *([] if None in spent else [f"{np.mean(spent):.0f}"])])
+    head = ["network", "epochs", *columns.values(), "processor seconds"]
+    return _table(head[: len(lines[0])], lines)
 
 
 def _controls_table(results: Mapping[Arm, Any]) -> list[str]:
@@ -250,7 +264,9 @@ def _text(runner: Runner, results: Mapping[Arm, Any], rows: Mapping[str, Sequenc
         *_controls_table(results),
         "### Memory: networks with and without one",
         "",
-        *_memory_table(results, study),
+        *_memory_table(results, study, _COLUMNS),
+        "",
+        *_real_tables(runner),
     ]
     return "\n".join(lines)
 

@@ -1,7 +1,7 @@
 """A study from its configuration to its text."""
 
 import multiprocessing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import groupby
 from pathlib import Path
@@ -10,13 +10,14 @@ import torch
 
 from ..errors import UserError
 from ..files import locked, write_text
-from . import report
+from . import real, report
 from .arms import Arm, Runner, arms
 from .plan import StudyConfig, load_study, to_yaml
 
 
-def run_study(study: StudyConfig, *, at_once: int = 1) -> str:
-    """Run every arm that has not been run, so many `at_once`, write the report, and return its text.
+def run_study(study: StudyConfig, *, at_once: int = 1, real_sets: Mapping[str, Path] | None = None) -> str:
+    """Run every arm that has not been run, so many `at_once`, and all that have on the real frames of the sets named
+    (`REAL_SETS`); write the report, and return its text.
 
     A folder in which another study was begun is refused with a UserError.
     """
@@ -43,6 +44,8 @@ def run_study(study: StudyConfig, *, at_once: int = 1) -> str:
                 runner.run(arm)
         else:
             _run_at_once(study, missing, at_once)
+        for name, root in (real_sets or {}).items():
+            real.measure(runner, name, root)
         path, text = report.write(runner)
     return f"{text}\n{path}"
 

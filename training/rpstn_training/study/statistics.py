@@ -40,7 +40,7 @@ def _share(hits: int, counted: int) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Of two arms' shares, with a 95 % interval."""
+    """Of two arms' shares, with a 95 % interval: NaN where one clip alone was counted."""
 
     value: float
     low: float
@@ -61,7 +61,7 @@ def paired_difference(arm: Counts, control: Counts, *, resamples: int, seed: int
 
     a, b are the joints found under seed s in clip c, n, m those counted. A draw takes its clips for all seeds and both
     arms together (they all saw the same clips) and its seeds for both arms together (seed s of one arm began where seed
-    s of the other began). With one seed the interval knows nothing of seeds.
+    s of the other began). With one seed the interval knows nothing of seeds; of one clip there is none (NaN).
 
     Args:
         arm, control: of the same S seeds and C clips, in the same order.
@@ -89,5 +89,5 @@ def paired_difference(arm: Counts, control: Counts, *, resamples: int, seed: int
 
     with np.errstate(invalid="ignore", divide="ignore"):
         differences = drawn(arm.hits) / drawn(arm.counted) - drawn(control.hits) / drawn(control.counted)
-    low, high = np.nanpercentile(differences, [2.5, 97.5])
+    low, high = np.nanpercentile(differences, [2.5, 97.5]) if clips > 1 else (np.nan, np.nan)
     return Difference(value=arm.share - control.share, low=float(low), high=float(high))
