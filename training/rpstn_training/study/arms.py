@@ -67,8 +67,8 @@ class Arm:
 
     @property
     def turn(self) -> int:
-        """An arm needs results of arms of lower turns only."""
-        return 2 if self.part != "memory" else int(self.name.endswith(PRETRAINED))
+        """An arm of turn 1 needs networks of turn 0, which need nothing."""
+        return int(self.part != "memory" or self.name.endswith(PRETRAINED))
 
 
 def memory_names(study: StudyConfig) -> list[str]:

@@ -56,7 +56,8 @@ def _run_at_once(study: StudyConfig, missing: Sequence[Arm], processes: int) -> 
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, context, _begin, (study, threads)) as pool:
         try:
-            for _, together in groupby(sorted(missing, key=lambda arm: arm.turn), key=lambda arm: arm.turn):
+            ordered = sorted(missing, key=lambda arm: (arm.turn, -_length(arm)))
+            for _, together in groupby(ordered, key=lambda arm: arm.turn):
                 begun = {pool.submit(_run, arm): arm for arm in together}
                 for ended in as_completed(begun):
                     ended.result()
@@ -64,6 +65,11 @@ def _run_at_once(study: StudyConfig, missing: Sequence[Arm], processes: int) -> 
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _length(arm: Arm) -> int:
+    """What takes long begins first, so that no process waits for it in the end."""
+    return int(arm.place) if arm.part == "memory" else 0
 
 
 _of_this_process: Runner  # of a process that runs arms: keeps what several of them need
