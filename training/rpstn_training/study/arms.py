@@ -65,11 +65,6 @@ class Arm:
     def key(self) -> str:
         return f"{self.part}-{self.place}-{self.name}-{self.seed}"
 
-    @property
-    def turn(self) -> int:
-        """An arm of turn 1 needs networks of turn 0, which need nothing."""
-        return int(self.part != "memory" or self.name.endswith(PRETRAINED))
-
 
 def memory_names(study: StudyConfig) -> list[str]:
     """The networks, and those trained in other ways as well."""
@@ -194,10 +189,10 @@ class Runner:
                 )
             return self._score(model)
         if arm.name.endswith(PRETRAINED):
-            before = self.study.memory.budgets[-2]
-            image = self.network(Arm("memory", IMAGE, str(before), arm.seed))
-            state = with_image_network(image.state_dict(), build_network(described, self.skeleton))
-            described, epochs = self._beginning(described, state, arm.key), epochs - before
+            image = self.needs(arm)
+            state = self.network(image).state_dict()
+            state = with_image_network(state, build_network(described, self.skeleton))
+            described, epochs = self._beginning(described, state, arm.key), epochs - int(image.place)
         config = training(self.study, run, described, seed=arm.seed, epochs=epochs)
         return self._score(self._train(config))
 
@@ -210,6 +205,17 @@ class Runner:
 
     def _trained(self, run: Path) -> nn.Module:
         return checkpoints.load(run / "last.pt").build_model().to(self.device).eval()
+
+    def needs(self, arm: Arm) -> Arm | None:
+        """The arm whose network it begins with, None for one that needs none."""
+        memory = self.study.memory
+        if arm.part == "memory":
+            pretrained = arm.name.endswith(PRETRAINED)
+            return Arm("memory", IMAGE, str(memory.budgets[-2]), arm.seed) if pretrained else None
+        if arm.place == GIVEN:
+            return None
+        name, number = self.trunk_of(arm)
+        return Arm("memory", name, str(memory.budgets[-1]), number)
 
     def trunk(self, name: str, number: int) -> nn.Module:
         """The network that the longest training with this number as seed has left."""

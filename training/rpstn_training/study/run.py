@@ -2,8 +2,7 @@
 
 import multiprocessing
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from itertools import groupby
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
 
 import torch
@@ -54,21 +53,29 @@ def _run_at_once(study: StudyConfig, missing: Sequence[Arm], processes: int) -> 
     """Arms in processes of their own, which share out the threads of this one."""
     threads = max(1, torch.get_num_threads() // processes)
     context = multiprocessing.get_context("spawn")
+    runner, unfinished = Runner(study), set(missing)
+    waiting = sorted(missing, key=_length, reverse=True)
     with ProcessPoolExecutor(processes, context, _begin, (study, threads)) as pool:
+        begun: dict[Future, Arm] = {}
         try:
-            ordered = sorted(missing, key=lambda arm: (arm.turn, -_length(arm)))
-            for _, together in groupby(ordered, key=lambda arm: arm.turn):
-                begun = {pool.submit(_run, arm): arm for arm in together}
-                for ended in as_completed(begun):
-                    ended.result()
-                    print(f"{begun[ended].key}: done", flush=True)
+            while unfinished:
+                ready = [arm for arm in waiting if runner.needs(arm) not in unfinished]
+                for arm in ready[: processes - len(begun)]:
+                    waiting.remove(arm)
+                    begun[pool.submit(_run, arm)] = arm
+                ended, _ = wait(begun, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    future.result()
+                    arm = begun.pop(future)
+                    unfinished.remove(arm)
+                    print(f"{arm.key}: done, {len(unfinished)} to go", flush=True)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
 def _length(arm: Arm) -> int:
-    """What takes long begins first, so that no process waits for it in the end."""
+    """What takes long begins first, so that nothing waits for it in the end."""
     return int(arm.place) if arm.part == "memory" else 0
 
 
