@@ -306,6 +306,25 @@ def test_a_study_goes_on_where_it_was(done):
     assert (again["counts"], again["loss"]) == (before["counts"], before["loss"])
 
 
+def test_an_arm_waits_for_the_network_that_it_begins_with(tiny, tmp_path):
+    study = tiny_study(tiny[0], tmp_path / "a", **{"memory.budgets": [1, 2], "memory.seeds": 2})
+    runner = Runner(study)
+
+    def needs(*arm) -> str | None:
+        needed = runner.needs(Arm(*arm))
+        return needed and needed.key
+
+    assert needs("memory", "video", "2", 0) is needs("heads", "jre", "given", 0) is None
+    assert needs("memory", "video_growing", "2", 0) is None
+    assert needs("memory", "video_pretrained", "2", 1) == "memory-1-image-1"
+    assert (
+        needs("heads", "jre", "image_visible", 3)
+        == needs("fine-tuning", "jre", "image", 1)
+        == "memory-2-image-1"
+    )
+    assert needs("heads", "jre", "video", 2) == "memory-2-video-0"
+
+
 def test_arms_at_once_find_what_they_find_one_by_one(done, tmp_path):
     """And the networks that are trained in other ways are trained, after those that they begin with."""
     study, _ = done
