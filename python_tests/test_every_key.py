@@ -279,7 +279,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "eval.flip_shift": (False, "joints"),
     "eval.scales": ([0.8, 1.0], "joints"),
 }
-ELSEWHERE = {"data.split", "heatmap.radius"}  # tested below, where they are at work
+ELSEWHERE = {"data.split", "heatmap.radius", "heatmap.hidden"}  # tested below, where they are at work
 
 
 def leaves(kind: type, prefix: str = "") -> list[str]:
@@ -327,6 +327,24 @@ def test_offset_maps_follow_their_radius_and_need_a_network_without_a_relation(r
     assert "decoding by disc and offsets" in " ".join(found[3.5, "none"]["protocol"])
     said = "model.options.relation: expected none with heatmap.maps offset"
     assert found[3.5, "jre"]["error"].startswith(said) and "got jre; write" in found[3.5, "jre"]["error"]
+
+
+def test_maps_of_hidden_joints_are_as_high_as_the_key_says(roots, monkeypatch, tmp_path):
+    found = {}
+    for hidden, on_device in ((1.0, True), (0.5, True), (0.5, False)):
+        plain = base(roots.penn, tmp_path / f"{hidden}{on_device}")
+        plain["heatmap"] |= {"hidden": hidden}
+        plain["loss"] |= {"visibility": False}
+        plain["targets"] |= {"on_device": on_device}
+        found[hidden, on_device] = observe(plain, monkeypatch)
+        assert found[hidden, on_device]["error"] is None
+    assert checkpoints.load(tmp_path / "0.5True" / "best.pt").codec.hidden == 0.5
+    first = {key: of["losses"][0] for key, of in found.items()}
+    assert first[0.5, True] < 0.99 * first[1.0, True]
+    assert first[0.5, True] == pytest.approx(first[0.5, False], rel=1e-5)
+    plain["loss"] |= {"visibility": True}
+    error = observe(plain, monkeypatch)["error"]
+    assert error.startswith("here: heatmap.hidden: expected 1 unless hidden joints are trained on")
 
 
 def test_scores_follow_gamma_and_normaliser(roots, unchanged, monkeypatch, tmp_path):

@@ -30,7 +30,7 @@ LAYOUTS: dict[str, Layout] = {
     "mpii": mpii_layout.LAYOUT,
     "custom": coco_layout.CUSTOM,
 }
-VERSION = 1  # of the generator: another number, other pictures
+VERSION = 2  # of the generator: another number, other pictures
 _NOTE = "synth.json"
 _SMALLEST, _LARGEST = 64, 4096
 
@@ -49,8 +49,7 @@ def synthesise(
     """Write `clips` clips of `frames` frames; the folder appears when all are finished, or not at all.
 
     A folder that holds the same clips already is kept and said so. size: (width, height) in pixels. everyday: of
-    penn_action, people who stand, walk, run, jump and pick something up too, beside the set's own actions; the test
-    clips then show five actions that no training clip shows.
+    penn_action, people who stand, walk, run, jump and pick something up too, beside the set's own actions.
     Raises UserError for values out of range and for a folder with something else in it.
     """
     if dataset not in LAYOUTS:

@@ -120,10 +120,15 @@ class HeatmapConfig:
         "gaussian"  # a Gaussian a joint, or UDP's disc and offsets along x and y
     )
     radius: float = 3.5  # cells; of the disc of maps "offset"
+    hidden: float = (
+        1.0  # height of a hidden joint's Gaussian, of 1 where it is to be seen: less tells them apart
+    )
 
     def __post_init__(self) -> None:
         _require(self.sigma > 0, "sigma", "more than 0", self.sigma)
         _require(self.radius >= 1, "radius", "at least 1", self.radius)
+        _require(0 < self.hidden <= 1, "hidden", "more than 0, at most 1", self.hidden)
+        _require(self.maps == "gaussian" or self.hidden == 1, "hidden", "1 with maps offset", self.hidden)
         _require(
             self.maps != "offset" or self.decode == "argmax",
             "decode",
@@ -305,6 +310,12 @@ class Config:
             "targets.on_device",
             "true with loss.kind integral, which has no target maps",
             self.targets.on_device,
+        )
+        _require(
+            self.heatmap.hidden == 1 or (self.loss.kind == "squared" and not self.loss.visibility),
+            "heatmap.hidden",
+            "1 unless hidden joints are trained on (loss.visibility false) and maps have a height (loss.kind squared)",
+            self.heatmap.hidden,
         )
         _require(
             not (self.eval.flip and self.eval.flip_shift and self.heatmap.geometry == "udp"),

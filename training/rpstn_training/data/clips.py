@@ -195,7 +195,7 @@ class TrainClips(_Clips):
         draw = augment.draw(rng, self.augmentation)
         sample = self._sample(chosen, start, draw)
         if self.with_targets:
-            sample["targets"] = self.codec.encode(sample["joints"])
+            sample["targets"] = self.codec.encode(sample["joints"], sample["weights"])
         if self.with_poses:
             poses, given = zip(
                 *(self._pose(sample, time, draw, rng) for time in range(self.data.clip_length))

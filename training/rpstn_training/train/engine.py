@@ -334,7 +334,8 @@ def _loss(
     if config.loss.kind == "integral":
         return integral_loss(stages, wanted, weights, codec=codec, normaliser=normaliser)
     if config.targets.on_device:
-        return joint_loss(stages, wanted, weights, codec=codec, normaliser=normaliser)
+        visible = part["weights"].to(weights.device, non_blocking=True)
+        return joint_loss(stages, wanted, weights, codec=codec, visible=visible, normaliser=normaliser)
     return heatmap_loss(stages, wanted, weights, normaliser=normaliser)
 
 
