@@ -66,7 +66,7 @@ def test_eval_writes_next_to_the_weights(experiment, capsys):
 
 def test_resume_of_a_finished_run_says_so(experiment, capsys):
     assert cli.main(["train", "--resume", str(experiment.run)]) == 0
-    assert "nothing left to do, 1 of 1 epochs are done" in capsys.readouterr().out
+    assert "nothing left to train, 1 of 1 epochs are done" in capsys.readouterr().out
 
 
 def test_each_bad_input_gets_one_sentence(experiment, capsys, tmp_path):

@@ -105,9 +105,19 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             progress = run_folder.restore(start, config, model, optimizer, guard, average)
         judged = model if average is None else average.model  # what is evaluated and kept
 
+        def calibrate() -> None:
+            try:
+                print("\n".join(calibrate_file(run_folder.best_path(run), judged, selection, tracks)))
+            except KeyboardInterrupt as error:
+                raise KeyboardInterrupt(run_folder.how_to_continue(run, progress)) from error
+
         done = _reason_to_stop(config, progress)
         if done:
-            print(f"{run}: nothing left to do, {done}")
+            if run_folder.is_calibrated(run):
+                print(f"{run}: nothing left to do, {done}")
+            elif ranks.first:  # it was stopped while it was calibrated
+                print(f"{run}: nothing left to train, {done}; its scores are not calibrated yet", flush=True)
+                calibrate()
             return run_folder.best_path(run)
         rehearse(model, selection, skeleton, codec)
         board = held.enter_context(Board(run, config.train.tensorboard and ranks.first, progress.epoch))
@@ -285,7 +295,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
                 done = _reason_to_stop(config, progress)
         print(f"{run}: {done}")
         if ranks.first:
-            print("\n".join(calibrate_file(run_folder.best_path(run), judged, selection, tracks)))
+            calibrate()
     return run_folder.best_path(run)
 
 

@@ -204,6 +204,11 @@ def best_path(run: Path) -> Path:
     return best if best.is_file() else run / "last.pt"
 
 
+def is_calibrated(run: Path) -> bool:
+    """Whether it is known what the scores of the best weights are worth, the last thing that a training finds out."""
+    return checkpoints.load(best_path(run)).calibration is not None
+
+
 def how_to_continue(run: Path, progress: Progress) -> str:
     command = pasted("train", run / "config.yaml", "--resume", run)
     return f"stopped after step {progress.step}; continue with: {command}"
