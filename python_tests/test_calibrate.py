@@ -21,6 +21,7 @@ from rpstn_training.errors import UserError
 from rpstn_training.predictions import predict_tracks
 from rpstn_training.train import checkpoint as checkpoints
 from rpstn_training.train import engine
+from rpstn_training.video import overlay
 from rpstn_training.video.pipeline import predict
 
 
@@ -112,7 +113,13 @@ def test_the_checkpoint_says_what_its_scores_are_worth(made):
     )
 
 
-def test_predictions_tell_probabilities_and_states(made, tmp_path, capsys):
+def test_predictions_tell_probabilities_and_states(made, tmp_path, capsys, monkeypatch):
+    faded_from, strength_of = set(), overlay.strength_of
+    monkeypatch.setattr(
+        overlay,
+        "strength_of",
+        lambda said, sure_from: faded_from.add(sure_from) or strength_of(said, sure_from),
+    )
     frames = load_tracks(made.config.data, "test")[0].frames[0].parent
     arguments = ["predict", frames, "--weights", made.out, "--out", tmp_path / "out", "--whole-picture"]
     assert cli.main(list(map(str, arguments))) == 0
@@ -121,6 +128,7 @@ def test_predictions_tell_probabilities_and_states(made, tmp_path, capsys):
     assert "about 1" not in printed
     content = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert content["info"]["calibration"]["fitted_on"].startswith("the test subset")
+    assert faded_from == {content["info"]["calibration"]["joint_threshold"]} and None not in faded_from
     notes = content["annotations"]
     assert "visible" in notes[0]["states"]
     assert all(0 <= value <= 1 for note in notes for value in note["probabilities"])

@@ -267,6 +267,9 @@ class Job:
                     self.media,
                     checkpoint.skeleton,
                     options.min_score,
+                    sure_from=None
+                    if checkpoint.calibration is None
+                    else checkpoint.calibration.joint_threshold,
                     notice=checkpoint.notice or "",
                 )
             )
