@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 RELATION_WORDS = {True: "jre", False: "none"}  # what versions until 0.1 wrote, and the word for it
 MAPS_PER_JOINT = {"gaussian": 1, "offset": 3}
 DEVICES = r"auto|cpu|cuda(:\d+)?"
+Precision = Literal["float32", "bfloat16", "float16"]  # what products are computed in
+PRECISIONS = typing.get_args(Precision)
 
 
 def _require(condition: bool, key: str, expected: str, value: object) -> None:
@@ -189,7 +191,7 @@ class TrainConfig:
     eval_every: int = 1  # epochs
     patience: int | None = None  # stop after so many evaluations without a better score
     device: str = "auto"  # auto, cpu, cuda, cuda:1 ...
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Precision = "float32"
     tf32: bool = False  # on a GPU: float32 products with ten bits of fraction, faster and less exact
     channels_last: bool = False  # of a pixel of weights and maps the channels lie side by side
     compile: bool = False  # by torch.compile, which takes minutes before the first step

@@ -60,7 +60,9 @@ class Predictor:
             flip=options.flip,
             flip_shift=self.checkpoint.codec.geometry == "plain",
         )
-        self.streams = PersonStreams(self.checkpoint, place, self.averages, fold=fold)
+        self.streams = PersonStreams(
+            self.checkpoint, place, self.averages, fold=fold, precision=options.precision
+        )
         self._find = None if options.detector is None else detector.finder(options.detector, place)
 
     def people(self, media: Source, table: Boxes | None) -> People:
@@ -439,6 +441,7 @@ def _info(source: Source, predictor: Predictor, people: People) -> dict[str, Any
         "codec": checkpoint.codec.to_dict(),
         "refined_poses_of": None if averages.poses is None else Path(averages.poses).name,
         "inference": f"{in_words(averages)}; {decoding_in_words(checkpoint.codec.maps, checkpoint.codec.decoding)}",
+        "precision": predictor.options.precision,
         "trained_with": checkpoint.trained_with,
         "calibration": None if calibration is None else calibration.summary,
         "version": rpstn_ext.__version__,
