@@ -69,6 +69,11 @@ def test_resume_of_a_finished_run_says_so(experiment, capsys):
     assert "nothing left to train, 1 of 1 epochs are done" in capsys.readouterr().out
 
 
+def test_resume_of_no_run_says_so(tmp_path, capsys):
+    assert cli.main(["train", "--resume", str(tmp_path / "none")]) == 1
+    assert f"{tmp_path / 'none'}: expected a run folder to resume, found none" in capsys.readouterr().err
+
+
 def test_each_bad_input_gets_one_sentence(experiment, capsys, tmp_path):
     config, weights = experiment.config, experiment.run / "best.pt"
     new = f"output={tmp_path / 'new'}"

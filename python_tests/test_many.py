@@ -218,6 +218,15 @@ def test_times_of_the_command_are_read_as_people_write_them(made, tmp_path, caps
         with pytest.raises(SystemExit):
             command(made, tmp_path / "out", source, start=text)
     assert "expected seconds or h:mm:ss, got soon" in capsys.readouterr().err
+    for window, words in (
+        ({"start": "9"}, "from 9 seconds on, there is none"),
+        (
+            {"start": "0.05", "end": "0.3", "every": 9},
+            "from 0.05 seconds to before 0.3, of them every one whose",
+        ),
+    ):
+        assert command(made, tmp_path / "none", source, **window) == 1
+        assert f"a.mp4: expected frames {words}" in capsys.readouterr().err
 
 
 def test_a_log_gets_a_line_a_minute(monkeypatch):
