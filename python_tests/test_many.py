@@ -142,7 +142,7 @@ def test_a_half_done_folder_goes_on_after_ctrl_c(number, made, tmp_path, capsys,
         patched.setattr(WholePicture, "seen", interrupted)
         assert command(made, tmp_path / "out", tmp_path / "in") == 130
     error = capsys.readouterr().err
-    assert "stopped after 4 frames of 3.mp4; they are in " in error
+    assert "stopped after 4 frames of 3.mp4; what was found is in " in error
     whole = {path.parent.name for path in (tmp_path / "out").glob("*/predictions.json")}
     begun = {path.parent.name for path in (tmp_path / "out").glob("*/predictions.json.partial")}
     assert whole and begun and not whole & begun

@@ -210,7 +210,7 @@ def test_ctrl_c_keeps_what_is_finished(during, made, tmp_path, monkeypatch, caps
     arguments = ["predict", made.video, "--weights", made.weights, "--out", out, "--overwrite"]
     assert cli.main([*map(str, arguments), "--whole-picture", "--device", "cpu"]) == 130
     sentence = capsys.readouterr().err.strip().splitlines()[-1]
-    assert sentence.startswith("rpstn: stopped after 5 frames of clip.mp4; they are in ")
+    assert sentence.startswith("rpstn: stopped after 5 frames of clip.mp4; what was found is in ")
     kept = ["overlay.mp4.partial", "predictions.csv.partial", "predictions.json.partial"]
     assert files_in(out) == sorted([*before, *kept])
     assert {name: (out / name).read_bytes() for name in before} == before

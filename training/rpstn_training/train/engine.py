@@ -34,6 +34,7 @@ from ..errors import UserError
 from ..evaluation import Evaluation, evaluate, rehearse, selection_score
 from ..files import locked, write_json, write_text
 from ..interrupt import AfterStep
+from ..words import several
 from . import checkpoint as checkpoints
 from . import optimisers, run_folder
 from .average import WeightAverage
@@ -168,8 +169,9 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
         precision, mixed = config.train.precision, config.train.precision in AUTOCAST
         print(
             f"{run}: {config.model.name} with {sum(p.numel() for p in model.parameters()):,} parameters on "
-            f"{ranks.in_words(device)} in {precision_of(precision, config.train.tf32, device)}, {len(clips)} clips of "
-            f"{config.data.clip_length} frames per epoch; weights are chosen on {selection.words}"
+            f"{ranks.in_words(device)} in {precision_of(precision, config.train.tf32, device)}, "
+            f"{several(len(clips), 'clip')} of {several(config.data.clip_length, 'frame')} per epoch; "
+            f"weights are chosen on {selection.words}"
         )
         print("\n".join(conventions(skeleton, config.augmentation.flip)))
 

@@ -99,10 +99,15 @@ class Options:
         check_formats(self.formats)
         Filtering.of(self.smooth, self.fill_gaps)
 
+    @property
+    def searches(self) -> bool:
+        """Whether people are searched for, because nothing else says where they are."""
+        return not (self.boxes or self.detector or self.whole_picture)
+
     def open(self, source: str | Path | Sequence[str | Path]) -> Source:
         window = Window(start=self.start, end=self.end, every=self.every)
-        searched = not (self.boxes or self.detector or self.whole_picture or self.stills)
-        return replace(open_source(source, fps=self.fps, window=window), look_ahead=searched)
+        look_ahead = self.searches and not self.stills
+        return replace(open_source(source, fps=self.fps, window=window), look_ahead=look_ahead)
 
     @property
     def that_matter(self) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from ..errors import UserError
 from ..packaged import packaged_weights
 from ..public_files import open_weights
 from ..versions import versions
+from ..words import several
 from . import outputs
 from .ahead import ahead
 from .detected import Detected
@@ -86,7 +87,7 @@ class Predictor:
                 stills=options.stills,
                 select=select,
             )
-        if options.whole_picture:
+        if not options.searches:
             return WholePicture(stills=options.stills)
         width, height = codec.input_size
         return Searched(
@@ -355,7 +356,8 @@ class Job:
         self._end()
         with outputs.refusals(self.out):
             kept = self._staged.keep_partial()
-        return f"stopped after {self._frames} frames of {self.media.name}; they are in {', '.join(map(str, kept))}"
+        done = several(self._frames, "frame")
+        return f"stopped after {done} of {self.media.name}; what was found is in {', '.join(map(str, kept))}"
 
     def _end(self) -> None:
         with outputs.refusals(self.out):
