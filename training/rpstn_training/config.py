@@ -46,6 +46,10 @@ class DataConfig:
     box: Literal["clip", "frame"] = "clip"  # one box for all frames of a clip, or each frame its own
     box_scale: float = 1.25
     workers: int = 2
+    cache: str = (
+        "none"  # of decoded frames of training clips: none, ram, or a folder on a fast disk of each machine
+    )
+    cache_gb: float = 8.0  # 1e9 bytes that the cache may take of a machine
     clips_per_epoch: int | None = None  # null: one clip of each video
     options: dict[str, Any] = field(default_factory=dict)  # what this data set's reader takes beside these
 
@@ -57,6 +61,8 @@ class DataConfig:
         )
         _require(self.box_scale > 0, "box_scale", "more than 0", self.box_scale)
         _require(self.workers >= 0, "workers", "at least 0", self.workers)
+        _require(self.cache != "", "cache", "none, ram or a folder", self.cache)
+        _require(self.cache_gb > 0, "cache_gb", "more than 0", self.cache_gb)
         _require(
             self.clips_per_epoch is None or self.clips_per_epoch >= 1,
             "clips_per_epoch",

@@ -25,6 +25,7 @@ from ..calibrating import calibrate_file
 from ..chaining import with_poses
 from ..codec import Codec, normalise
 from ..config import Config, to_yaml
+from ..data.cache import kept_frames
 from ..data.clips import TrainClips
 from ..data.loader import Batches
 from ..data.sets import conventions, load_skeleton
@@ -84,6 +85,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
         model = model.to(device)
         if config.train.channels_last:
             model = model.to(memory_format=torch.channels_last)
+        frames = held.enter_context(kept_frames(tracks, config.data, run))
         clips = TrainClips(
             tracks,
             skeleton,
@@ -93,6 +95,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             config.seed,
             with_targets=not config.targets.on_device,
             with_poses=model.in_channels > 3,
+            read=frames.read,
         )
         batches = Batches(clips, config, device, part=(ranks.rank, ranks.world))
         optimizer = optimisers.optimiser(model, config.train)
@@ -173,7 +176,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             f"{several(len(clips), 'clip')} of {several(config.data.clip_length, 'frame')} per epoch; "
             f"weights are chosen on {selection.words}"
         )
-        print("\n".join(conventions(skeleton, config.augmentation.flip)))
+        print("\n".join([*conventions(skeleton, config.augmentation.flip), *frames.in_words()]))
 
         bar = tqdm(
             total=config.train.epochs * len(clips),
