@@ -45,6 +45,7 @@ def test_a_run_prints_and_writes_its_numbers(tmp_path):
     assert [line["contender"] for line in lines] == [
         "plain",
         "ours, maps sent",
+        "ours, frames kept",
         "ours",
         "maps sent",
         "from joints",

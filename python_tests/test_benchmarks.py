@@ -4,6 +4,8 @@ from dataclasses import replace
 
 import pytest
 import torch
+from small_videos import write_weights
+from tiny_clips import SMALL_MODEL
 
 from benchmarks import bars, predict
 from benchmarks.contenders import Case, contenders, hanging, inputs
@@ -68,10 +70,21 @@ def test_kept_memory_is_the_relation_alone():
 
 
 def test_both_ways_of_prediction_must_find_the_same(tmp_path, monkeypatch):
-    weights = predict.write_weights(tmp_path / "a.pt", (64, 64), width=8, channels=16)
+    weights = write_weights(tmp_path / "a.pt", **SMALL_MODEL)
     videos = predict.write_videos(tmp_path, 2, 2)
     speeds = predict.compare(weights, videos, tmp_path, rounds=1, overlay="none")
     assert len(speeds) == 2 and min(speeds.values()) > 0
     monkeypatch.setattr(predict, "AGREE", -1.0)
     with pytest.raises(SystemExit, match="expected the same joints of both within"):
         predict.compare(weights, videos, tmp_path, rounds=1, overlay="none")
+
+
+def test_the_memory_of_a_long_prediction_is_watched(tmp_path):
+    weights = write_weights(tmp_path / "a.pt", **SMALL_MODEL)
+    seen = predict.memory(weights, tmp_path, 20, overlay="mp4")
+    assert [done for done, _ in seen] == list(range(2, 21, 2))
+    assert min(held for _, held in seen) > 50  # this process
+    block = bytearray(b"1") * (64 << 20)
+    watch = predict.Watch(1)
+    watch.step()
+    assert watch.seen[0][1] > seen[-1][1] + 30 and len(block)

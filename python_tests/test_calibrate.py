@@ -20,6 +20,8 @@ from rpstn_training.data.sets import load_tracks
 from rpstn_training.errors import UserError
 from rpstn_training.predictions import predict_tracks
 from rpstn_training.train import checkpoint as checkpoints
+from rpstn_training.train import engine
+from rpstn_training.video import overlay
 from rpstn_training.video.pipeline import predict
 
 
@@ -111,7 +113,13 @@ def test_the_checkpoint_says_what_its_scores_are_worth(made):
     )
 
 
-def test_predictions_tell_probabilities_and_states(made, tmp_path, capsys):
+def test_predictions_tell_probabilities_and_states(made, tmp_path, capsys, monkeypatch):
+    faded_from, strength_of = set(), overlay.strength_of
+    monkeypatch.setattr(
+        overlay,
+        "strength_of",
+        lambda said, sure_from: faded_from.add(sure_from) or strength_of(said, sure_from),
+    )
     frames = load_tracks(made.config.data, "test")[0].frames[0].parent
     arguments = ["predict", frames, "--weights", made.out, "--out", tmp_path / "out", "--whole-picture"]
     assert cli.main(list(map(str, arguments))) == 0
@@ -120,6 +128,7 @@ def test_predictions_tell_probabilities_and_states(made, tmp_path, capsys):
     assert "about 1" not in printed
     content = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert content["info"]["calibration"]["fitted_on"].startswith("the test subset")
+    assert faded_from == {content["info"]["calibration"]["joint_threshold"]} and None not in faded_from
     notes = content["annotations"]
     assert "visible" in notes[0]["states"]
     assert all(0 <= value <= 1 for note in notes for value in note["probabilities"])
@@ -186,18 +195,41 @@ def test_weights_of_another_network_are_refused(made, tmp_path, capsys):
 
 
 def test_a_training_calibrates_what_it_has_chosen(made, tmp_path, capsys):
-    from rpstn_training.train.engine import train
-
     config = replace(made.config, output=str(tmp_path / "run"))
     config = replace(config, train=replace(config.train, epochs=1, max_steps=1))
-    best = train(config, show_progress=False)
+    best = engine.train(config, show_progress=False)
     calibration = checkpoints.load(best).calibration
     assert calibration.fitted_on == "the test subset (8 videos, 48 frames; no flip)"
     assert "calibrated on the test subset" in capsys.readouterr().out
     small = replace(config, output=str(tmp_path / "small"), eval=replace(config.eval, select="validation"))
-    best = train(small, show_progress=False)
+    best = engine.train(small, show_progress=False)
     assert checkpoints.load(best).calibration is None
     assert "not calibrated: expected at least 4 videos" in capsys.readouterr().out
+
+
+def test_a_training_stopped_while_it_calibrates_does_it_when_resumed(made, tmp_path, capsys, monkeypatch):
+    config = replace(made.config, output=str(tmp_path / "run"))
+    config = replace(config, train=replace(config.train, epochs=1, max_steps=1))
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "calibrate_file", stopped)
+        with pytest.raises(KeyboardInterrupt, match=r"continue with: .* --resume "):
+            engine.train(config, show_progress=False)
+    best = tmp_path / "run" / "best.pt"
+    assert checkpoints.load(best).calibration is None
+    capsys.readouterr()
+    engine.train(config, resume=best.parent, show_progress=False)
+    printed = capsys.readouterr().out
+    assert "nothing left to train, 1 of 1 steps are done (train.max_steps); its scores are not" in printed
+    assert "calibrated on the test subset" in printed
+    calibrated = best.read_bytes()
+    assert checkpoints.load(best).calibration is not None
+    engine.train(config, resume=best.parent, show_progress=False)
+    assert "nothing left to do, 1 of 1" in capsys.readouterr().out
+    assert best.read_bytes() == calibrated
 
 
 def test_drawn_people_are_called_so(made, tmp_path):

@@ -66,7 +66,12 @@ def test_eval_writes_next_to_the_weights(experiment, capsys):
 
 def test_resume_of_a_finished_run_says_so(experiment, capsys):
     assert cli.main(["train", "--resume", str(experiment.run)]) == 0
-    assert "nothing left to do, 1 of 1 epochs are done" in capsys.readouterr().out
+    assert "nothing left to train, 1 of 1 epochs are done" in capsys.readouterr().out
+
+
+def test_resume_of_no_run_says_so(tmp_path, capsys):
+    assert cli.main(["train", "--resume", str(tmp_path / "none")]) == 1
+    assert f"{tmp_path / 'none'}: expected a run folder to resume, found none" in capsys.readouterr().err
 
 
 def test_each_bad_input_gets_one_sentence(experiment, capsys, tmp_path):
@@ -211,8 +216,11 @@ def test_our_own_mistakes_keep_their_traceback(monkeypatch):
         cli.main(["train"])
 
 
-def test_ctrl_c_in_a_terminal_stops_and_resumes(experiment, tmp_path):
-    """The real thing: a process with data workers gets SIGINT, as does its group, and resumes."""
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_in_a_terminal_stops_and_resumes(number, experiment, tmp_path):
+    """The real thing: a process with data workers gets SIGINT, as does its group, and resumes; or SIGTERM, as `timeout`
+    sends it.
+    """
     run = tmp_path / "run"
     arguments = [str(experiment.config), "--set", "data.workers=1", "--set", "train.epochs=2000"]
     arguments += ["--set", f"output={run}", "--set", "train.eval_every=1000"]
@@ -226,7 +234,7 @@ def test_ctrl_c_in_a_terminal_stops_and_resumes(experiment, tmp_path):
     try:
         while "epoch 1/" not in process.stdout.readline():
             assert process.poll() is None
-        os.killpg(process.pid, signal.SIGINT)
+        os.killpg(process.pid, number)
         _, err = process.communicate(timeout=30)
     finally:
         process.kill()
@@ -238,6 +246,26 @@ def test_ctrl_c_in_a_terminal_stops_and_resumes(experiment, tmp_path):
     rows = len((run / "metrics.jsonl").read_text().splitlines())
     assert cli.main(["train", "--resume", str(run), "--set", f"train.epochs={rows + 1}"]) == 0
     assert len((run / "metrics.jsonl").read_text().splitlines()) == rows + 1
+
+
+def test_sigterm_ends_a_command_even_where_ctrl_c_is_ignored(monkeypatch, capsys):
+    """As it is by a shell's background jobs."""
+
+    def run(args):
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("not ended")
+
+    module = SimpleNamespace(__doc__="Doc.", add_arguments=lambda parser: None, run=run)
+    monkeypatch.setattr(cli.importlib, "import_module", lambda name: module)
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    for ignored in (signal.default_int_handler, signal.SIG_IGN):
+        signal.signal(signal.SIGINT, ignored)
+        try:
+            assert cli.main(["train"]) == 130
+        finally:
+            signal.signal(signal.SIGINT, before[0])
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert "rpstn: stopped" in capsys.readouterr().err
 
 
 def test_module_is_the_command():

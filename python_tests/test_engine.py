@@ -282,7 +282,7 @@ def test_resume_adds_epochs_and_says_when_nothing_is_left(root, whole, tmp_path,
     before = (run / "last.pt").read_bytes()
     capsys.readouterr()
     engine.train(config, resume=run)
-    assert "nothing left to do, 2 of 2 epochs are done (train.epochs)" in capsys.readouterr().out
+    assert "nothing left to train, 2 of 2 epochs are done (train.epochs)" in capsys.readouterr().out
     assert (run / "last.pt").read_bytes() == before
 
 

@@ -2,6 +2,7 @@
 and the named observation must differ from that of the unchanged training, which itself repeats exactly.
 """
 
+import contextlib
 import dataclasses
 import json
 import multiprocessing
@@ -58,6 +59,7 @@ def observe(plain: dict[str, Any], monkeypatch) -> dict[str, Any]:
         "parts": [],
         "layout": [],
         "compiled": [],
+        "kept frames": [],
     }
 
     def spy(name: str, call):
@@ -90,6 +92,12 @@ def observe(plain: dict[str, Any], monkeypatch) -> dict[str, Any]:
         seen["joints"].append(found.predictions[0].joints.tolist())
         return found
 
+    @contextlib.contextmanager
+    def kept(original, *args):
+        with original(*args) as frames:
+            yield frames
+            seen["kept frames"] += [line.partition(" are kept in ")[0] for line in frames.in_words()]
+
     class Batches(engine.Batches):
         def epoch(self, *args):
             for parts in super().epoch(*args):
@@ -118,6 +126,7 @@ def observe(plain: dict[str, Any], monkeypatch) -> dict[str, Any]:
         spy("heatmap_loss", loss)
         spy("integral_loss", loss)
         spy("evaluate", evaluation)
+        spy("kept_frames", kept)
         patch.setattr(engine, "Batches", Batches)
         patch.setattr(
             torch, "compile", lambda module: seen["compiled"].append(type(module).__name__) or module
@@ -206,6 +215,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "data.box": ("frame", "batch"),
     "data.box_scale": (1.5, "batch"),
     "data.workers": (1, "children"),
+    "data.cache": ("ram", "kept frames"),
     "data.clips_per_epoch": (6, "steps"),
     "data.options": ({"none": 1}, "error"),
     "augmentation.rotation": (40.0, "batch"),
@@ -279,7 +289,8 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "eval.flip_shift": (False, "joints"),
     "eval.scales": ([0.8, 1.0], "joints"),
 }
-ELSEWHERE = {"data.split", "heatmap.radius"}  # tested below, where they are at work
+# Tested below, where they are at work.
+ELSEWHERE = {"data.split", "data.cache_gb", "heatmap.radius", "heatmap.hidden"}
 
 
 def leaves(kind: type, prefix: str = "") -> list[str]:
@@ -327,6 +338,39 @@ def test_offset_maps_follow_their_radius_and_need_a_network_without_a_relation(r
     assert "decoding by disc and offsets" in " ".join(found[3.5, "none"]["protocol"])
     said = "model.options.relation: expected none with heatmap.maps offset"
     assert found[3.5, "jre"]["error"].startswith(said) and "got jre; write" in found[3.5, "jre"]["error"]
+
+
+def test_maps_of_hidden_joints_are_as_high_as_the_key_says(roots, monkeypatch, tmp_path):
+    found = {}
+    for hidden, on_device in ((1.0, True), (0.5, True), (0.5, False)):
+        plain = base(roots.penn, tmp_path / f"{hidden}{on_device}")
+        plain["heatmap"] |= {"hidden": hidden}
+        plain["loss"] |= {"visibility": False}
+        plain["targets"] |= {"on_device": on_device}
+        found[hidden, on_device] = observe(plain, monkeypatch)
+        assert found[hidden, on_device]["error"] is None
+    assert checkpoints.load(tmp_path / "0.5True" / "best.pt").codec.hidden == 0.5
+    first = {key: of["losses"][0] for key, of in found.items()}
+    assert first[0.5, True] < 0.99 * first[1.0, True]
+    assert first[0.5, True] == pytest.approx(first[0.5, False], rel=1e-5)
+    plain["loss"] |= {"visibility": True}
+    error = observe(plain, monkeypatch)["error"]
+    assert error.startswith("here: heatmap.hidden: expected 1 unless hidden joints are trained on")
+
+
+def test_a_cache_keeps_what_fits_and_changes_nothing_else(roots, unchanged, monkeypatch, tmp_path):
+    kept = []
+    for cache_gb in (8.0, 1e-4):
+        plain = base(roots.penn, tmp_path / f"{cache_gb}")
+        plain["data"] |= {"cache": str(tmp_path / f"frames{cache_gb}"), "cache_gb": cache_gb}
+        found = observe(plain, monkeypatch)
+        kept += found["kept frames"]
+        differing = {name for name in found if not same(found[name], unchanged[name])}
+        assert differing == {"folder", "kept frames"}
+    assert kept == [
+        "data.cache: 0.00037 GB of decoded frames",
+        "data.cache: 9.86e-05 GB of 0.00037 GB of decoded frames",
+    ]
 
 
 def test_scores_follow_gamma_and_normaliser(roots, unchanged, monkeypatch, tmp_path):

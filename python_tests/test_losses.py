@@ -92,6 +92,20 @@ def test_that_comparison_notices_one_joint_and_exchanged_axes():
             require_equal_losses(joints, weights, heatmaps, seen=wrong)
 
 
+def test_targets_of_hidden_joints_are_as_high_as_the_codec_says():
+    heatmaps, joints, weights = case(noise=0.1)
+    lower, everyone = dataclasses.replace(codec(2.0), hidden=0.4), torch.ones_like(weights)
+    targets = codec(2.0).encode(joints) * torch.where(weights > 0, 1.0, 0.4)[..., None, None]
+    torch.testing.assert_close(lower.encode(joints, weights), targets, rtol=0, atol=1e-6)
+    torch.testing.assert_close(lower.encode(joints), codec(2.0).encode(joints), rtol=0, atol=0)
+    wanted, gradient = loss_and_gradient(heatmap_loss(heatmaps, targets, everyone), heatmaps)
+    loss, found = loss_and_gradient(
+        joint_loss(heatmaps, joints, everyone, codec=lower, visible=weights), heatmaps
+    )
+    assert loss == pytest.approx(wanted, rel=1e-5)
+    torch.testing.assert_close(found, gradient, rtol=0, atol=1e-6 * gradient.abs().max().item())
+
+
 def test_joint_loss_passes_a_numerical_gradient_check():
     heatmaps, joints, weights = case(noise=0.3, dtype=torch.float64)
     heatmaps, joints = heatmaps.detach()[:1, :2, :3, :7, :5].clone().requires_grad_(), joints[:1, :2, :3] / 4

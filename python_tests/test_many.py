@@ -125,15 +125,16 @@ def test_side_by_side_nothing_mixes(made, tmp_path):
             np.testing.assert_allclose(one.scores, other.scores, rtol=1e-3, atol=1e-3)
 
 
-def test_a_half_done_folder_goes_on_after_ctrl_c(made, tmp_path, capsys, monkeypatch):
-    for number in range(6):
-        make(tmp_path / "in" / f"{number}.mp4", 2 + number) if number else (tmp_path / "in").mkdir()
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_half_done_folder_goes_on_after_ctrl_c(number, made, tmp_path, capsys, monkeypatch):
+    for video in range(6):
+        make(tmp_path / "in" / f"{video}.mp4", 2 + video) if video else (tmp_path / "in").mkdir()
     seen = WholePicture.seen
 
     def interrupted(people, frame, poses):
         if frame.number == 3 and not told:
             told.append(frame)
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
         return seen(people, frame, poses)
 
     told = []
@@ -141,10 +142,11 @@ def test_a_half_done_folder_goes_on_after_ctrl_c(made, tmp_path, capsys, monkeyp
         patched.setattr(WholePicture, "seen", interrupted)
         assert command(made, tmp_path / "out", tmp_path / "in") == 130
     error = capsys.readouterr().err
-    assert "stopped after 4 frames of 3.mp4; they are in " in error
+    assert "stopped after 4 frames of 3.mp4; what was found is in " in error
     whole = {path.parent.name for path in (tmp_path / "out").glob("*/predictions.json")}
     begun = {path.parent.name for path in (tmp_path / "out").glob("*/predictions.json.partial")}
     assert whole and begun and not whole & begun
+    assert not list((tmp_path / "out").rglob("*.tmp"))
     assert command(made, tmp_path / "out", tmp_path / "in") == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last == f"5 of 5 sources done, {len(whole)} of them before (--overwrite does them again)"
@@ -216,6 +218,15 @@ def test_times_of_the_command_are_read_as_people_write_them(made, tmp_path, caps
         with pytest.raises(SystemExit):
             command(made, tmp_path / "out", source, start=text)
     assert "expected seconds or h:mm:ss, got soon" in capsys.readouterr().err
+    for window, words in (
+        ({"start": "9"}, "from 9 seconds on, there is none"),
+        (
+            {"start": "0.05", "end": "0.3", "every": 9},
+            "from 0.05 seconds to before 0.3, of them every one whose",
+        ),
+    ):
+        assert command(made, tmp_path / "none", source, **window) == 1
+        assert f"a.mp4: expected frames {words}" in capsys.readouterr().err
 
 
 def test_a_log_gets_a_line_a_minute(monkeypatch):

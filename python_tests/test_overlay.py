@@ -87,6 +87,14 @@ def test_a_joint_of_little_strength_lets_the_picture_through():
     assert differs[107:175, 30:50].any() and not differs[:100].any() and not differs[:, 60:].any()
 
 
+def test_what_is_taken_for_right_is_opaque_and_the_rest_clearly_paler():
+    probabilities = np.array([0.95, 0.8, 0.79, 0.4, 0.0])
+    strength = drawing.strength_of(probabilities, 0.8)
+    assert strength[:2].tolist() == [1.0, 1.0]
+    np.testing.assert_allclose(strength[2:], [0.6 * 0.79 / 0.8, 0.3, 0.0])
+    np.testing.assert_array_equal(drawing.strength_of(probabilities, None), probabilities)
+
+
 def test_hollow_joints_are_rings_whatever_their_score():
     joints, scores = pose_at_corners()
     hollow = np.zeros(13, dtype=bool)
@@ -192,18 +200,22 @@ def test_the_strip_says_how_unsure_joints_look(monkeypatch):
     ground = np.zeros((300, 300, 3), np.uint8)
     drawing.overlaid(ground, [(joints, scores)], SKELETON, min_score=0.25, place=PLACE, notice=NOTICE)
     drawing.overlaid(ground, [(joints, scores)], SKELETON, strengths=[scores])
+    drawing.overlaid(ground, [(joints, scores)], SKELETON, strengths=[scores], sure_from=0.8157)
     drawing.overlaid(ground, [], SKELETON)
     words = [[text for text, _ in line] for texts in said for line in texts]
     assert words == [
         [PLACE, "left", "right", "hollow: unsure (score < 0.25)"],
         [NOTICE],
         ["", "left", "right", "pale: unsure, hollow: hidden"],
+        ["", "left", "right", "pale: probability < 0.82, hollow: hidden"],
         ["", "left", "right", "nobody found"],
     ]
 
 
-@pytest.mark.parametrize("min_score", [None, 0.5])
-def test_pictures_fade_by_probability_and_leave_out_what_is_outside(min_score, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("min_score", "sure_from"), [(None, None), (0.5, None), (None, 0.6)])
+def test_pictures_fade_by_probability_and_leave_out_what_is_outside(
+    min_score, sure_from, tmp_path, monkeypatch
+):
     """With probabilities a low score makes no ring, unless somebody asks for it; hidden joints are rings."""
     joints, scores = pose_at_corners()
     scores[6] = 0.1
@@ -226,12 +238,13 @@ def test_pictures_fade_by_probability_and_leave_out_what_is_outside(min_score, t
     frame = Frame(number=0, time=0.0, image=np.zeros((480, 480, 3), np.uint8), file_name="a.png")
     plain = replace(known, probabilities=None, states=None)
     source = SimpleNamespace(window=SimpleNamespace(start=None))
-    with Pictures([tmp_path / "a.png"], source, SKELETON, min_score) as pictures:
+    with Pictures([tmp_path / "a.png"], source, SKELETON, min_score, sure_from=sure_from) as pictures:
         pictures.add(frame, [known, plain], with_boxes=False)
     (places, peaks, _), options = drawn[0]
     assert np.isnan(places[12]).all() and np.isfinite(places[:12]).all()
     assert (peaks is None) == (min_score is None)
-    np.testing.assert_array_equal(options["strength"], said)
+    strength = said if sure_from is None else np.where(said < 0.6, said, 1.0)  # PALE is 0.6 too
+    np.testing.assert_allclose(options["strength"], strength)
     assert np.flatnonzero(options["hollow"]).tolist() == [5, 12]
     (places, peaks, _), options = drawn[1]
     assert np.isfinite(places).all() and peaks is scores

@@ -28,11 +28,12 @@ from small_videos import (
 from tiny_clips import SMALL_MODEL, tiny_config, write_penn
 
 from rpstn_training import cli
-from rpstn_training.codec import crop_matrix, decode, normalise
+from rpstn_training.codec import Codec, crop_matrix, decode, normalise
 from rpstn_training.data.crops import apply, invert, warp
 from rpstn_training.data.images import read_image
 from rpstn_training.data.sets import load_tracks
 from rpstn_training.errors import UserError
+from rpstn_training.packaged import packaged_weights
 from rpstn_training.predictions import predict_tracks
 from rpstn_training.train import checkpoint as checkpoints
 from rpstn_training.video.pipeline import predict
@@ -173,6 +174,42 @@ def test_a_person_can_be_forgotten(made):
     streams.forget(4)
     np.testing.assert_array_equal(streams.next_frame(picture(0), box)[4].scores, first.scores)
     assert streams.next_frame(picture(0), {}) == {}
+
+
+@pytest.mark.parametrize(("precision", "off"), [("bfloat16", 0.05), ("float16", 0.01)])
+@pytest.mark.parametrize("name", ["packaged rpstn", "sbl"])
+def test_products_in_16_bits_make_nearly_the_same_maps(name, precision, off, tmp_path, monkeypatch):
+    """Off by so much of the largest value, in first frames and in later ones, which see what the first ones left."""
+    if name == "sbl":
+        weights = write_weights(tmp_path / "sbl.pt", name, backbone="resnet18", width=8, channels=16)
+    else:
+        weights = packaged_weights()
+    decode, seen = Codec.decode, []
+    monkeypatch.setattr(Codec, "decode", lambda codec, maps: seen.append(maps) or decode(codec, maps))
+    for kind in ("float32", precision):
+        streams = PersonStreams(checkpoints.load(weights), precision=kind)
+        box = np.array([5.0, 5.0, 60.0, 60.0])
+        for number in range(3):
+            streams.next_frame(picture(number), {0: box, 1: box + 3})
+        streams.look(picture(0), [box])
+    assert len(seen) == 8
+    for exact, found in zip(seen[:4], seen[4:]):
+        assert found.dtype == torch.float32
+        error = float((found - exact).abs().max() / exact.abs().max())
+        assert 1e-6 < error < off
+
+
+def test_the_precision_is_told_and_results_depend_on_it(made, tmp_path):
+    exact = run(made, made.frames, tmp_path / "exact", overlay="none", whole_picture=True)
+    half = run(made, made.frames, tmp_path / "half", overlay="none", precision="bfloat16")
+    assert not np.array_equal(exact.poses[3].scores, half.poses[3].scores)
+    for folder, word in (("exact", "float32"), ("half", "bfloat16")):
+        content = json.loads((tmp_path / folder / "predictions.json").read_text())
+        assert content["info"]["precision"] == word
+    with pytest.raises(UserError, match=r"expected no results here, found those of .* other options"):
+        run(made, made.frames, tmp_path / "half", overlay="none", overwrite=False)
+    with pytest.raises(UserError, match="--precision: expected one of float32, bfloat16, float16, got half"):
+        run(made, made.frames, tmp_path / "none", precision="half")
 
 
 def test_a_network_for_single_images_works_too(made, tmp_path):

@@ -27,6 +27,7 @@ from tiny_clips import SMALL_MODEL
 
 from rpstn_training import cli
 from rpstn_training.errors import UserError
+from rpstn_training.video import outputs
 from rpstn_training.video import overlay as drawing
 from rpstn_training.video.encoding import OverlayWriter
 from rpstn_training.video.people import WholePicture
@@ -209,7 +210,7 @@ def test_ctrl_c_keeps_what_is_finished(during, made, tmp_path, monkeypatch, caps
     arguments = ["predict", made.video, "--weights", made.weights, "--out", out, "--overwrite"]
     assert cli.main([*map(str, arguments), "--whole-picture", "--device", "cpu"]) == 130
     sentence = capsys.readouterr().err.strip().splitlines()[-1]
-    assert sentence.startswith("rpstn: stopped after 5 frames of clip.mp4; they are in ")
+    assert sentence.startswith("rpstn: stopped after 5 frames of clip.mp4; what was found is in ")
     kept = ["overlay.mp4.partial", "predictions.csv.partial", "predictions.json.partial"]
     assert files_in(out) == sorted([*before, *kept])
     assert {name: (out / name).read_bytes() for name in before} == before
@@ -220,6 +221,17 @@ def test_ctrl_c_keeps_what_is_finished(during, made, tmp_path, monkeypatch, caps
     monkeypatch.undo()
     run(made, made.video, out)
     assert files_in(out) == sorted(before)  # no longer of use
+
+
+def test_what_a_killed_process_left_goes_and_what_another_one_writes_stays(made, tmp_path):
+    out = tmp_path / "out"
+    (out / ".predict.0badcafe.tmp" / "trc").mkdir(parents=True)
+    (out / ".predict.0badcafe.tmp" / "predictions.json").write_text("{")
+    with outputs.staged(out, ["a"]) as other:
+        assert files_in(out) == [other.folder.name]
+        run(made, made.video, out, overlay="none")
+        assert other.folder.is_dir()
+    assert files_in(out) == ["made_with.json", "predictions.csv", "predictions.json"]
 
 
 def test_results_are_kept_and_not_made_again(made, tmp_path, capsys):

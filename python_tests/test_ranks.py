@@ -177,7 +177,7 @@ def press_ctrl_c(loss):
 
 
 def own_normaliser(monkeypatch, rank: int) -> None:
-    def patched(heatmaps, joints, weights, *, codec, normaliser):
+    def patched(heatmaps, joints, weights, *, codec, visible, normaliser):
         return joint_loss(heatmaps, joints, weights, codec=codec)
 
     monkeypatch.setattr(engine, "joint_loss", patched)

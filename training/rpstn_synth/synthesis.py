@@ -17,6 +17,7 @@ from tqdm import tqdm
 from rpstn_training.errors import UserError
 from rpstn_training.files import write_json
 from rpstn_training.interrupt import ignore_interrupt
+from rpstn_training.words import several
 
 from . import coco_layout, hieve_layout, mpii_layout, penn_layout, posetrack2018_layout, sub_jhmdb_layout
 from .layout import Layout
@@ -30,7 +31,7 @@ LAYOUTS: dict[str, Layout] = {
     "mpii": mpii_layout.LAYOUT,
     "custom": coco_layout.CUSTOM,
 }
-VERSION = 1  # of the generator: another number, other pictures
+VERSION = 2  # of the generator: another number, other pictures
 _NOTE = "synth.json"
 _SMALLEST, _LARGEST = 64, 4096
 
@@ -49,8 +50,7 @@ def synthesise(
     """Write `clips` clips of `frames` frames; the folder appears when all are finished, or not at all.
 
     A folder that holds the same clips already is kept and said so. size: (width, height) in pixels. everyday: of
-    penn_action, people who stand, walk, run, jump and pick something up too, beside the set's own actions; the test
-    clips then show five actions that no training clip shows.
+    penn_action, people who stand, walk, run, jump and pick something up too, beside the set's own actions.
     Raises UserError for values out of range and for a folder with something else in it.
     """
     if dataset not in LAYOUTS:
@@ -79,7 +79,7 @@ def synthesise(
         "version": VERSION,
     } | ({"everyday": True} if everyday else {})
     if _is_there(out, note):
-        print(f"{out}: kept, it holds these {clips} clips already")
+        print(f"{out}: kept, it holds these {several(clips, 'clip')} already")
         return
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.tmp")
     try:
@@ -100,7 +100,9 @@ def synthesise(
         raise UserError(f"{out}: could not be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-    drawn = f"{clips * frames} pictures" if layout.stills else f"{clips} clips of {frames} frames"
+    drawn = f"{several(clips, 'clip')} of {several(frames, 'frame')}"
+    if layout.stills:
+        drawn = several(clips * frames, "picture")
     print(f"{out}: {drawn}, {size[0]}x{size[1]}")
 
 

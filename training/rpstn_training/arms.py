@@ -15,6 +15,7 @@ import torch
 from .building import build_network
 from .config import Config, ModelConfig
 from .data.records import Skeleton
+from .train.checkpoint import Checkpoint
 
 _STEPS = 4  # that are timed
 
@@ -70,6 +71,12 @@ def arm_config(config: Config, name: str, out: Path, skeleton: Skeleton) -> Conf
         eval_every=max(round(share * config.train.eval_every), 1),
     )
     return replace(config, model=model, train=train, output=str(arm_folder(out, name)))
+
+
+def scored_as(config: Config, checkpoint: Checkpoint) -> Config:
+    """`config` with the network of a checkpoint, to score it on the same clips."""
+    model = ModelConfig(name=checkpoint.model_name, options=checkpoint.model_options)
+    return replace(config, model=model)
 
 
 def step_seconds(configs: list[Config], skeleton: Skeleton) -> list[float]:

@@ -22,6 +22,7 @@ from .evidence import beyond, evidence
 from .predictions import track_maps
 from .train import checkpoint as checkpoints
 from .train.checkpoint import Checkpoint
+from .words import several
 
 FEWEST_VIDEOS = 4
 _TRACKS, _FRAMES, _EMPTY_FRAMES = (
@@ -80,7 +81,7 @@ def calibrated(
 
     way = in_words(subset.config.eval)
     drawn = "drawn people, " if (Path(subset.config.data.root) / "synth.json").is_file() else ""
-    words = f"{drawn}{subset.words} ({len(known)} videos, {sum(map(len, tracks))} frames; {way})"
+    words = f"{drawn}{subset.words} ({several(len(known), 'video')}, {several(sum(map(len, tracks)), 'frame')}; {way})"
     found = calibrate(
         heard(tracks) + heard(shaken), heard(empty), heard(lessons), words, seed=subset.config.seed
     )

@@ -1,5 +1,5 @@
 """The console command `rpstn`: finds the sub-command, and turns its failures into one sentence and an exit
-status: 0 done, 1 failed, 2 the command line is not understood, 130 stopped by Ctrl-C.
+status: 0 done, 1 failed, 2 the command line is not understood, 130 stopped by Ctrl-C or SIGTERM.
 """
 
 import argparse
@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from .errors import UserError
+from .interrupt import terminated_as_by_ctrl_c
 
 # Name: module with add_arguments(parser) and run(args) -> exit status, loaded when called; a line of help.
 COMMANDS = {
@@ -112,7 +113,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         module.add_arguments(parser)
-        return module.run(parser.parse_args(arguments.rest))
+        with terminated_as_by_ctrl_c():
+            return module.run(parser.parse_args(arguments.rest))
     except UserError as error:
         sentence = str(error)
         # A sentence begins with what it is about: an option, or the command itself, was given wrongly.
@@ -150,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="rpstn COMMAND [ARGUMENTS]",
         description="Relation-based human pose estimation in videos.",
         epilog=f"commands (rpstn COMMAND --help for each):\n{listing}\n\n"
-        "exit status: 0 done, 1 failed, 2 the command line is not understood, 130 stopped by Ctrl-C",
+        "exit status: 0 done, 1 failed, 2 the command line is not understood, 130 stopped by Ctrl-C or SIGTERM",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=_version())

@@ -46,6 +46,7 @@ class Codec:
         maps: "gaussian", one map for each joint (`encode`), or "offset", three (`encode_offsets`). A network's K is the
             number of its maps.
         radius: of the discs of "offset", in cells.
+        hidden: height of the Gaussian of a joint that is known but not to be seen; others have 1.
 
     Raises:
         ValueError: the geometry or the maps are not known, or "udp" has maps of less than two cells a side.
@@ -60,6 +61,7 @@ class Codec:
     geometry: str = "plain"
     maps: str = "gaussian"
     radius: float = 3.5
+    hidden: float = 1.0
 
     def __post_init__(self) -> None:
         if self.maps not in MAPS_PER_JOINT:
@@ -90,6 +92,7 @@ class Codec:
             geometry=config.heatmap.geometry,
             maps=config.heatmap.maps,
             radius=config.heatmap.radius,
+            hidden=config.heatmap.hidden,
         )
 
     @property
@@ -124,19 +127,26 @@ class Codec:
     def maps_per_joint(self) -> int:
         return MAPS_PER_JOINT[self.maps]
 
-    def encode(self, joints: Tensor) -> Tensor:
-        """Target maps [..., K, h, w], or three for each joint, [..., 3 K, h, w], of joints [..., K, 2]."""
+    def encode(self, joints: Tensor, visible: Tensor | None = None) -> Tensor:
+        """Target maps [..., K, h, w], or three for each joint, [..., 3 K, h, w], of joints [..., K, 2].
+
+        visible (Tensor[..., K]): more than 0 where a joint is to be seen; None: all are.
+        """
         if self.maps == "offset":
             return encode_offsets(joints, self.map_size, radius=self.radius, stride=self.cell)
-        return encode(joints, self.map_size, sigma=self.sigma, stride=self.cell)
+        down, across = self.profiles(joints, visible)
+        return down[..., :, None] * across[..., None, :]
 
     def responses(self, maps: Tensor) -> Tensor:
         """Of maps as `encode` gives them those [..., K, h, w] that are high where the joints are."""
         return maps.unflatten(-3, (-1, self.maps_per_joint))[..., 0, :, :]
 
-    def profiles(self, joints: Tensor) -> tuple[Tensor, Tensor]:
-        """The factors of Gaussian maps, along rows [..., K, h] and columns [..., K, w]."""
-        return profiles(joints, self.map_size, sigma=self.sigma, stride=self.cell)
+    def profiles(self, joints: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The factors of Gaussian maps, along rows [..., K, h], with the height in them, and columns [..., K, w]."""
+        down, across = profiles(joints, self.map_size, sigma=self.sigma, stride=self.cell)
+        if visible is not None and self.hidden != 1:
+            down = torch.where(visible[..., None] > 0, down, self.hidden * down)
+        return down, across
 
     def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
         """Joints [..., K, 2] and scores [..., K] of maps as `encode` gives them."""

@@ -25,6 +25,8 @@ _log = logging.getLogger(__name__)
 RELATION_WORDS = {True: "jre", False: "none"}  # what versions until 0.1 wrote, and the word for it
 MAPS_PER_JOINT = {"gaussian": 1, "offset": 3}
 DEVICES = r"auto|cpu|cuda(:\d+)?"
+Precision = Literal["float32", "bfloat16", "float16"]  # what products are computed in
+PRECISIONS = typing.get_args(Precision)
 
 
 def _require(condition: bool, key: str, expected: str, value: object) -> None:
@@ -44,6 +46,10 @@ class DataConfig:
     box: Literal["clip", "frame"] = "clip"  # one box for all frames of a clip, or each frame its own
     box_scale: float = 1.25
     workers: int = 2
+    cache: str = (
+        "none"  # of decoded frames of training clips: none, ram, or a folder on a fast disk of each machine
+    )
+    cache_gb: float = 8.0  # 1e9 bytes that the cache may take of a machine
     clips_per_epoch: int | None = None  # null: one clip of each video
     options: dict[str, Any] = field(default_factory=dict)  # what this data set's reader takes beside these
 
@@ -55,6 +61,8 @@ class DataConfig:
         )
         _require(self.box_scale > 0, "box_scale", "more than 0", self.box_scale)
         _require(self.workers >= 0, "workers", "at least 0", self.workers)
+        _require(self.cache != "", "cache", "none, ram or a folder", self.cache)
+        _require(self.cache_gb > 0, "cache_gb", "more than 0", self.cache_gb)
         _require(
             self.clips_per_epoch is None or self.clips_per_epoch >= 1,
             "clips_per_epoch",
@@ -120,10 +128,15 @@ class HeatmapConfig:
         "gaussian"  # a Gaussian a joint, or UDP's disc and offsets along x and y
     )
     radius: float = 3.5  # cells; of the disc of maps "offset"
+    hidden: float = (
+        1.0  # height of a hidden joint's Gaussian, of 1 where it is to be seen: less tells them apart
+    )
 
     def __post_init__(self) -> None:
         _require(self.sigma > 0, "sigma", "more than 0", self.sigma)
         _require(self.radius >= 1, "radius", "at least 1", self.radius)
+        _require(0 < self.hidden <= 1, "hidden", "more than 0, at most 1", self.hidden)
+        _require(self.maps == "gaussian" or self.hidden == 1, "hidden", "1 with maps offset", self.hidden)
         _require(
             self.maps != "offset" or self.decode == "argmax",
             "decode",
@@ -184,7 +197,7 @@ class TrainConfig:
     eval_every: int = 1  # epochs
     patience: int | None = None  # stop after so many evaluations without a better score
     device: str = "auto"  # auto, cpu, cuda, cuda:1 ...
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Precision = "float32"
     tf32: bool = False  # on a GPU: float32 products with ten bits of fraction, faster and less exact
     channels_last: bool = False  # of a pixel of weights and maps the channels lie side by side
     compile: bool = False  # by torch.compile, which takes minutes before the first step
@@ -305,6 +318,12 @@ class Config:
             "targets.on_device",
             "true with loss.kind integral, which has no target maps",
             self.targets.on_device,
+        )
+        _require(
+            self.heatmap.hidden == 1 or (self.loss.kind == "squared" and not self.loss.visibility),
+            "heatmap.hidden",
+            "1 unless hidden joints are trained on (loss.visibility false) and maps have a height (loss.kind squared)",
+            self.heatmap.hidden,
         )
         _require(
             not (self.eval.flip and self.eval.flip_shift and self.heatmap.geometry == "udp"),

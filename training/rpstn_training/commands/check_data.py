@@ -33,6 +33,7 @@ from ..evaluation import require_scores
 from ..figures.contact_sheet import contact_sheet
 from ..figures.pictures import write_png
 from ..files import write_json, write_text
+from ..words import several
 
 _SAMPLES = 12
 _NEARLY_ALL = 0.9  # of joints outside their pictures: no defect of some, but of the whole
@@ -157,7 +158,7 @@ def _read_pictures(found: Checked, subset: str, workers: int) -> None:
         joints, outsiders = joints + int(track.visible.sum()), outsiders + int(outside.sum())
         if outside.any():
             frames = np.flatnonzero(outside.any(axis=1))
-            place = f"track {track.name}: {outside.sum()} joints, {frame_ranges(frames)}"
+            place = f"track {track.name}: {several(outside.sum(), 'joint')}, {frame_ranges(frames)}"
             done = "kept; without weight where outside the crop"
             found.report.defect(track.frames[frames[0]], place, "joints outside the picture", done)
     if outsiders > _NEARLY_ALL * joints:

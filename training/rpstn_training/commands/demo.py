@@ -2,9 +2,7 @@
 
 import argparse
 import time
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..config import (
     AugmentationConfig,
@@ -17,9 +15,6 @@ from ..config import (
     TrainConfig,
 )
 from ..errors import UserError
-
-if TYPE_CHECKING:  # it needs torch
-    from ..train.checkpoint import Checkpoint
 
 CLIPS = 400
 FRAMES_PER_CLIP = 12
@@ -88,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     """Synthetic clips, training, scores on held-out clips, pictures and a page; what is there already is kept."""
     from rpstn_synth import synthesise
 
-    from ..arms import ARMS, arm_config, arm_folder
+    from ..arms import ARMS, arm_config, arm_folder, scored_as
     from ..data.subsets import load_subset
     from ..evaluation import evaluate
     from ..figures import build_report
@@ -129,7 +124,7 @@ def run(args: argparse.Namespace) -> int:
         other = load(run / "best.pt")
         network = other.build_model()
         parameters = sum(parameter.numel() for parameter in network.parameters())
-        found = evaluate(network, _scored_as(held_out.config, other), held_out.tracks, skeleton, other.codec)
+        found = evaluate(network, scored_as(held_out.config, other), held_out.tracks, skeleton, other.codec)
         arms[arm.title] = (run / "metrics.jsonl", parameters, found)
 
     print(f"4 of 4: pictures in {args.out}", flush=True)
@@ -170,9 +165,3 @@ def _config_of(run: Path) -> Config:
     from ..config import load_config
 
     return load_config(run / "config.yaml")
-
-
-def _scored_as(config: Config, checkpoint: "Checkpoint") -> Config:
-    """`config` with the network of another checkpoint."""
-    model = ModelConfig(name=checkpoint.model_name, options=checkpoint.model_options)
-    return replace(config, model=model)

@@ -49,21 +49,12 @@ predictions.json is always written; rpstn reformat makes the others of it afterw
 
 import argparse
 import re
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..arguments import FORMATS_HELP, add_files
-from ..words import several
-
-if TYPE_CHECKING:
-    from ..video.inputs import Input
-    from ..video.options import Options
-    from ..video.result import Result
+from ..config import PRECISIONS
 
 __doc__ = __doc__.replace("{FORMATS}", FORMATS_HELP)
-_LOW = 0.5  # of a pose, the mean of its joints' probabilities
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +112,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: auto)")
     parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="float32",
+        help="what the network computes products in (default: float32); 16 bits are for GPUs, on a CPU without "
+        "instructions for them bfloat16 took twice as long and float16 five times",
+    )
+    parser.add_argument(
         "--min-score",
         type=float,
         metavar="S",
@@ -174,6 +172,7 @@ def run(args: argparse.Namespace) -> int:
     from ..video.inputs import inputs
     from ..video.options import Options
     from ..video.pipeline import predict
+    from ..video.telling import about, go_through
 
     options = {
         "skeleton": args.skeleton,
@@ -183,6 +182,7 @@ def run(args: argparse.Namespace) -> int:
         "detector": args.detector,
         "detect_every": args.detect_every,
         "select": args.select,
+        "precision": args.precision,
         "whole_picture": args.whole_picture,
         "device": args.device,
         "overlay": args.overlay,
@@ -201,91 +201,10 @@ def run(args: argparse.Namespace) -> int:
     }
     named = inputs(args.source, args.out)
     if [one.out for one in named] != [args.out]:
-        return _run_many(named, args.weights, Options(**options))
+        return go_through(named, args.weights, Options(**options))
     result = predict(named[0].source, args.weights, args.out, **options)
-    if result.skipped:
-        print(f"{result.source}: done before with the same weights and options; --overwrite does it again")
-    print(
-        f"{_counts(result)} of {several(len(result.skeleton.joints), 'joint')}, {result.speed:.1f} frames/s"
-    )
-    print(f"weights: {result.weights}")
-    print(f"people: {result.boxes}")
-    if result.mean_score is not None:
-        print(_worth(result))
-    for line in _remarks(result, args.boxes is not None):
-        print(line)
-    for file in result.files.values():
-        print(file)
+    print("\n".join(about(result, boxed=args.boxes is not None)))
     return 0
-
-
-def _run_many(named: Sequence["Input"], weights: Path | None, options: "Options") -> int:
-    """A line for each source as it ends; status 1 where one failed."""
-    from tqdm import tqdm
-
-    from ..video.many import outcomes
-
-    results, failures, remarks = [], 0, {}
-    for outcome in outcomes(named, weights, options):
-        if outcome.error is not None:
-            failures += 1
-            with tqdm.external_write_mode():  # a bar may be there
-                print(f"rpstn: error: {outcome.error}", file=sys.stderr)
-            continue
-        results.append(outcome.result)
-        result = outcome.result
-        likely = "" if result.mean_probability is None else f", probability {result.mean_probability:.2f}"
-        how = "done before with the same weights and options" if result.skipped else str(outcome.out)
-        with tqdm.external_write_mode():
-            print(f"{outcome.source}: {_counts(result)}{likely}; {how}", flush=True)
-        for line in _remarks(result, options.boxes is not None):
-            remarks.setdefault(line, []).append(result.source)
-    if results:
-        print(f"weights: {results[0].weights}")
-        print(f"people: {results[0].boxes}")
-        if results[0].calibrated is None:
-            print(_worth(results[0]))
-    for line, sources in remarks.items():
-        print(f"{', '.join(sources)}: {line}")
-    before = sum(result.skipped for result in results)
-    parts = [f"{len(results)} of {several(len(named), 'source')} done"]
-    parts += [f"{before} of them before (--overwrite does them again)"] if before else []
-    parts += [f"{failures} failed"] if failures else []
-    print(", ".join(parts))
-    return 1 if failures else 0
-
-
-def _counts(result: "Result") -> str:
-    return (
-        f"{several(result.frame_count, 'frame')}, {several(len(result.persons), 'person')}, "
-        f"{several(result.pose_count, 'pose')}"
-    )
-
-
-def _worth(result: "Result") -> str:
-    if result.calibrated is None:
-        return "scores: peaks of the maps, nobody has measured what they are worth (rpstn calibrate does)"
-    return (
-        f"a joint is within 0.1 of the person's size with a probability of {result.mean_probability:.2f} on the mean "
-        f"(calibrated on {result.calibrated})"
-    )
-
-
-def _remarks(result: "Result", with_boxes: bool) -> list[str]:
-    """What to look at."""
-    lines = []
-    if result.varying_rate:
-        lines.append("the rate of the frames varies: times are those of the file, not numbers / rate")
-    if result.mean_score is None:
-        lines.append("nobody was found: give the boxes of the people with --boxes")
-    elif result.mean_probability is not None and result.mean_probability < _LOW:
-        hint = (
-            "check the boxes"
-            if with_boxes
-            else "look at the overlay, and give the people's boxes with --boxes"
-        )
-        lines.append(f"most joints are probably wrong: {hint}")
-    return lines
 
 
 def _seconds(text: str) -> float:

@@ -22,7 +22,7 @@ from ..counting import Counts
 from ..errors import UserError
 from ..files import listed
 from ..tables.comparison import Comparison, Counter, compare_all
-from ..tables.files import CONFIGS, require_configs
+from ..tables.files import add_configs, require_configs
 from ..tables.networks import count_networks
 
 
@@ -41,13 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames", type=int, metavar="T", help="another length than data.clip_length, with --config"
     )
-    parser.add_argument(
-        "--configs",
-        type=Path,
-        default=CONFIGS,
-        metavar="FOLDER",
-        help=f"the project's configurations, with --all (default: {CONFIGS})",
-    )
+    add_configs(parser, ", with --all")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -37,8 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--everyday",
         action="store_true",
-        help="with penn_action: people who stand, walk, run, jump and pick something up too; the test clips then show "
-        "five of the 20 actions, which no training clip shows",
+        help="with penn_action: people who stand, walk, run, jump and pick something up too",
     )
     parser.add_argument(
         "--workers", type=int, default=None, help="processes (default: one per processor core)"

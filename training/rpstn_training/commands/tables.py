@@ -20,7 +20,7 @@ from ..errors import UserError
 from ..tables import TABLES, Block, PaperTable, Row
 from ..tables.check import SyntheticData, step
 from ..tables.comparison import Counter, compare
-from ..tables.files import CONFIGS, config_path, require_configs
+from ..tables.files import add_configs, config_path, require_configs
 from ..tables.runs import RUNS, result
 
 
@@ -40,13 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="try every row's configuration; the exit status is 1 if one fails",
     )
-    parser.add_argument(
-        "--configs",
-        type=Path,
-        default=CONFIGS,
-        metavar="FOLDER",
-        help=f"the project's configurations (default: {CONFIGS})",
-    )
+    add_configs(parser)
 
 
 def run(args: argparse.Namespace) -> int:

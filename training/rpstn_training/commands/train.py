@@ -16,7 +16,7 @@ from ..config import load_config
 from ..errors import UserError
 from ..train.engine import train
 from ..train.ranks import is_first
-from ..train.run_folder import summarise
+from ..train.run_folder import require_run, summarise
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(
                 "train: expected a configuration file, or a run to continue with --resume RUN; got neither"
             )
+        require_run(args.resume)
         path = args.resume / "config.yaml"
     best = train(load_config(path, args.overrides), resume=args.resume)
     if is_first():

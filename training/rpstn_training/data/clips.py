@@ -23,7 +23,7 @@ A video shorter than T repeats its last frame, with weights 0 and not scored. A 
 raises UserError naming the file, also out of a worker of a `DataLoader`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,14 @@ def tiled_starts(frames: int, clip_length: int) -> list[int]:
 
 
 class _Clips(Dataset):
-    def __init__(self, tracks: Sequence[Track], skeleton: Skeleton, data: DataConfig, codec: Codec) -> None:
+    def __init__(
+        self,
+        tracks: Sequence[Track],
+        skeleton: Skeleton,
+        data: DataConfig,
+        codec: Codec,
+        read: Callable[[Track, int], np.ndarray] = read_frame,
+    ) -> None:
         if not tracks:
             raise UserError("expected at least one clip, got none")
         wrong = next((track for track in tracks if track.joints.shape[1] != len(skeleton.joints)), None)
@@ -89,6 +96,7 @@ class _Clips(Dataset):
         self.skeleton = skeleton
         self.data = data
         self.codec = codec
+        self._read = read
 
     def _inside(self, joints: np.ndarray) -> np.ndarray:
         """Which joints [..., 2] the crop shows."""
@@ -113,7 +121,7 @@ class _Clips(Dataset):
         frames = np.empty((length, 3, size[1], size[0]), np.uint8)
         for time in range(length):
             if real[time]:
-                crop = crops.warp(read_frame(track, ids[time]), matrices[time], size)
+                crop = crops.warp(self._read(track, ids[time]), matrices[time], size)
                 if draw.color is not None:
                     crop = augment.recolor(crop, draw.color)
             cv2.split(crop, list(frames[time]))
@@ -155,6 +163,7 @@ class TrainClips(_Clips):
 
     with_targets: draw target heat maps into each sample.
     with_poses: draw poses with errors into each sample, those of each frame by themselves.
+    read: gives a frame of a track, `read_frame` or a cache's.
     """
 
     def __init__(
@@ -168,8 +177,9 @@ class TrainClips(_Clips):
         *,
         with_targets: bool = False,
         with_poses: bool = False,
+        read: Callable[[Track, int], np.ndarray] = read_frame,
     ) -> None:
-        super().__init__(tracks, skeleton, data, codec)
+        super().__init__(tracks, skeleton, data, codec, read)
         self.with_targets = with_targets
         self.with_poses = with_poses
         self._people = _people_by_picture(tracks) if with_poses else {}
@@ -195,7 +205,7 @@ class TrainClips(_Clips):
         draw = augment.draw(rng, self.augmentation)
         sample = self._sample(chosen, start, draw)
         if self.with_targets:
-            sample["targets"] = self.codec.encode(sample["joints"])
+            sample["targets"] = self.codec.encode(sample["joints"], sample["weights"])
         if self.with_poses:
             poses, given = zip(
                 *(self._pose(sample, time, draw, rng) for time in range(self.data.clip_length))

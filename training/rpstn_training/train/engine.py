@@ -25,6 +25,7 @@ from ..calibrating import calibrate_file
 from ..chaining import with_poses
 from ..codec import Codec, normalise
 from ..config import Config, to_yaml
+from ..data.cache import kept_frames
 from ..data.clips import TrainClips
 from ..data.loader import Batches
 from ..data.sets import conventions, load_skeleton
@@ -34,6 +35,7 @@ from ..errors import UserError
 from ..evaluation import Evaluation, evaluate, rehearse, selection_score
 from ..files import locked, write_json, write_text
 from ..interrupt import AfterStep
+from ..words import several
 from . import checkpoint as checkpoints
 from . import optimisers, run_folder
 from .average import WeightAverage
@@ -83,6 +85,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
         model = model.to(device)
         if config.train.channels_last:
             model = model.to(memory_format=torch.channels_last)
+        frames = held.enter_context(kept_frames(tracks, config.data, run))
         clips = TrainClips(
             tracks,
             skeleton,
@@ -92,6 +95,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             config.seed,
             with_targets=not config.targets.on_device,
             with_poses=model.in_channels > 3,
+            read=frames.read,
         )
         batches = Batches(clips, config, device, part=(ranks.rank, ranks.world))
         optimizer = optimisers.optimiser(model, config.train)
@@ -105,9 +109,19 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
             progress = run_folder.restore(start, config, model, optimizer, guard, average)
         judged = model if average is None else average.model  # what is evaluated and kept
 
+        def calibrate() -> None:
+            try:
+                print("\n".join(calibrate_file(run_folder.best_path(run), judged, selection, tracks)))
+            except KeyboardInterrupt as error:
+                raise KeyboardInterrupt(run_folder.how_to_continue(run, progress)) from error
+
         done = _reason_to_stop(config, progress)
         if done:
-            print(f"{run}: nothing left to do, {done}")
+            if run_folder.is_calibrated(run):
+                print(f"{run}: nothing left to do, {done}")
+            elif ranks.first:  # it was stopped while it was calibrated
+                print(f"{run}: nothing left to train, {done}; its scores are not calibrated yet", flush=True)
+                calibrate()
             return run_folder.best_path(run)
         rehearse(model, selection, skeleton, codec)
         board = held.enter_context(Board(run, config.train.tensorboard and ranks.first, progress.epoch))
@@ -158,10 +172,11 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
         precision, mixed = config.train.precision, config.train.precision in AUTOCAST
         print(
             f"{run}: {config.model.name} with {sum(p.numel() for p in model.parameters()):,} parameters on "
-            f"{ranks.in_words(device)} in {precision_of(precision, config.train.tf32, device)}, {len(clips)} clips of "
-            f"{config.data.clip_length} frames per epoch; weights are chosen on {selection.words}"
+            f"{ranks.in_words(device)} in {precision_of(precision, config.train.tf32, device)}, "
+            f"{several(len(clips), 'clip')} of {several(config.data.clip_length, 'frame')} per epoch; "
+            f"weights are chosen on {selection.words}"
         )
-        print("\n".join(conventions(skeleton, config.augmentation.flip)))
+        print("\n".join([*conventions(skeleton, config.augmentation.flip), *frames.in_words()]))
 
         bar = tqdm(
             total=config.train.epochs * len(clips),
@@ -285,7 +300,7 @@ def train(config: Config, resume: str | Path | None = None, *, show_progress: bo
                 done = _reason_to_stop(config, progress)
         print(f"{run}: {done}")
         if ranks.first:
-            print("\n".join(calibrate_file(run_folder.best_path(run), judged, selection, tracks)))
+            calibrate()
     return run_folder.best_path(run)
 
 
@@ -334,7 +349,8 @@ def _loss(
     if config.loss.kind == "integral":
         return integral_loss(stages, wanted, weights, codec=codec, normaliser=normaliser)
     if config.targets.on_device:
-        return joint_loss(stages, wanted, weights, codec=codec, normaliser=normaliser)
+        visible = part["weights"].to(weights.device, non_blocking=True)
+        return joint_loss(stages, wanted, weights, codec=codec, visible=visible, normaliser=normaliser)
     return heatmap_loss(stages, wanted, weights, normaliser=normaliser)
 
 

@@ -61,6 +61,7 @@ def joint_loss(
     weights: Tensor,
     *,
     codec: Codec,
+    visible: Tensor | None = None,
     normaliser: Tensor | None = None,
 ) -> Tensor:
     """`heatmap_loss` against the Gaussians that `codec.encode` would draw about the joints, without drawing them.
@@ -75,6 +76,7 @@ def joint_loss(
         joints (Tensor[B, T, K, 2]): pixels of the crop, x right, y down. No gradient.
         weights (Tensor[B, T, K]): 1 for joints that count, 0 for others. No gradient.
         codec: what the targets are, and the size of the maps.
+        visible (Tensor[B, T, K]): more than 0 where a joint is to be seen (`Codec.hidden`); None: all are.
         normaliser: as in `heatmap_loss`.
 
     Maps of UDP's disc and offsets, of which there are three for each joint, are drawn, and given to `heatmap_loss`.
@@ -83,7 +85,7 @@ def joint_loss(
     """
     if codec.maps == "offset":
         return heatmap_loss(stages, codec.encode(joints), weights.to(joints.dtype), normaliser=normaliser)
-    down, across = codec.profiles(joints)
+    down, across = codec.profiles(joints, visible)
     weights = weights.to(joints.dtype)
     shares = weights / _normaliser(weights, normaliser)
     total = joints.new_zeros(())

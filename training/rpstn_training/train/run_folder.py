@@ -31,7 +31,8 @@ from .progress import Progress
 # What may differ between the configuration of a checkpoint and the one it is resumed with: where and how fast it runs,
 # and how long; and what only evaluations read, by which scores cease to be comparable with those before.
 _FREE_ON_RESUME = (
-    *("output", "data.root", "data.workers", "eval.batch_size", "train.device", "train.tensorboard"),
+    *("output", "data.root", "data.workers", "data.cache", "data.cache_gb"),
+    *("eval.batch_size", "train.device", "train.tensorboard"),
     *(
         "train.epochs",
         "train.max_steps",
@@ -202,6 +203,11 @@ def write_metrics(run: Path, progress: Progress) -> None:
 def best_path(run: Path) -> Path:
     best = run / "best.pt"
     return best if best.is_file() else run / "last.pt"
+
+
+def is_calibrated(run: Path) -> bool:
+    """Whether it is known what the scores of the best weights are worth, the last thing that a training finds out."""
+    return checkpoints.load(best_path(run)).calibration is not None
 
 
 def how_to_continue(run: Path, progress: Progress) -> str:

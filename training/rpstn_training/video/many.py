@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..packaged import packaged_weights
+from ..words import several
 from .inputs import Input, inputs
 from .lanes import together
 from .options import Options
@@ -105,4 +106,4 @@ def _outcome(out: Path, by_out: dict[Path, str], **what: Any) -> Outcome:
 
 
 def _so_far(ended: int, total: int) -> str:
-    return f"{ended} of {total} sources"
+    return f"{ended} of {several(total, 'source')}"

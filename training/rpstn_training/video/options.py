@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..config import PRECISIONS
 from ..errors import UserError
 from . import outputs
 from .filters import Filtering
@@ -37,10 +38,14 @@ class Options:
         select: "largest", "centre" or a point "X,Y" (`selection`): of several people this one alone.
         whole_picture: do not search: the whole picture is the box of person 0.
         device: auto (a GPU where there is one), cpu, cuda or cuda:N.
+        precision: what the network's products are computed in, float32 (on every device, unless asked for), bfloat16 or
+            float16. With the package's weights the maps of the first frames are then off by less than 0.03 and 0.004 of
+            their largest value.
         overlay: "mp4", "webm", "both" or "none". For one picture the overlay is a picture too, overlay.png. Frames of
             few pixels are enlarged by a whole number in it (`overlay.enlargement`).
         min_score: joints whose scores are lower are drawn hollow; it changes nothing in the tables. Unless given, 0.2,
-            and with calibrated weights none: there the unsure are pale, and hollow are the hidden.
+            and with calibrated weights none: there hollow are the hidden, and pale those whose probability is below
+            the calibration's threshold (`overlay.strength_of`).
         fps: frames per second of pictures (25 unless given), or instead of a video's own times.
         start, end: seconds between which frames are gone through, all unless given. Frames keep numbers and times.
         every: of the frames numbered 0, 1, 2, ... only every so many-th is gone through.
@@ -66,6 +71,7 @@ class Options:
     select: str | None = None
     whole_picture: bool = False
     device: str = "auto"
+    precision: str = "float32"
     overlay: str = "mp4"
     min_score: float | None = None
     fps: float | None = None
@@ -84,6 +90,8 @@ class Options:
     def __post_init__(self) -> None:
         if self.overlay not in OVERLAYS:
             raise UserError(f"--overlay: expected one of {', '.join(OVERLAYS)}, got {self.overlay}")
+        if self.precision not in PRECISIONS:
+            raise UserError(f"--precision: expected one of {', '.join(PRECISIONS)}, got {self.precision}")
         if self.min_score is not None and not np.isfinite(self.min_score):
             raise UserError(f"--min-score: expected a finite number, got {self.min_score}")
         _require_one_way(self.boxes, self.follow, self.persons, self.whole_picture)
@@ -91,10 +99,15 @@ class Options:
         check_formats(self.formats)
         Filtering.of(self.smooth, self.fill_gaps)
 
+    @property
+    def searches(self) -> bool:
+        """Whether people are searched for, because nothing else says where they are."""
+        return not (self.boxes or self.detector or self.whole_picture)
+
     def open(self, source: str | Path | Sequence[str | Path]) -> Source:
         window = Window(start=self.start, end=self.end, every=self.every)
-        searched = not (self.boxes or self.detector or self.whole_picture or self.stills)
-        return replace(open_source(source, fps=self.fps, window=window), look_ahead=searched)
+        look_ahead = self.searches and not self.stills
+        return replace(open_source(source, fps=self.fps, window=window), look_ahead=look_ahead)
 
     @property
     def that_matter(self) -> dict[str, Any]:

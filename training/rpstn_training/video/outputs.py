@@ -1,12 +1,13 @@
 """The folder of a source's results: its files appear together, when they are whole, and one says what made them."""
 
+import fcntl
 import hashlib
 import json
 import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..files import write_json
 
 RECORD = "made_with.json"
 _PARTIAL = ".partial"
+_STAGING = ".predict.{}.tmp"
 _ENDS = 1 << 20  # bytes of a source that are looked at, at its beginning and at its end: videos are large
 
 
@@ -48,13 +50,15 @@ class Staged:
 def staged(out: Path, names: Sequence[str]) -> Iterator[Staged]:
     """A temporary folder in `out` for the files `names`, which take their places by `publish` or `keep_partial`.
 
-    Whatever happens in the block, the temporary folder goes, and so do folders that were made for it and are empty. A
-    write that the operating system refuses becomes one sentence.
+    Whatever happens in the block, the temporary folder goes, and so do folders that were made for it and are empty. One
+    that a killed process has left goes first. A write that the operating system refuses becomes one sentence.
     """
     missing = [folder for folder in (out, *out.parents) if not folder.exists()]
-    staging = out / f".predict.{secrets.token_hex(4)}.tmp"
+    staging = out / _STAGING.format(secrets.token_hex(4))
     try:
+        _remove_abandoned(out)
         staging.mkdir(parents=True)
+        held = _hold(staging)
     except OSError as error:
         raise OutputError(
             f"{out}: expected a folder for the results, it cannot be made or written to ({error.strerror}); "
@@ -66,9 +70,31 @@ def staged(out: Path, names: Sequence[str]) -> Iterator[Staged]:
         raise type(error)(str(error).replace(str(staging), str(out))) from error
     finally:
         shutil.rmtree(staging)
+        os.close(held)
         for folder in missing:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
+
+
+def _hold(folder: Path) -> int:
+    """An open file for as long as which nobody takes the folder for abandoned, also where this process is killed."""
+    held = os.open(folder, os.O_RDONLY)
+    with suppress(OSError):  # a file system without locks, where nobody gets the other one either
+        fcntl.flock(held, fcntl.LOCK_SH)
+    return held
+
+
+def _remove_abandoned(out: Path) -> None:
+    """Temporary folders whose processes are gone."""
+    for folder in out.glob(_STAGING.format("*")):
+        held = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+        except OSError:  # its process works on, or nobody can tell
+            continue
+        finally:
+            os.close(held)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ STRIP, GREY = (32, 32, 32), (190, 190, 190)
 PERSONS = ((0, 200, 140), (250, 240, 80), (214, 130, 255), (255, 70, 60), (0, 230, 230), (255, 60, 175))
 MIN_SCORE = 0.2
 FAINTEST = 0.2  # opacity
+PALE = 0.6  # opacity, at most, of a joint that is taken for wrong
 
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _SHIFT = 4  # cv2 draws at sixteenths of a pixel
@@ -47,6 +48,18 @@ def side_colors(skeleton: Skeleton) -> list[tuple[int, int, int]]:
             if name.startswith(word):
                 colors[joint] = color
     return colors
+
+
+def strength_of(probabilities: np.ndarray, sure_from: float | None) -> np.ndarray:
+    """How opaque joints of these probabilities are: wholly from `sure_from` on (`Calibration.joint_threshold`), below
+    it the paler the less probable, and never more than PALE. Without a threshold, as opaque as they are probable.
+
+    >>> strength_of(np.array([0.9, 0.8, 0.4]), 0.8).tolist()
+    [1.0, 1.0, 0.3]
+    """
+    if sure_from is None:
+        return probabilities
+    return np.where(probabilities >= sure_from, 1.0, PALE * probabilities / sure_from)
 
 
 def draw_pose(
@@ -187,12 +200,14 @@ def overlaid(
     boxes: Mapping[int, np.ndarray] | None = None,
     strengths: Sequence[np.ndarray | None] | None = None,
     hollow: Sequence[np.ndarray | None] | None = None,
+    sure_from: float | None = None,
     place: str = "",
     notice: str = "",
 ) -> np.ndarray:
     """A copy of `image`, enlarged by a whole number where it has few pixels, with poses (joints [K, 2], scores [K])
     and persons' boxes by their number, in the order of the poses, both in pixels of `image`. Of each pose `strengths`
-    and `hollow` say how it is drawn (`draw_pose`). Box, number and the middle of a body have the colour of the person.
+    and `hollow` say how it is drawn (`draw_pose`), and `sure_from` what the strengths are by (`strength_of`). Box,
+    number and the middle of a body have the colour of the person.
 
     Below it is a strip, so that no letter lies over a person: `place` (frame and time), what the colours mean, and in
     a line of its own the `notice`, where there is one.
@@ -220,7 +235,8 @@ def overlaid(
         )
     height, width = picture.shape[:2]
     faded = any(strength is not None for strength in strengths or ())
-    unsure = "pale: unsure, hollow: hidden" if faded else f"hollow: unsure (score < {min_score:g})"
+    pale = "unsure" if sure_from is None else f"probability < {sure_from:.2f}"
+    unsure = f"pale: {pale}, hollow: hidden" if faded else f"hollow: unsure (score < {min_score:g})"
     legend = [(place, MIDDLE), ("left", LEFT), ("right", RIGHT), (unsure if poses else "nobody found", GREY)]
     return np.vstack([picture, strip(width, height, [legend, *([[(notice, GREY)]] if notice else [])])])
 

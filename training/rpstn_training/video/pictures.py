@@ -21,7 +21,7 @@ class Pictures:
     """Pictures with poses over them in the files of those names, videos or one picture (.png); a context manager.
 
     A video's frames have the source's times, from the first one that could be gone through on, and its sound. `notice`
-    stands below each of them.
+    stands below each of them. What is less probable than `sure_from` is pale (`overlay.strength_of`).
     """
 
     def __init__(
@@ -31,10 +31,11 @@ class Pictures:
         skeleton: Skeleton,
         min_score: float | None,
         *,
+        sure_from: float | None = None,
         notice: str = "",
     ) -> None:
         self._files, self._media, self._notice = list(files), media, notice
-        self._skeleton, self._min_score = skeleton, min_score
+        self._skeleton, self._min_score, self._sure_from = skeleton, min_score, sure_from
         self._start = media.window.start or 0.0
         self._videos: list[OverlayWriter] = []
         self._stack = ExitStack()
@@ -52,8 +53,9 @@ class Pictures:
             self._skeleton,
             min_score=drawing.MIN_SCORE if self._min_score is None else self._min_score,
             boxes={pose.person: pose.box for pose in poses} if with_boxes else None,
-            strengths=[pose.probabilities for pose in poses],
+            strengths=[self._strength(pose) for pose in poses],
             hollow=[None if pose.states is None else np.array(pose.states) != "visible" for pose in poses],
+            sure_from=self._sure_from,
             place=f"frame {frame.number}, {frame.time:.2f} s",
             notice=self._notice,
         )
@@ -76,6 +78,11 @@ class Pictures:
             joints = np.where(np.array(pose.states)[:, None] == "outside", np.nan, joints)
         known = pose.probabilities is not None and self._min_score is None  # then what is unsure is pale
         return joints, None if known else pose.scores
+
+    def _strength(self, pose: FoundPose) -> np.ndarray | None:
+        if pose.probabilities is None:
+            return None
+        return drawing.strength_of(pose.probabilities, self._sure_from)
 
     def end(self) -> None:
         """The files are whole."""

@@ -26,6 +26,7 @@ from ..errors import UserError
 from ..packaged import packaged_weights
 from ..public_files import open_weights
 from ..versions import versions
+from ..words import several
 from . import outputs
 from .ahead import ahead
 from .detected import Detected
@@ -60,7 +61,9 @@ class Predictor:
             flip=options.flip,
             flip_shift=self.checkpoint.codec.geometry == "plain",
         )
-        self.streams = PersonStreams(self.checkpoint, place, self.averages, fold=fold)
+        self.streams = PersonStreams(
+            self.checkpoint, place, self.averages, fold=fold, precision=options.precision
+        )
         self._find = None if options.detector is None else detector.finder(options.detector, place)
 
     def people(self, media: Source, table: Boxes | None) -> People:
@@ -84,7 +87,7 @@ class Predictor:
                 stills=options.stills,
                 select=select,
             )
-        if options.whole_picture:
+        if not options.searches:
             return WholePicture(stills=options.stills)
         width, height = codec.input_size
         return Searched(
@@ -267,6 +270,9 @@ class Job:
                     self.media,
                     checkpoint.skeleton,
                     options.min_score,
+                    sure_from=None
+                    if checkpoint.calibration is None
+                    else checkpoint.calibration.joint_threshold,
                     notice=checkpoint.notice or "",
                 )
             )
@@ -350,7 +356,8 @@ class Job:
         self._end()
         with outputs.refusals(self.out):
             kept = self._staged.keep_partial()
-        return f"stopped after {self._frames} frames of {self.media.name}; they are in {', '.join(map(str, kept))}"
+        done = several(self._frames, "frame")
+        return f"stopped after {done} of {self.media.name}; what was found is in {', '.join(map(str, kept))}"
 
     def _end(self) -> None:
         with outputs.refusals(self.out):
@@ -436,6 +443,7 @@ def _info(source: Source, predictor: Predictor, people: People) -> dict[str, Any
         "codec": checkpoint.codec.to_dict(),
         "refined_poses_of": None if averages.poses is None else Path(averages.poses).name,
         "inference": f"{in_words(averages)}; {decoding_in_words(checkpoint.codec.maps, checkpoint.codec.decoding)}",
+        "precision": predictor.options.precision,
         "trained_with": checkpoint.trained_with,
         "calibration": None if calibration is None else calibration.summary,
         "version": rpstn_ext.__version__,

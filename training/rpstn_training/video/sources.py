@@ -64,6 +64,17 @@ class Window:
     def is_over(self, time: float) -> bool:
         return self.end is not None and time >= self.end
 
+    @property
+    def in_words(self) -> str:
+        """Which frames, for a message.
+
+        >>> Window(start=1.5, every=10).in_words
+        'from 1.5 seconds on, of them every one whose number divides by 10'
+        """
+        until = "on" if self.end is None else f"to before {self.end:g}"
+        every = "" if self.every == 1 else f", of them every one whose number divides by {self.every}"
+        return f"from {self.start or 0:g} seconds {until}{every}"
+
     def frames(self, count: int | None, fps: float) -> int | None:
         """How many of so many frames at this rate are gone through, about."""
         if count is None and self.end is None:
@@ -108,8 +119,8 @@ class Source:
         first = next(frames, None)
         if first is None:
             raise UserError(
-                f"{self.name}: expected frames from {self.window.start or 0:g} seconds on, there is none; "
-                "choose an earlier --start"
+                f"{self.name}: expected frames {self.window.in_words}, there is none; choose others with --start, "
+                "--end and --every"
             )
         yield first
         yield from frames

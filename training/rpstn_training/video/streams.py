@@ -13,6 +13,7 @@ from ..chaining import chained
 from ..codec import normalise
 from ..config import EvalConfig
 from ..data.crops import apply, invert, warp
+from ..device import AUTOCAST
 from ..evidence import beyond, evidence
 from ..folding import folded
 from ..predictions import Streams
@@ -54,6 +55,8 @@ class PersonStreams:
         options: what is averaged and, for a network that refines poses, what finds them, as in an evaluation.
         fold: normalisations go into the convolutions before them (`folding`), where that changes nothing beyond 1e-5,
             and on a CPU channels lie last in memory: together 1.6 times the frames (`benchmarks.predict`).
+        precision: what products are computed in, float32, bfloat16 or float16 (`torch.autocast`); maps are decoded in
+            float32.
 
         streams = PersonStreams(checkpoint.load("best.pt"))
         poses = streams.next_frame(image, {0: box})
@@ -66,8 +69,10 @@ class PersonStreams:
         options: EvalConfig = EvalConfig(),  # noqa: B008 - frozen
         *,
         fold: bool = True,
+        precision: str = "float32",
     ) -> None:
         self.codec = checkpoint.codec
+        self._products = AUTOCAST.get(precision)
         self.device = torch.device(device)
         skeleton = checkpoint.skeleton
         model = chained(checkpoint.build_model(), options.poses, skeleton, self.codec, "--poses")
@@ -111,7 +116,8 @@ class PersonStreams:
             part = crops[first : first + _BATCH]
             matrices = [self.codec.crop(box) for *_, box in part]
             images = self._crops([image for _, _, image, _ in part], matrices)
-            maps = self._streams.maps([key for _, key, _, _ in part], images)
+            with self._autocast():
+                maps = self._streams.maps([key for _, key, _, _ in part], images)
             poses = self._poses(maps, matrices, [image for _, _, image, _ in part])
             for (place, (video, person), *_), pose in zip(part, poses):
                 self._known[video].add(person)
@@ -124,9 +130,14 @@ class PersonStreams:
         poses: list[Pose] = []
         for first in range(0, len(boxes), _BATCH):
             matrices = [self.codec.crop(box) for box in boxes[first : first + _BATCH]]
-            maps, _ = self._streams.model.start(self._crops([image] * len(matrices), matrices))
+            images = self._crops([image] * len(matrices), matrices)
+            with self._autocast():
+                maps, _ = self._streams.model.start(images)
             poses += self._poses(maps, matrices, [image] * len(matrices))
         return poses
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=self._products, enabled=self._products is not None)
 
     def _crops(self, images: Sequence[np.ndarray], matrices: Sequence[np.ndarray]) -> Tensor:
         """What the network sees of each image by its map, Tensor[N, 3, H, W]."""
@@ -139,6 +150,7 @@ class PersonStreams:
     def _poses(
         self, maps: Tensor, matrices: Sequence[np.ndarray], images: Sequence[np.ndarray]
     ) -> list[Pose]:
+        maps = maps.float()
         points, peaks = self.codec.decode(maps)
         in_crops, scores = points.double().cpu().numpy(), peaks.double().cpu().numpy()
         joints = [apply(invert(matrix), in_crop) for matrix, in_crop in zip(matrices, in_crops)]

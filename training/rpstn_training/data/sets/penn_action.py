@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from ...errors import UserError
 from ...files import listed
+from ...words import several
 from .. import boxes as box_rules
 from ..findings import Report, frame_ranges, reporting
 from ..forms import matfiles
@@ -287,10 +288,10 @@ def label_defects(label: Label) -> list[tuple[str, str, str]]:
         if mask.any():
             found.append((frame_ranges(np.flatnonzero(mask) + 1), what, done))
     if outside.any():
-        place = f"{outside.sum()} joints, {frame_ranges(np.flatnonzero(outside.any(axis=1)) + 1)}"
+        place = f"{several(outside.sum(), 'joint')}, {frame_ranges(np.flatnonzero(outside.any(axis=1)) + 1)}"
         found.append((place, "visible joints outside the box", "kept"))
     if not label.labelled.all():
-        found.append((f"{(~label.labelled).sum()} joints", "joints on the placeholder", "masked"))
+        found.append((several((~label.labelled).sum(), "joint"), "joints on the placeholder", "masked"))
     if label.visible.any():
         far = label.joints[label.visible].max(axis=0) + 1  # 1-based, as the file has it
         if (far > np.array(label.stated_size) + 1).any():

@@ -12,6 +12,7 @@ import numpy as np
 from ..angles import angles
 from ..digits import ANGLE_DIGITS, TIME_DIGITS
 from ..recording import Person, Recording
+from .opensim import write_each
 
 _SAID = "Angles in degrees of joints in the plane of a picture, from 2-D pixels."
 
@@ -21,10 +22,7 @@ def names() -> tuple[str, ...]:
 
 
 def write(recording: Recording, path: Path) -> None:
-    recording.require_rising_times("MOT files")
-    path.mkdir()
-    for person in recording.persons:
-        _write(recording, person, path / f"person{person.number}.mot")
+    write_each(recording, path, "mot", _write)
 
 
 def _write(recording: Recording, person: Person, path: Path) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..digits import PIXEL_DIGITS, TIME_DIGITS
 from ..recording import Person, Recording
+from .opensim import write_each
 
 SPACE = "made from 2-D pixels: 1 px is written as 1 mm, x right, y up from the last row, z = 0"
 _HEAD = (
@@ -26,10 +27,7 @@ def names() -> tuple[str, ...]:
 
 
 def write(recording: Recording, path: Path) -> None:
-    recording.require_rising_times("TRC files")
-    path.mkdir()
-    for person in recording.persons:
-        _write(recording, person, path / f"person{person.number}.trc")
+    write_each(recording, path, "trc", _write)
 
 
 def _write(recording: Recording, person: Person, path: Path) -> None:
