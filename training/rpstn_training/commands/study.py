@@ -1,6 +1,7 @@
 """Run the study of relations and memory: does a relation of joints help behind a real network, does a memory?
 
-  rpstn study relation
+  rpstn study relation --at-once 2
+  rpstn study relation --sub-jhmdb data/sub_jhmdb
   rpstn study relation --config training/configs/studies/relation_full.yaml --set output=runs/study
 
 Every arm writes its result whole when it ends; a study that was stopped goes on where it was when the same command is
