@@ -38,6 +38,49 @@ def test_json_says_the_same(capsys):
         assert report["checks"][0]["served_by"] == "compiled"
 
 
+def test_threads_instruction_set_and_memory_are_told(monkeypatch, capsys):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 97)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: range(193), raising=False)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    memory = {"allocator": "jemalloc", "huge_pages": "madvise", "huge_pages_asked_for": True}
+    monkeypatch.setattr(doctor, "_memory", lambda: memory)
+    assert cli.main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "threads 97, processors 193\n" in text
+    assert f"instruction set {'avx2' if rx.backend() != 'reference' else 'baseline'}\n" in text
+    assert "memory    allocator jemalloc\n" in text
+    assert "huge pages madvise: for large results, by THP_MEM_ALLOC_ENABLE=1\n" in text
+
+
+@pytest.mark.parametrize(
+    "policy, environment, words",
+    [
+        ("[always] madvise never\n", {}, "always"),
+        ("always [madvise] never\n", {"THP_MEM_ALLOC_ENABLE": "1"}, "madvise: for large results"),
+        (
+            "always [madvise] never\n",
+            {"THP_MEM_ALLOC_ENABLE": "0"},
+            "madvise: for none; THP_MEM_ALLOC_ENABLE=1",
+        ),
+        ("always madvise [never]\n", {"THP_MEM_ALLOC_ENABLE": "1"}, "never"),
+        (None, {}, "unknown"),
+    ],
+)
+def test_the_policy_of_huge_pages(policy, environment, words, tmp_path):
+    if policy is not None:
+        (tmp_path / "enabled").write_text(policy)
+    memory = doctor._memory(tmp_path / "enabled", tmp_path / "maps", environment)
+    assert doctor._huge_pages_in_words(memory).startswith(words)
+
+
+def test_an_allocator_that_was_loaded_is_named(tmp_path):
+    maps = tmp_path / "maps"
+    maps.write_text("7f00-7f01 r--p 0000 fe:00 12 /usr/lib/libtcmalloc.so.4\n7f02-7f03 rw-p 0000 00:00 0\n")
+    assert doctor._memory(tmp_path / "enabled", maps, {})["allocator"] == "tcmalloc"
+    maps.write_text("7f00-7f01 r--p 0000 fe:00 12 /usr/lib/libc.so.6\n")
+    assert "malloc" not in doctor._memory(tmp_path / "enabled", maps, {})["allocator"]
+
+
 class _WrongGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx, values):
@@ -90,6 +133,15 @@ def test_strict_wants_the_compiled_operations(strict):
     assert cli.main(arguments) == (0 if rx.backend() != "reference" else int(strict))
     with rx.use_backend("reference"):
         assert cli.main(arguments) == int(strict)
+
+
+@pytest.mark.parametrize("module, package", [("cv2", "opencv-python"), ("numpy", "numpy")])
+def test_a_package_that_is_missing_is_one_sentence(module, package, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, module, None)
+    assert cli.main(["doctor"]) == 1
+    assert capsys.readouterr().err == (
+        f"rpstn: error: expected the package {package}, found none: python -m pip install {package}\n"
+    )
 
 
 def test_a_convolution_that_hangs_is_told(monkeypatch, capsys):

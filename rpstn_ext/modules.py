@@ -1,7 +1,8 @@
 """The building blocks of RPSTN as plain `nn.Module`s. The functions in `rpstn_ext.ops` hold the equations' details.
 
 A part that is no longer as it was built (hooks, a subclass as LoRA has, pruning, another kind of normalisation) is
-called, and what surrounds it is then not fused with it.
+called, and what surrounds it is then not fused with it. `torch.compile` and `torch.export` take the modules as one
+graph; `torch.fx.symbolic_trace` and `torch.jit.script` refuse them, as they refuse `if` and keyword-only arguments.
 """
 
 import math

@@ -75,6 +75,7 @@ COMMANDS = {
 
 # What a person can mend; any other OSError is our mistake and keeps its traceback.
 _MENDABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR}
+_PACKAGES = {"cv2": "opencv-python", "yaml": "PyYAML"}  # whose modules have other names
 _TURNS = "2000"
 _FAILED, _USAGE = 1, 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
@@ -125,6 +126,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read our output has gone: `rpstn eval ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _FAILED
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in ("", "rpstn_ext", "rpstn_training"):
+            raise
+        package = _PACKAGES.get(package, package)
+        return _fail(f"expected the package {package}, found none: python -m pip install {package}", _FAILED)
     except OSError as error:
         if error.errno not in _MENDABLE:
             raise

@@ -9,10 +9,13 @@ import argparse
 import importlib
 import json
 import math
+import os
 import platform
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -86,6 +89,7 @@ def examine() -> dict[str, Any]:
         "backend": rx.backend(),
         "built": _built(library.build_info()),
         "running": _running(library.build_info()),
+        "memory": _memory(),
         "gpus": _gpus(),
         "checks": [asdict(check) for check in checks],
     }
@@ -93,7 +97,7 @@ def examine() -> dict[str, Any]:
 
 def format_report(report: dict[str, Any]) -> str:
     """`examine`'s report for people."""
-    built, running = report["built"], report["running"]
+    built, running, memory = report["built"], report["running"], report["memory"]
     lines = [f"{name:<10}{value}" for name, value in report["versions"].items()]
     lines += ["", f"backend   {report['backend']}"]
     if report["problem"]:
@@ -110,9 +114,14 @@ def format_report(report: dict[str, Any]) -> str:
             f"          {cuda if built['cuda'] else 'CPU only: ' + built['without_cuda_because']}",
         ]
     lines += [
-        f"running   torch {running['torch']}, {running['system']}, {running['threads']} threads",
+        f"running   torch {running['torch']}, {running['system']}",
+        f"          threads {running['threads']}, processors {running['processors']}",
         f"          instruction set {running['instruction_set']}",
         f"          torch's CUDA {running['torch_cuda'] or 'none (a CPU build)'}",
+    ]
+    lines += [
+        f"memory    allocator {memory['allocator']}",
+        f"          huge pages {_huge_pages_in_words(memory)}",
     ]
     for gpu in report["gpus"]:
         lines += [
@@ -171,11 +180,54 @@ def _running(info: Any) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "system": f"{platform.system()}-{platform.machine()}",
         "threads": torch.get_num_threads(),
+        "processors": _processors(),
         "instruction_set": chosen
         if info is not None and chosen in info.INSTRUCTION_SETS.split()
         else "baseline",
         "torch_cuda": torch.version.cuda,
     }
+
+
+def _processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _memory(
+    policy: Path = Path("/sys/kernel/mm/transparent_hugepage/enabled"),
+    loaded: Path = Path("/proc/self/maps"),
+    environment: Mapping[str, str] = os.environ,
+) -> dict[str, Any]:
+    """Who allocates results on the CPU, and the system's policy of huge pages, None where there is none.
+
+    Half of the time of an operation on 32 MiB or more is page faults of its new result; huge pages save most of them.
+    """
+    files = (
+        {Path(line.split()[-1]).name for line in loaded.read_text().splitlines()}
+        if loaded.is_file()
+        else set()
+    )
+    others = [
+        name for name in ("tcmalloc", "jemalloc", "mimalloc") if any(f"lib{name}" in file for file in files)
+    ]
+    chosen = re.search(r"\[(\w+)\]", policy.read_text()) if policy.is_file() else None
+    return {
+        "allocator": others[0] if others else " ".join(platform.libc_ver()).strip() or "the system's",
+        "huge_pages": chosen[1] if chosen else None,
+        "huge_pages_asked_for": environment.get("THP_MEM_ALLOC_ENABLE") == "1",  # by torch, for 2 MiB or more
+    }
+
+
+def _huge_pages_in_words(memory: dict[str, Any]) -> str:
+    match memory["huge_pages"], memory["huge_pages_asked_for"]:
+        case "always", _:
+            return "always"
+        case "madvise", True:
+            return "madvise: for large results, by THP_MEM_ALLOC_ENABLE=1"
+        case "madvise", False:
+            return "madvise: for none; THP_MEM_ALLOC_ENABLE=1 asks for them, and large results fault less"
+        case policy, _:
+            return policy or "unknown"
 
 
 def _gpus() -> list[dict[str, Any]]:
