@@ -20,10 +20,11 @@ def root(tmp_path_factory):
 
 def test_true_joints_with_true_boxes_are_perfect_and_wrong_numbers_are_not(root, monkeypatch, tmp_path):
     measure = lambda: crowds.measure(root, tmp_path / "none.pt", ("ids alone",))["ids alone"]  # noqa: E731
-    assert measure() == {"AP": 100, "MOTA": 100, "IDF1": 100, "Switches": 0}
+    assert measure() == {"AP": 100, "MOTA": 100, "IDF1": 100, "Switches": 0, "Switches of people": 0}
     monkeypatch.setattr(crowds, "link", lambda frames, boxes, **_: np.arange(len(frames)))
     wrong = measure()
     assert wrong["AP"] == 100 and wrong["Switches"] > 20 and wrong["IDF1"] < 50 and wrong["MOTA"] < 50
+    assert 5 < wrong["Switches of people"] < wrong["Switches"]
 
 
 def test_the_boxes_are_the_labels_and_poses_get_the_frames_and_joints_they_are_of(
@@ -47,17 +48,26 @@ def test_the_boxes_are_the_labels_and_poses_get_the_frames_and_joints_they_are_o
             yield (
                 SimpleNamespace(number=number),
                 [
-                    SimpleNamespace(person=entry["track_id"], joints=one, scores=np.ones(17))
+                    SimpleNamespace(
+                        person=entry["track_id"],
+                        joints=one,
+                        scores=np.ones(17),
+                        probabilities=(one > 0).any(axis=1) * 0.9,
+                    )
                     for entry, one in zip(own, joints)
                 ],
             )
 
     monkeypatch.setattr(crowds, "stream", stream)
-    skeleton = SimpleNamespace(joints=crowds.NAMES[::-1])
-    monkeypatch.setattr(crowds, "open_weights", lambda _: SimpleNamespace(skeleton=skeleton))
+    opened = SimpleNamespace(skeleton=SimpleNamespace(joints=crowds.NAMES[::-1]), calibration=None)
+    monkeypatch.setattr(crowds, "open_weights", lambda _: opened)
     result = crowds.measure(root, tmp_path / "w.pt", ("true boxes", "noisy boxes", "no boxes"))
     for row in result.values():  # joints without a label are at 0, 0 and false alarms
-        assert row["Switches"] == 0 and row["AP"] > 50
+        assert row["Switches"] == row["Switches of people"] == 0 and row["AP"] > 50 and row["MOTA"] < 90
+    for least, mota in ((0.8, 100), (0.95, -100)):  # what is left out: nothing that is labelled, or all
+        opened.calibration = SimpleNamespace(joint_threshold=least)
+        (row,) = crowds.measure(root, tmp_path / "w.pt", ("no boxes",)).values()
+        assert row["AP"] > 50 and row["MOTA"] == pytest.approx(mota, abs=5)
     true, noisy = seen["boxes"]
     people = len(labels["annotations"])
     assert len(true) == people and 0.7 * people < len(noisy) < 1.1 * people
@@ -67,5 +77,24 @@ def test_the_boxes_are_the_labels_and_poses_get_the_frames_and_joints_they_are_o
     )
     assert set(seen) == {
         "boxes",
-        max(sum(entry["image_id"] == image["id"] for entry in labels["annotations"]) for image in images),
+        max(
+            sum(entry["image_id"] == image["id"] for entry in labels["annotations"])
+            + len(image.get("ignore_regions_x", ()))
+            for image in images
+        ),
     }
+
+
+def test_who_is_away_for_more_than_a_second_may_come_back_as_somebody_else():
+    def entry(frame, number):
+        return {"image_id": frame, "track_id": number, "keypoints": [5, 5, 1] * 17, "bbox": [0, 0, 40, 90]}
+
+    for away, switches in ((int(crowds.FPS) + 1, 0), (int(crowds.FPS), 1)):
+        frames = [0, 1, 1 + away, 2 + away]
+        labels = {
+            "images": [{"id": frame, "file_name": f"{frame:03d}"} for frame in range(4 + away)],
+            "annotations": [entry(frame, 3) for frame in frames],
+        }
+        found = [entry(frame, 0 if frame <= 1 else 1) for frame in frames]
+        counts = crowds.tracking([crowds.whole_people(labels, found)], 1).counts[0]
+        assert counts.switches == switches and counts.detections == 3  # the last frame is left out

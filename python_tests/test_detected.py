@@ -117,6 +117,73 @@ def test_a_false_alarm_is_not_followed_and_who_is_missed_is(network, tmp_path, m
     assert frames_of(result, 1) == [4] and result.persons == (0, 1)
 
 
+def without_numbers(path, people, frames, extra=()):
+    """A file of the boxes of people (frame to hips) in these frames, in changing order, and others."""
+    rows = [
+        (t, *box_of(*one[t])) for t in frames for one in people[:: 1 if t % 2 else -1] if t in one
+    ] + list(extra)
+    return boxes_csv(path, rows, "frame,x1,y1,x2,y2")
+
+
+def test_boxes_of_a_file_without_numbers_are_linked_and_a_false_alarm_is_nobody(network, tmp_path):
+    right = {t: (40.0 + 6 * t, 120.0) for t in range(40)}
+    left = {t: (280.0 - 6 * t, 125.0) for t in range(40) if not 16 <= t < 25}  # behind the other there
+    frames = write_frames(
+        tmp_path / "frames", [[one[t] for one in (right, left) if t in one] for t in range(40)]
+    )
+    false = [(t, *box_of(60 + 4 * t, 200)) for t in (5, 21)]
+    boxes = without_numbers(tmp_path / "b.csv", [right, left], range(40), false)
+    result = predict(frames, tmp_path / "out", boxes=boxes)
+    assert result.boxes == "boxes from a file, interpolated between, people followed where it misses them"
+    assert len(result.persons) == 2
+    of = {one.joints[1][0] < 160: one.person for one in result.poses if one.frame == 0}
+    assert frames_of(result, of[True]) == list(range(40)) and far_off(result, of[True], right) < CELL
+    apart = [pose for pose in result.poses if pose.person == of[False] and pose.frame in left]
+    assert [pose.frame for pose in apart] == list(left)
+    assert (
+        max(np.linalg.norm(pose.joints - joints_at(*left[pose.frame]), axis=1).max() for pose in apart) < CELL
+    )
+    alone = predict(frames, tmp_path / "alone", boxes=boxes, follow=False)
+    assert alone.boxes == "boxes from a file" and len(alone.poses) == 40 + len(left)
+    chosen = predict(frames, tmp_path / "chosen", boxes=boxes, select="30,120")
+    assert frames_of(chosen, chosen.persons[0]) == list(range(40)) and len(chosen.persons) == 1
+
+
+def test_between_the_frames_of_a_file_boxes_are_interpolated_and_beyond_followed(network, tmp_path):
+    ways = [{t: (50 + 2.0 * t, 70 + 80 * person + 0.2 * t) for t in range(30)} for person in (0, 1)]
+    frames = write_frames(tmp_path / "frames", [[one[t] for one in ways] for t in range(30)])
+    boxes = without_numbers(tmp_path / "b.csv", ways, range(0, 25, 4))
+    result = predict(frames, tmp_path / "out", boxes=boxes)
+    assert result.persons == (0, 1) and len(result.poses) == 60
+    for person in (0, 1):
+        own = [pose for pose in result.poses if pose.person == person]
+        one = ways[int(own[0].joints[1][1] > 110)]
+        assert far_off(result, person, one) < CELL
+        for pose in own[:25]:
+            np.testing.assert_allclose(pose.box, box_of(*one[pose.frame]), atol=1e-6)
+
+
+def test_no_more_people_than_wanted_and_who_was_there_before_stays(network, tmp_path, monkeypatch):
+    ways = [{t: (60.0 + 2 * t, 50.0 + 75 * person) for t in range(10)} for person in range(3)]
+    frames = write_frames(tmp_path / "frames", [[one[t] for one in ways] for t in range(10)])
+    # From frame 4 on the third is the surest.
+    detects(monkeypatch, {t: [box_of(*one[t]) for one in (ways[::-1] if t > 3 else ways)] for t in range(10)})
+    result = predict(frames, tmp_path / "out", detector="any", persons=2)
+    assert len(result.persons) == 2 and "; up to 2 at a time" in result.boxes
+    assert [frames_of(result, person) for person in result.persons] == [list(range(10))] * 2
+    assert all(far_off(result, person, ways[person]) < CELL for person in result.persons)
+
+
+def test_of_new_people_with_one_pose_the_second_is_nobody(network, tmp_path, monkeypatch):
+    hips = {t: (60 + 3.0 * t, 120.0) for t in range(12)}
+    frames = write_frames(tmp_path / "frames", [[hips[t]] for t in range(12)])
+    answers = {t: [box_of(*hips[t])] for t in range(12)}
+    answers[5] = [*answers[5], box_of(60 + 15 + 9, 126)]
+    detects(monkeypatch, answers)
+    result = predict(frames, tmp_path / "out", detector="any")
+    assert result.persons == (0,) and frames_of(result, 0) == list(range(12))
+
+
 def test_stills_are_looked_through_one_by_one(network, tmp_path, monkeypatch):
     hips = [[(60, 60)], [(250, 170), (100, 100)], []]
     frames = write_frames(tmp_path / "frames", hips)
@@ -169,7 +236,7 @@ def test_where_no_pose_is_probable_enough_nobody_is():
         ]
 
     for least, found in ((None, 1), (0.39, 1), (0.41, 0)):
-        people = Searched(1, aspect=1.0, shown=1.25, fps=10, stills=False, least=least)
+        people = Searched(aspect=1.0, shown=1.25, fps=10, stills=False, least=least)
         assert len(people.boxes(frame, look)) == found
 
 
@@ -198,7 +265,7 @@ def test_a_name_and_a_file_make_a_detector(monkeypatch):
             ["--detector", "x", "--boxes", "b.csv"],
             "--detector: expected without --boxes, because the detector",
         ),
-        (["--detector", "x", "--persons", "2"], "--detector: expected without --persons, because"),
+        (["--detector", "x", "--persons", "0"], "--persons: expected a number from 1 on, got 0"),
         (["--detector", "x", "--whole-picture"], "--detector: expected without --whole-picture, because"),
         (["--detector", "x", "--detect-every", "0"], "--detect-every: expected at least 1, got 0"),
         (["--detect-every", "3"], "--detect-every: expected with --detector, got none"),

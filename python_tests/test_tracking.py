@@ -173,3 +173,29 @@ def test_drawn_people_who_walk_past_each_other_keep_their_numbers():
         if one is not other
     ]
     assert max(overlap) > 0.3  # somebody passes before somebody
+
+
+def test_a_box_that_is_cut_by_the_border_grows_on():
+    """Somebody walks in from the left, and somebody else appears there: smaller, as the first one was a frame ago."""
+    rows = [(t, [0, 10, 4 + 12 * t, 150]) for t in range(7)] + [(6, [0, 10, 66, 150])]
+    assert link(rows) == [0] * 7 + [1]
+
+
+def test_who_was_missed_may_be_farther_away():
+    assert link([(0, box(0)), (4, box(17))]) == [0, 0]
+    assert link([(0, box(0)), (1, box(17))]) == [0, 1]
+
+
+def test_clothes_tell_apart_whose_boxes_do_not_and_link_nobody_alone():
+    red, blue = np.eye(2)
+    linker = tracking.Linker()
+    before = linker.next_frame(0, np.array([box(0), box(14)]), clothes=np.stack([red, blue]))
+    assert before.tolist() == [0, 1]
+    turned = np.array([box(7), box(8)])
+    plain = tracking.Linker()
+    plain.next_frame(0, np.array([box(0), box(14)]))
+    assert plain.next_frame(1, turned).tolist() == [0, 1]
+    assert linker.next_frame(1, turned, clothes=np.stack([blue, red])).tolist() == [1, 0]
+    # Before each other they were not looked at: who they are is still known.
+    assert linker.next_frame(2, turned, clothes=np.stack([red, blue])).tolist() == [0, 1]
+    assert linker.next_frame(3, np.array([box(300)]), clothes=red[None]).tolist() == [2]

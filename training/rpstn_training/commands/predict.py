@@ -17,23 +17,25 @@ what has :// the address of a stream: both go on until Ctrl-C.
 Each frame has the time at which players show it, and the picture is turned as they turn it; joints are pixels of that
 picture. The overlay keeps these times and the sound.
 
-Without --boxes the first frame is searched: the network is shown many parts of it, and the most plausible person (or
---persons N of them) is followed from there, the next box from the pose found. Who is lost is searched for near by, and
-after a second in the whole frame. It is a guess: look at the overlay. With --whole-picture one person fills the frame.
+Without --boxes the first frame is searched: the network is shown many parts of it, and the most plausible person is
+followed from there, the next box from the pose found. Who is lost is searched for near by, and after a second in the
+whole frame. With --persons N a frame every second is searched for up to N people. It is a guess: look at the overlay.
+With --whole-picture one person fills the frame.
 
 Boxes come as .csv with the header frame,person,x1,y1,x2,y2, as .json, a list of {"image_id" or "frame", "bbox": [x, y,
 width, height], "track_id"} or a COCO file, or as .txt, MOTChallenge's frame,id,left,top,width,height,...; with - from
 standard input in one of these forms. They are in pixels. Frames count from 0 (in .txt from 1, as ids and pixels do); a
 picture may also be named by its file name. Of several categories (category_id) the persons' is taken. Where no box says
-whose it is, boxes that overlap from frame to frame are one person's. With --stills nobody needs a number.
+whose it is, people get numbers by overlap from frame to frame, poses and clothes; a box that no other one continues is
+nobody's. With --stills nobody needs a number.
 
 A person's boxes may be few. Between two of them the others are interpolated, and beyond the last one the person is
 followed until lost, unless the boxes went frame by frame and the file goes on for others: then the person has left.
 With --no-follow the boxes are all there are.
 
 Where torchvision is installed, --detector fasterrcnn_resnet50_fpn finds the people, in every frame or in every
---detect-every N-th one; people get numbers by how their boxes overlap and how alike their poses are, good for a second
-of absence. With --select only one of several people is wanted.
+--detect-every N-th one, up to --persons at a time; people get numbers as above, good for a second of absence. With
+--select only one of several people is wanted.
 
 Without --weights those that come with the package are used: a small network trained on drawn people, which never saw a
 real person. Public weights are taken as they were downloaded, by the rules of rpstn convert; what was taken for granted
@@ -87,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--persons",
         type=int,
         metavar="N",
-        help="without --boxes: how many people to search for at most (default: 1)",
+        help="without --boxes: how many people to search for at most (default: 1; with --detector: all)",
     )
     parser.add_argument(
         "--detector",

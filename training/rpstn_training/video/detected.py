@@ -1,65 +1,89 @@
-"""People by a detector: it says in every N-th frame who is there, and between they are followed by their poses."""
+"""People by boxes of which nobody says whose they are: a detector's in every N-th frame, or those of a file."""
 
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from ..data.tracking import Linker
-from .follow import Followers
+from .clothes import clothes
+from .crowd import SIGMA
+from .follow import Followers, one_pose
 from .search import Look
 from .selection import Selection
 from .sources import Frame
 from .streams import Pose
 
-# Of joints in OKS: the mean of COCO's over its 17 joints is 0.072, and other skeletons have none of their own.
-_SIGMA = 0.07
+_SOON = 3  # frames after a new person's first one: where a file has boxes in some, one must be the person's
 
-Find = Callable[[np.ndarray], np.ndarray]
+Find = Callable[[Frame], np.ndarray | None]
+Ahead = Callable[[int], Iterable[tuple[int, np.ndarray]]]
 
 
 class Detected:
-    """Numbers by overlap of boxes and by OKS (`data.tracking`), good for the whole video: nobody gets one twice.
+    """Numbers by overlap of boxes, by OKS and by clothes (`data.tracking`), good for the whole video: nobody gets one
+    twice.
 
     Who is not detected is followed on, for as long as known before and a second at most; who is missed for longer is
-    somebody new.
+    somebody new. Whose pose is somebody else's is nobody new. Where the boxes to come are known, a missed person's box
+    is interpolated up to the one that continues it, and a box that nothing continues soon is a false alarm.
 
     Args:
-        find: boxes [N, 4] of the people in an image uint8 [H, W, 3] RGB, the surest first.
-        every: frames from one detection to the next.
+        find: boxes [N, 4] of the people in a frame, the surest first; None where nobody looked.
         joints: K of the poses.
         fps: frames per second.
         stills: pictures have no past, each is looked through.
         select: of several people the one who is followed, chosen in the first frame that has any; None takes all.
+        most: people at a time; who was there before stays, then the surest come. None takes all.
+        in_words: whose boxes these are.
+        ahead: of a frame's number the frames after it that have boxes, and these; None where they are not known.
+        follow: False takes the boxes as all there are.
     """
 
     def __init__(
-        self, find: Find, *, every: int, joints: int, fps: float, stills: bool, select: Selection | None
+        self,
+        find: Find,
+        *,
+        joints: int,
+        fps: float,
+        stills: bool,
+        select: Selection | None,
+        most: int | None = None,
+        in_words: str,
+        ahead: Ahead | None = None,
+        follow: bool = True,
     ) -> None:
-        self._find, self._every, self._stills, self._select = find, every, stills, select
+        self._find, self._stills, self._select = find, stills, select
+        self._ahead, self._follow, self._most = ahead, follow, most
         self._patience = max(round(fps), 1)
-        self._linker = Linker(sigmas=np.full(joints, _SIGMA), max_missed=max(self._patience, every))
+        self._linker = Linker(sigmas=np.full(joints, SIGMA), max_missed=self._patience)
         self._followers = Followers(self._patience)
-        self._frames = 0
         self._chosen: int | None = None
         self._given: dict[int, np.ndarray] = {}
+        self._detected = False  # in this frame
         self._known: dict[
             int, tuple[int, int]
         ] = {}  # first and last frame of the detections of who is followed
         self._ended: list[int] = []
-        times = "each picture" if stills else "each frame" if every == 1 else f"every {every}th frame"
-        self.in_words = f"boxes of a detector in {times}"
-        if not stills:
-            self.in_words += (
-                ", people followed between" if every > 1 else ", people followed where it misses them"
-            )
+        self.in_words = in_words if most is None else f"{in_words}; up to {most} at a time"
         if select is not None:
             self.in_words += f"; {select.in_words}"
 
+    @property
+    def hidden(self) -> Collection[int]:
+        return self._followers.hidden
+
     def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
         self._given = {}
-        if self._stills or self._frames % self._every == 0:
-            self._detect(frame, look)
-        self._frames += 1
+        boxes = self._find(frame)
+        self._detected = boxes is not None
+        if boxes is not None and self._stills:
+            self._given = self._selected(dict(enumerate(boxes[: self._most])), frame)
+        elif boxes is not None:
+            self._detect(frame, boxes, look)
+        if self._stills or not self._follow:
+            return self._given
+        self._given |= self._between(frame.number)
         return dict(sorted({**self._followers.boxes(), **self._given}.items()))
 
     def crop(self, frame: Frame, person: int, box: np.ndarray) -> np.ndarray:
@@ -69,33 +93,108 @@ class Detected:
         if self._stills:
             return list(poses)
         size = frame.image.shape[1], frame.image.shape[0]
-        boxes = self._followers.boxes()
+        boxes = self._followers.boxes() | self._given
         ended, self._ended = self._ended, []
         lost = self._followers.seen(frame.number, size, poses, self._given)
-        if not self._given:  # no detection: the pose says where the person is
-            for person in self._followers.sure:
+        if not self._detected:  # the pose says where the person is
+            for person in {*self._followers.sure, *self._given} & poses.keys():
                 self._linker.see(person, frame.number, boxes[person], poses[person].joints)
         return [*ended, *lost]
 
-    def _detect(self, frame: Frame, look: Look) -> None:
-        boxes = self._find(frame.image)
-        if self._stills:
-            people = range(len(boxes))
-        else:
-            joints = np.stack([pose.joints for pose in look(list(boxes))]) if len(boxes) else None
-            people = self._linker.next_frame(frame.number, boxes, joints).tolist()
-        if self._select is not None and len(boxes):
-            if self._stills or self._chosen is None:
-                self._chosen = people[self._select.of(boxes, (frame.image.shape[1], frame.image.shape[0]))]
-            boxes = boxes[[person == self._chosen for person in people]]
-            people = [person for person in people if person == self._chosen]
-        self._given = dict(zip(people, boxes))
-        if self._stills:
-            return
-        for person in people:
+    def _detect(self, frame: Frame, boxes: np.ndarray, look: Look) -> None:
+        poses = look(list(boxes))
+        joints = np.stack([pose.joints for pose in poses]) if poses else None
+        people = self._linker.next_frame(frame.number, boxes, joints, clothes(frame.image, boxes)).tolist()
+        new = [person for person in people if person not in self._known]
+        if new:
+            false = {*self._twice(people, poses), *self._alone(frame.number, new)}
+            boxes = boxes[[person not in false for person in people]]
+            people = [person for person in people if person not in false]
+        self._given = self._limited(self._selected(dict(zip(people, boxes)), frame))
+        for person in self._given:
             self._known[person] = self._known.get(person, (frame.number, 0))[0], frame.number
         for person in self._followers.numbers:
             first, last = self._known[person]
             if frame.number - last > min(self._patience, last - first):
                 self._followers.end(person)
                 self._ended.append(person)
+
+    def _selected(self, boxes: dict[int, np.ndarray], frame: Frame) -> dict[int, np.ndarray]:
+        """The boxes of who is meant; in a video that is decided in the first frame with boxes."""
+        if self._select is None or not boxes:
+            return boxes
+        if self._stills or self._chosen is None:
+            size = frame.image.shape[1], frame.image.shape[0]
+            self._chosen = list(boxes)[self._select.of(list(boxes.values()), size)]
+        return {person: box for person, box in boxes.items() if person == self._chosen}
+
+    def _limited(self, boxes: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+        """No more new people than there is room for."""
+        if self._most is None:
+            return boxes
+        there = self._followers.numbers
+        new = [person for person in boxes if person not in there][: self._most - len(there)]
+        return {person: box for person, box in boxes.items() if person in there or person in new}
+
+    def _twice(self, people: Sequence[int], poses: Sequence[Pose]) -> list[int]:
+        """New people with the pose of somebody before them or known."""
+        return [
+            person
+            for place, person in enumerate(people)
+            if person not in self._known
+            and any(
+                one_pose(poses[place], pose)
+                for before, (other, pose) in enumerate(zip(people, poses))
+                if other in self._known or before < place
+            )
+        ]
+
+    def _alone(self, frame: int, new: Iterable[int]) -> list[int]:
+        """New people whom no box of the next frames continues."""
+        if self._ahead is None:
+            return []
+        coming = [boxes for number, boxes in self._to_come(frame) if number - frame <= _SOON]
+        if not coming:
+            return []
+        again = set().union(*coming)
+        return [person for person in new if person not in again]
+
+    def _between(self, frame: int) -> dict[int, np.ndarray]:
+        """The boxes of people who are missing in a frame, on the way from the last ones to those that are to come."""
+        missing = set(self._followers.numbers) - self._given.keys()
+        boxes: dict[int, np.ndarray] = {}
+        if self._ahead is None or not missing:
+            return boxes
+        for number, found in self._to_come(frame):
+            for person in missing & found.keys() - boxes.keys():
+                before, last = self._linker.last(person)
+                boxes[person] = last + (frame - before) / (number - before) * (found[person] - last)
+            if missing == boxes.keys():
+                break
+        return boxes
+
+    def _to_come(self, frame: int) -> Iterable[tuple[int, dict[int, np.ndarray]]]:
+        """Frames after this one, a second at most, with the boxes of people by the numbers that overlap gives them."""
+        linker = copy.deepcopy(self._linker)
+        for number, boxes in self._ahead(frame):
+            if number - frame > self._patience:
+                return
+            yield number, dict(zip(linker.next_frame(number, boxes).tolist(), boxes))
+
+
+def every(count: int, find: Callable[[np.ndarray], np.ndarray]) -> Find:
+    """A detector of images uint8 [H, W, 3] RGB that looks at every so many-th frame, the first one too."""
+    frames = 0
+
+    def look(frame: Frame) -> np.ndarray | None:
+        nonlocal frames
+        frames += 1
+        return find(frame.image) if (frames - 1) % count == 0 else None
+
+    return look
+
+
+def detector_in_words(count: int, *, stills: bool) -> str:
+    times = "each picture" if stills else "each frame" if count == 1 else f"every {count}th frame"
+    followed = ", people followed between" if count > 1 else ", people followed where it misses them"
+    return f"boxes of a detector in {times}" + ("" if stills else followed)

@@ -8,7 +8,8 @@ constant velocity v, and a frame whose pose lies r = z - (c + v) away from the e
 Its sides follow those about the pose more slowly, above all when those shrink: unsure joints are found too near to the
 middle of the body, and a box that shrinks by them would cut off hands and feet next. A pose that scores much less than
 the person's usually do corrects nothing: the box moves on, ever more slowly, and after some such frames the person is
-lost.
+lost. Neither does a pose that is somebody else's: of two with one pose the one who was expected there has it, and the
+other is taken to be hidden.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +30,8 @@ _GROWING, _SHRINKING = 0.3, 0.01  # how much of a change of the sides is followe
 _FASTEST_SIZE = 1.25  # times: the most that the sides seem to change in a frame
 _USUAL = 0.1  # how much of a new score goes into the usual one
 _SLOWING = 0.8  # of the velocity that is left in a frame without a good pose
-_DOUBLE = 0.1  # of a person's size: poses nearer than that, joint by joint in the mean, are of one person
+_DOUBLE = 0.13  # of a person's size: poses nearer than that, joint by joint in the mean, are of one person
+_COVERED = 0.6  # overlap of the boxes about two poses from which nothing is seen of one of two people
 
 
 class Follower:
@@ -75,14 +77,18 @@ class Follower:
         """The pose found in the `next_box` of the frame."""
         score = float(pose.scores.mean())
         if score < LOW * self.usual:
-            self._low += 1
-            self._centre, self._velocity = self._centre + self._velocity, _SLOWING * self._velocity
+            self.not_seen()
             return
         centre, sides = _centre_and_sides(around_joints(pose.joints, pose.scores))
         self._move(centre, score, by_pose=True)
         sides = np.clip(sides, self._sides / _FASTEST_SIZE, self._sides * _FASTEST_SIZE)
         share = np.where(sides > self._sides, _GROWING, _SHRINKING)
         self._sides = self._sides + share * (sides - self._sides)
+
+    def not_seen(self) -> None:
+        """Nothing says where the person is in the `next_box`'s frame."""
+        self._low += 1
+        self._centre, self._velocity = self._centre + self._velocity, _SLOWING * self._velocity
 
     def given(self, box: np.ndarray, score: float) -> None:
         """The person's box in this frame is known, and the score of the pose found in it."""
@@ -112,7 +118,7 @@ class Followers:
         self._followed: dict[int, Follower] = {}
         self._lost: dict[int, tuple[Follower, int]] = {}  # and the frame of the loss
         self._joints: dict[int, np.ndarray] = {}  # [K, 2] in the last frame
-        self._double: dict[tuple[int, int], int] = {}  # frames in which two had one pose
+        self.hidden: set[int] = set()  # whose pose in the last frame is somebody else's
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -156,12 +162,15 @@ class Followers:
     ) -> list[int]:
         """The poses of everybody in this frame, some of whom were in boxes [4] that are `given`; returns who is lost.
 
-        Lost is who scores low for a while, who has left the picture, and the less sure one of two who have had one
-        and the same pose for as long; nobody whose box is given.
+        Lost is who scores low or is hidden for a while, and who has left the picture; nobody whose box is given.
         """
         given = given or {}
+        self.hidden = self._hidden(poses, given)
         self._joints = {person: pose.joints for person, pose in poses.items()}
         for person, pose in poses.items():
+            if person in self.hidden:
+                self._followed[person].not_seen()
+                continue
             if person not in given:
                 self._followed[person].seen(pose)
                 continue
@@ -174,7 +183,7 @@ class Followers:
             for person, follower in self._followed.items()
             if follower.lost or not _in_picture(follower.next_box, size_wh)
         }
-        gone = sorted((gone | self._doubles(poses, given)) - given.keys())
+        gone = sorted(gone - given.keys())
         for person in gone:
             self._lost[person] = self._followed.pop(person), frame
         return gone
@@ -192,35 +201,33 @@ class Followers:
                 found.append(person)
         return found
 
-    def forget_lost(self, frame: int) -> None:
-        """Give up those who were not found near by in time."""
-        self._lost = {
-            person: (follower, since)
-            for person, (follower, since) in self._lost.items()
-            if frame - since <= self.patience
-        }
-
-    @property
-    def least_usual(self) -> float:
-        """The lowest of the usual scores of those who are followed, 0 of nobody."""
-        return min((follower.usual for follower in self._followed.values()), default=0.0)
-
     def usual(self, person: int) -> float:
         """The usual score of someone who is lost."""
         return self._lost[person][0].usual
 
-    def _doubles(self, poses: Mapping[int, Pose], given: Mapping[int, np.ndarray]) -> set[int]:
-        """Of every two who have shared a pose for too long the one with the lower usual score."""
-        people = sorted(poses)
-        pairs = [(first, second) for place, first in enumerate(people) for second in people[place + 1 :]]
-        self._double = {
-            pair: self._double.get(pair, 0) + 1 for pair in pairs if _one_pose(poses[pair[0]], poses[pair[1]])
-        }
-        return {
-            min(pair, key=lambda person: (person in given, self._followed[person].usual, -person))
-            for pair, frames in self._double.items()
-            if frames >= PATIENCE
-        }
+    def _hidden(self, poses: Mapping[int, Pose], given: Mapping[int, np.ndarray]) -> set[int]:
+        """Who has the pose of somebody who was there before, or was expected there rather."""
+        about = {person: around_joints(pose.joints, pose.scores)[None] for person, pose in poses.items()}
+
+        def right(person: int) -> tuple[bool, bool, float]:
+            follower = self._followed.get(person)
+            if follower is None:
+                return person in given, True, 1.0
+            return (
+                person in given,
+                follower.sure,
+                float(iou(about[person], follower.next_box[None])[0, 0]),
+            )
+
+        seen: list[int] = []
+        for person in sorted(poses, key=right, reverse=True):
+            taken = person not in given and any(
+                iou(about[person], about[other])[0, 0] >= _COVERED or one_pose(poses[person], poses[other])
+                for other in seen
+            )
+            if not taken:
+                seen.append(person)
+        return set(poses) - set(seen)
 
 
 def _centre_and_sides(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -233,7 +240,7 @@ def _in_picture(box: np.ndarray, size_wh: Sequence[int]) -> bool:
     return bool((middle >= 0).all() and (middle <= np.array(size_wh) - 1).all())
 
 
-def _one_pose(pose: Pose, other: Pose) -> bool:
+def one_pose(pose: Pose, other: Pose) -> bool:
     about = around_joints(pose.joints, pose.scores)
     if iou(about[None], around_joints(other.joints, other.scores)[None])[0, 0] == 0:
         return False

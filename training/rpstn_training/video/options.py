@@ -29,10 +29,12 @@ class Options:
         skeleton: the data set (`data.sets.SKELETONS`) whose joints public weights find, or None where their number
             tells; of a checkpoint only its own.
         boxes: .csv, .json or .txt file (`data.forms.box_files`). Between two boxes of a person the others are
-            interpolated; beyond the last one the person is followed (`people.InGivenBoxes`). None searches for people
-            (`people.Searched`).
+            interpolated; beyond the last one the person is followed (`people.InGivenBoxes`). Boxes of which none says
+            whose it is are linked first, where a frame has several (`detected.Detected`). None searches for people
+            (`people.Searched`, of several `searched_crowd.SearchedCrowd`).
         follow: False takes the boxes of the file as all there are.
-        persons: how many people are searched for at most, 1 unless given.
+        persons: how many people are searched for at most, 1 unless given; with a detector, how many are followed at a
+            time, all unless given.
         detector: "fasterrcnn_resnet50_fpn", or with "=" and a file of weights, finds the people (`detected.Detected`).
         detect_every: frames from one detection to the next.
         select: "largest", "centre" or a point "X,Y" (`selection`): of several people this one alone.
@@ -133,7 +135,6 @@ def _require_other_ways(options: Options) -> None:
         raise UserError("--detect-every: expected with --detector, got none")
     others = {
         "--boxes": options.boxes is not None,
-        "--persons": options.persons is not None,
         "--whole-picture": options.whole_picture,
     }
     for name, given in others.items():

@@ -1,14 +1,14 @@
 """Where the people of a video are, frame by frame: in the whole picture, in given boxes, or to be found.
 
-Each of the three, as `detected.Detected`, says before a frame which boxes to look at (`boxes`), and hears afterwards
-what was found (`seen`), upon which it says whose memory ends. Boxes are x1, y1, x2, y2 in pixels of the picture.
+Each of the three, as `detected.Detected` and `searched_crowd.SearchedCrowd`, says before a frame which boxes to look at
+(`boxes`), and hears afterwards what was found (`seen`), upon which it says whose memory ends. Boxes are x1, y1, x2, y2
+in pixels of the picture.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from .follow import FOUND, Followers
 from .motion import Motion
@@ -26,6 +26,7 @@ class People(Protocol):
     """Who is looked for where. `in_words` is for the results."""
 
     in_words: str
+    hidden: Collection[int]  # whose pose in the last frame is somebody else's, and no result
 
     def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
         """Person to box [4], by rising numbers; `look` shows the network boxes of the frame, without memory."""
@@ -41,6 +42,7 @@ class WholePicture:
     """Person 0 fills the picture."""
 
     in_words = "the whole picture is the box of one person"
+    hidden = ()
 
     def __init__(self, *, stills: bool) -> None:
         self._stills = stills
@@ -89,6 +91,10 @@ class InGivenBoxes:
         if select is not None:
             self.in_words += f"; {select.in_words}"
 
+    @property
+    def hidden(self) -> Collection[int]:
+        return self._followers.hidden
+
     def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
         self._given = self._selected(self._table.at(frame.number, _size(frame)), _size(frame))
         if not self._follow:
@@ -121,25 +127,22 @@ class InGivenBoxes:
 
 
 class Searched:
-    """Nobody says where the people are: the first frame is searched, and who is found is followed.
+    """Nobody says where the person is: the first frame is searched, and who is found is followed.
 
-    Who is lost is searched for near by, in every frame for a second, and then, like those who were never found, in
-    the whole frame once a second. One person who is looked for is that person wherever found again; of several, who
-    is found far from where everybody was lost is somebody new and gets a number that nobody had.
+    Who is lost is searched for near by, in every frame for a second, and then in the whole frame once a second, and is
+    that person wherever found again.
 
     Args:
-        count: of people at a time, from 1.
         aspect: width / height of the network's input.
         shown: `Codec.box_scale`.
         fps: frames per second.
         stills: every picture is searched by itself.
-        select: of several people the one who is wanted, where `count` is 1; None takes the most plausible.
+        select: of several people the one who is wanted; None takes the most plausible.
         least: the probability of a pose (`Pose.probability`) with less of which nobody is there; None knows of none.
     """
 
     def __init__(
         self,
-        count: int,
         *,
         aspect: float,
         shown: float,
@@ -148,29 +151,31 @@ class Searched:
         select: Selection | None = None,
         least: float | None = None,
     ) -> None:
-        self._count, self._aspect, self._shown, self._stills = count, aspect, shown, stills
+        self._aspect, self._shown, self._stills = aspect, shown, stills
         self._select, self._least = select, least
         self._every = max(round(fps), 1)
-        self._followers = Followers(self._every)
-        self._searched: int | None = None  # the last frame that was searched as a whole
-        self._known: set[int] = set()
+        self._start()
         each = "each picture" if stills else "the first frame"
-        people = "one person" if count == 1 else f"up to {count} people"
-        are = "is" if count == 1 else "are"
-        self.in_words = f"{each} searched for {people}" + (
-            "" if stills else f", who {are} followed from there"
-        )
+        self.in_words = f"{each} searched for one person" + ("" if stills else ", who is followed from there")
         if select is not None:
             self.in_words += f"; {select.in_words}"
 
+    def _start(self) -> None:
+        self._followers = Followers(self._every)
+        self._searched: int | None = None  # the last frame that was searched as a whole
+        self._known = False
+
+    @property
+    def hidden(self) -> Collection[int]:
+        return self._followers.hidden
+
     def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
         if self._stills:
-            self._followers, self._searched, self._known = Followers(1), None, set()
+            self._start()
         self._followers.find_nearby(frame.number, look)
-        missing = self._count - len(self._followers.numbers)
         awaited = self._searched is not None and frame.number - self._searched < self._every
-        if missing and not awaited:
-            self._search(frame, look, missing)
+        if not self._followers.numbers and not awaited:
+            self._search(frame, look)
         return self._followers.boxes()
 
     def crop(self, frame: Frame, person: int, box: np.ndarray) -> np.ndarray:
@@ -184,42 +189,25 @@ class Searched:
             self._searched = frame.number
         return lost
 
-    def _search(self, frame: Frame, look: Look, missing: int) -> None:
+    def _search(self, frame: Frame, look: Look) -> None:
         self._searched = frame.number
-        everywhere = windows(_size(frame), self._aspect, shown=self._shown)
-        taken = list(self._followers.boxes().values())
         choice = self._select is not None and not self._known
         found = search(
             look,
-            everywhere,
-            _CROWD if choice else missing,
-            taken=taken,
-            known=self._followers.joints,
+            windows(_size(frame), self._aspect, shown=self._shown),
+            _CROWD if choice else 1,
             stands_out=_STANDS_OUT,
             motion=None if self._stills else Motion(frame.image, frame.later),
         )
         found = [one for one in found if self._is_somebody(one.pose)]
-        if choice and found:
-            found = [found[self._select.of([one.box for one in found], _size(frame))]]
-        lost, least = self._followers.lost, self._followers.least_usual
-        usual = {person: self._followers.usual(person) for person in lost}
-        # Each one found is the lost person who was last seen the nearest, if the score allows, or somebody new.
-        rows = sorted(lost)
-        places = np.array([_middle(one.box) for one in found]).reshape(-1, 1, 2)
-        last = np.array([_middle(lost[person]) for person in rows]).reshape(1, -1, 2)
-        of = dict(zip(*linear_sum_assignment(np.linalg.norm(places - last, axis=-1))))
-        for place, one in enumerate(found):
-            score = float(one.pose.scores.mean())
-            person = rows[of[place]] if place in of else len(self._known)
-            if place in of and self._count > 1 and not _within_reach(one.box, lost[person]):
-                person = len(self._known)
-            if person in lost:
-                if score < FOUND * usual[person]:
-                    continue
-            elif (self._count == 1 and self._known) or score < FOUND * least:
-                continue
-            self._known.add(person)
-            self._followers.begin(person, one.box, score)
+        if not found:
+            return
+        one = found[self._select.of([one.box for one in found], _size(frame)) if choice else 0]
+        score = float(one.pose.scores.mean())
+        if self._known and score < FOUND * self._followers.usual(0):
+            return
+        self._known = True
+        self._followers.begin(0, one.box, score)
 
     def _is_somebody(self, pose: Pose) -> bool:
         return self._least is None or pose.probability is None or pose.probability >= self._least
@@ -227,12 +215,3 @@ class Searched:
 
 def _size(frame: Frame) -> tuple[int, int]:
     return frame.image.shape[1], frame.image.shape[0]
-
-
-def _within_reach(box: np.ndarray, last: np.ndarray) -> bool:
-    """Whether a box [4] is no farther from the last one of somebody than its longer side."""
-    return bool(np.linalg.norm(_middle(box) - _middle(last)) <= (last[2:] - last[:2]).max())
-
-
-def _middle(box: np.ndarray) -> np.ndarray:
-    return (box[:2] + box[2:]) / 2

@@ -2,6 +2,7 @@
 
 import re
 from bisect import bisect
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,9 +12,9 @@ from ..data.boxes import union
 from ..data.clips import tiled_starts
 from ..data.findings import reporting
 from ..data.forms import box_files
-from ..data.tracking import fill_gaps, link
+from ..data.tracking import fill_gaps
 from ..errors import UserError
-from .sources import Source
+from .sources import Frame, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +28,14 @@ class Box:
 
 
 class Boxes:
-    """The boxes of a file by frame and person.
+    """The boxes of a file by frame and person. Where `named` is False nobody says whose they are, and the persons are
+    numbers of the frame's rows.
 
     Raises UserError, naming file, row and field, where a row cannot be meant.
     """
 
-    def __init__(self, path: Path, rows: list[Box]) -> None:
-        self.path = path
+    def __init__(self, path: Path, rows: list[Box], *, named: bool = True) -> None:
+        self.path, self.named = path, named
         self.frames: dict[int, dict[int, Box]] = {}
         for row in rows:
             others = self.frames.setdefault(row.frame, {})
@@ -60,6 +62,17 @@ class Boxes:
                     "which lies outside it"
                 )
         return {person: found[person].sides for person in sorted(found)}
+
+    def found(self, frame: Frame) -> np.ndarray | None:
+        """The boxes [N, 4] in this frame, None where the file has none."""
+        boxes = self.at(frame.number, (frame.image.shape[1], frame.image.shape[0]))
+        return np.stack(list(boxes.values())) if boxes else None
+
+    def after(self, frame: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The later frames that have boxes, and these, [N, 4]."""
+        numbers = sorted(self.frames)
+        for number in numbers[bisect(numbers, frame) :]:
+            yield number, np.stack([box.sides for box in self.frames[number].values()])
 
     def gone(self, frame: int) -> list[int]:
         """Persons with no box after this frame."""
@@ -133,8 +146,7 @@ class Boxes:
 def read_boxes(path: str | Path, source: Source, *, stills: bool = False) -> Boxes:
     """The boxes of a file (`data.forms.box_files`) for the frames of `source`. Nothing is left out in silence.
 
-    Boxes of a detector, which say
-    nobody's number, are linked (`data.tracking`).
+    Where no row says whose box it is, and frames have several, they are to be linked (`detected`).
 
     stills: the frames are pictures by themselves, whose boxes need no person's number.
     """
@@ -143,28 +155,16 @@ def read_boxes(path: str | Path, source: Source, *, stills: bool = False) -> Box
         found = box_files.read(path, report)
     frames = _frame_numbers(found, source)
     alone = stills or (source.names is not None and len(source.names) == 1)
-    if not alone:
-        found = _linked(found, frames, source.fps)
-    people = box_files.numbered(found, frames, stills=alone)
+    named = alone or len(set(frames)) == len(frames) or any(box.person is not None for box in found)
+    people = box_files.numbered(found, frames, stills=alone or not named)
     rows = [
         Box(frame=frame, person=box.person, sides=box.sides, where=box.where)
         for frame, box in zip(frames, people)
     ]
-    boxes = Boxes(path, rows)
+    boxes = Boxes(path, rows, named=named)
     if source.names is not None:
         boxes.require_frames(len(source.names))
     return boxes
-
-
-def _linked(found: list[box_files.Box], frames: list[int], fps: float) -> list[box_files.Box]:
-    """Where frames have several boxes and no row says whose they are: who is who, by overlap from frame to frame.
-
-    A person may be missed for a second.
-    """
-    if any(box.person is not None for box in found) or len(set(frames)) == len(frames):
-        return found
-    people = link(np.array(frames), np.stack([box.sides for box in found]), max_missed=max(round(fps), 1))
-    return [replace(box, person=int(person)) for box, person in zip(found, people)]
 
 
 def _frame_numbers(found: list[box_files.Box], source: Source) -> list[int]:

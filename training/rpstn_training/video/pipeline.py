@@ -29,7 +29,7 @@ from ..versions import versions
 from ..words import several
 from . import outputs
 from .ahead import ahead
-from .detected import Detected
+from .detected import Detected, detector_in_words, every
 from .filters import Filtering
 from .formats import file_names, write_formats
 from .lanes import together
@@ -40,6 +40,7 @@ from .pictures import OVERLAYS, Pictures
 from .progress import Progress
 from .recording import read_recording
 from .result import Result
+from .searched_crowd import SearchedCrowd
 from .selection import Selection
 from .sources import Frame, Source
 from .streams import PersonStreams
@@ -69,14 +70,28 @@ class Predictor:
     def people(self, media: Source, table: Boxes | None) -> People:
         options, codec = self.options, self.streams.codec
         select = None if options.select is None else Selection.read(options.select)
+        joints = len(self.checkpoint.skeleton.joints)
         if self._find is not None:
             return Detected(
-                self._find,
-                every=options.detect_every,
-                joints=len(self.checkpoint.skeleton.joints),
+                every(1 if options.stills else options.detect_every, self._find),
+                joints=joints,
                 fps=media.fps,
                 stills=options.stills,
                 select=select,
+                most=options.persons,
+                in_words=detector_in_words(options.detect_every, stills=options.stills),
+            )
+        if table is not None and not table.named:
+            followed = ", interpolated between, people followed where it misses them"
+            return Detected(
+                table.found,
+                joints=joints,
+                fps=media.fps,
+                stills=False,
+                select=select,
+                in_words="boxes from a file" + (followed if options.follow else ""),
+                ahead=table.after,
+                follow=options.follow,
             )
         if table is not None:
             return InGivenBoxes(
@@ -90,15 +105,16 @@ class Predictor:
         if not options.searches:
             return WholePicture(stills=options.stills)
         width, height = codec.input_size
-        return Searched(
-            options.persons or 1,
-            aspect=width / height,
-            shown=codec.box_scale,
-            fps=media.fps,
-            stills=options.stills,
-            select=select,
-            least=None if self.checkpoint.calibration is None else self.checkpoint.calibration.pose_threshold,
-        )
+        calibration = self.checkpoint.calibration
+        how = {
+            "aspect": width / height,
+            "shown": codec.box_scale,
+            "fps": media.fps,
+            "stills": options.stills,
+            "least": None if calibration is None else calibration.pose_threshold,
+        }
+        count = options.persons or 1
+        return Searched(select=select, **how) if count == 1 else SearchedCrowd(count, **how)
 
 
 def predict(
@@ -202,7 +218,9 @@ class _Looking:
         for person in self._people.seen(frame, poses):
             self._streams.forget(person, self._key)
         return [
-            FoundPose.of(frame.number, person, self._given[person], pose) for person, pose in poses.items()
+            FoundPose.of(frame.number, person, self._given[person], pose)
+            for person, pose in poses.items()
+            if person not in self._people.hidden
         ]
 
 
@@ -382,7 +400,7 @@ def boxes_for(media: Source, options: Options) -> Boxes | None:
     if options.boxes is None:
         return None
     table = read_boxes(options.boxes, media, stills=options.stills)
-    if options.follow and not options.stills:
+    if options.follow and not options.stills and table.named:
         table.fill_gaps()
     table.keep_every(options.every)
     return table

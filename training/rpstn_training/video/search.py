@@ -124,14 +124,20 @@ def nearby(box: np.ndarray) -> np.ndarray:
     return np.stack(rows)
 
 
+def overlap(pose: Pose, box: np.ndarray) -> float:
+    """IoU of the box [4] that the pose was found in with the one about it, each as the square of its longer side:
+    widths apart from heights would punish a standing person in a square window.
+    """
+    about = around_joints(pose.joints, pose.scores)
+    return float(iou(_square(about)[None], _square(box)[None])[0, 0])
+
+
 def plausibility(pose: Pose, box: np.ndarray, motion: Motion | None = None) -> float:
     """How much a pose found in a box [4] looks like a person who fills it (above)."""
     about = around_joints(pose.joints, pose.scores)
-    # Widths apart from heights would punish a standing person in a square window: the longer side is what counts.
-    overlap = float(iou(_square(about)[None], _square(box)[None])[0, 0])
     side = float((box[2:] - box[:2]).max())
     change = 1.0 if motion is None else max(motion.within(about), _LEAST_CHANGE)
-    score = float(pose.scores.mean()) * overlap**_OVERLAP_EXPONENT * side**_SIDE_EXPONENT
+    score = float(pose.scores.mean()) * overlap(pose, box) ** _OVERLAP_EXPONENT * side**_SIDE_EXPONENT
     return score * change**_CHANGE_EXPONENT
 
 

@@ -1,0 +1,145 @@
+"""Several people of whom nobody says where they are: the picture is searched every second, and they are followed
+between.
+"""
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from ..data.boxes import iou
+from .clothes import clothes
+from .crowd import search_crowd
+from .follow import Followers
+from .search import Candidate, Look, windows
+from .sources import Frame
+from .streams import Pose
+
+_DOUBTS = 2  # searches in a row in which somebody who is followed does not stand out, and is nobody then
+_ALONE = 0.3  # overlap with others from which clothes may be theirs
+_ELSEWHERE = 1e3  # costs more than any place and clothes within reach
+
+
+class SearchedCrowd:
+    """Up to so many people at a time, who may come later and go.
+
+    Who is lost is searched for near by, in every frame for a second. Whom a search of the whole picture finds is the
+    lost person who was last seen the nearest, of several the one in the most similar clothes, if within reach; else
+    somebody new, with a number that nobody had.
+
+    Args:
+        count: of people at a time, from 1.
+        aspect: width / height of the network's input.
+        shown: `Codec.box_scale`.
+        fps: frames per second.
+        stills: every picture is searched by itself.
+        least: the probability of a pose (`Pose.probability`) with less of which nobody is there; None knows of none.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        aspect: float,
+        shown: float,
+        fps: float,
+        stills: bool,
+        least: float | None = None,
+    ) -> None:
+        self._count, self._aspect, self._shown, self._stills = count, aspect, shown, stills
+        self._least, self._every = least, max(round(fps), 1)
+        times = "each picture" if stills else "a frame every second"
+        self.in_words = f"{times} searched for up to {count} people" + (
+            "" if stills else ", who are followed between"
+        )
+        self._start()
+
+    def _start(self) -> None:
+        self._followers = Followers(self._every)
+        self._searched: int | None = None  # the last frame that was searched as a whole
+        self._people = 0  # who have a number
+        self._doubts: dict[int, int] = {}
+        self._away: dict[int, np.ndarray] = {}  # boxes of those who did not stand out
+        self._clothes: dict[int, np.ndarray] = {}
+        self._ended: list[int] = []
+
+    @property
+    def hidden(self) -> Collection[int]:
+        return self._followers.hidden
+
+    def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
+        if self._stills:
+            self._start()
+        self._followers.find_nearby(frame.number, look)
+        if self._searched is None or frame.number - self._searched >= self._every:
+            self._searched = frame.number
+            self._search(frame, look)
+        return self._followers.boxes()
+
+    def crop(self, frame: Frame, person: int, box: np.ndarray) -> np.ndarray:
+        return box
+
+    def seen(self, frame: Frame, poses: Mapping[int, Pose]) -> list[int]:
+        if self._stills:
+            return list(poses)
+        self._remember_clothes(frame.image)
+        ended, self._ended = self._ended, []
+        size = frame.image.shape[1], frame.image.shape[0]
+        return [*ended, *self._followers.seen(frame.number, size, poses)]
+
+    def _search(self, frame: Frame, look: Look) -> None:
+        followed = self._followers.boxes()
+        size = frame.image.shape[1], frame.image.shape[0]
+        everywhere = windows(size, self._aspect, shown=self._shown)
+        found = search_crowd(look, everywhere, self._count, list(followed.values()))
+        for (person, box), stands in zip(followed.items(), found.stand):
+            self._doubts[person] = 0 if stands else self._doubts.get(person, 0) + 1
+            if self._doubts[person] == _DOUBTS:
+                self._followers.end(person)
+                self._away[person] = box
+                self._ended.append(person)
+        new = [
+            one
+            for one in found.new
+            if self._least is None or one.pose.probability is None or one.pose.probability >= self._least
+        ][: self._count - len(self._followers.numbers)]
+        for one, person in zip(new, self._numbered(new, frame.image)):
+            self._followers.begin(person, one.box, float(one.pose.scores.mean()))
+            self._away.pop(person, None)
+            self._doubts[person] = 0
+
+    def _numbered(self, found: list[Candidate], image: np.ndarray) -> list[int]:
+        """The numbers of those found: of somebody who is lost, or new ones."""
+        lost = self._followers.lost | self._away
+        people = list(lost)
+        costs = np.full((len(found), len(people)), _ELSEWHERE)
+        for row, one, worn in zip(costs, found, clothes(image, [one.box for one in found])):
+            for place, person in enumerate(people):
+                away = _middle(one.box) - _middle(lost[person])
+                reach = float((lost[person][2:] - lost[person][:2]).max())
+                alike = float(worn @ self._clothes.get(person, worn))
+                if np.linalg.norm(away) <= reach:
+                    row[place] = np.linalg.norm(away) / reach + 1 - alike
+        numbers = [-1] * len(found)
+        for place, of in zip(*linear_sum_assignment(costs)):
+            if costs[place, of] < _ELSEWHERE:
+                numbers[place] = people[of]
+        for place, number in enumerate(numbers):
+            if number < 0:
+                numbers[place] = self._people
+                self._people += 1
+        return numbers
+
+    def _remember_clothes(self, image: np.ndarray) -> None:
+        """What those wear who are followed and stand alone."""
+        boxes = self._followers.boxes()
+        if not boxes:
+            return
+        sides = np.stack(list(boxes.values()))
+        near = (iou(sides, sides) - np.eye(len(sides))).max(axis=1)
+        alone = {person: box for (person, box), close in zip(boxes.items(), near) if close < _ALONE}
+        self._clothes |= dict(zip(alone, clothes(image, list(alone.values()))))
+
+
+def _middle(box: np.ndarray) -> np.ndarray:
+    return (box[:2] + box[2:]) / 2
