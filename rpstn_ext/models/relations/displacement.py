@@ -31,9 +31,10 @@ class Displacement(Relation):
     maps, moves them. They are pooled to 16 cells at most along the longer side (`factor`), 64x64 by 4 and 24x24 by 2:
     a crop is as large as its person, so an offset is a share of the crop, whatever its maps' resolution.
 
-    In a small study (docs/study.md) it finds 3.9 [1.5, 6.2] points more hidden joints when fitted to the maps of a
-    trained RPSTN with hidden joints in the loss, and 0.3 [-1.0, 1.7] when all of an image network is trained with it.
-    It takes 12 % of a training step of the demo's network and 5 % of a streaming step, on one thread of a CPU.
+    In a small study (docs/study.md), with hidden joints in the loss, it finds 4.6 [1.2, 8.2] points more of them when
+    fitted to the maps of a trained image network, 1.1 [-1.2, 3.3] to those of an RPSTN, and 1.0 [-0.4, 2.5] when all of
+    the image network is trained with it. It takes 12 % of a training step of the demo's network and 5 % of a streaming
+    step, on one thread of a CPU.
 
     Args:
         num_joints, norm: as `Relation`.
