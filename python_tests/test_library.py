@@ -445,6 +445,7 @@ def test_the_cuda_library_loads_beside_any_torch():
     """It needs no CUDA of torch to load, and brings what the CPU library has."""
     names = [f"{op}{step}" for op in OPS for step in ("", "_backward")]
     names += ["joint_relation_forward", "joint_relation_norm_forward"]
+    names += ["joint_relation_norm_sums", "joint_relation_norm_gradient_sums"]
     found = run_python(
         "import torch, rpstn_ext\n"
         f"torch.ops.load_library({str(CUDA_LIBRARY)!r})\n"
