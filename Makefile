@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEMO ?= demo
 CMAKE := $(BIN)/python cmake/run.py
 
-.PHONY: demo test lint cuda clean
+.PHONY: demo test lint cuda wheels clean
 
 # The whole way once: synthetic clips, training, scores, pictures, a video and a page that shows them.
 demo: $(VENV)/.built
@@ -23,6 +23,11 @@ cuda: $(VENV)/.installed
 	@command -v nvcc >/dev/null || $(PIP) install -q -r requirements-cuda.txt -c constraints.txt
 	$(CMAKE) -B build/cuda -DRPSTN_CUDA=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
 	$(CMAKE) --build build/cuda --target _C_cuda
+
+# dist/: a wheel for each version of torch (make wheels TORCH="2.13.0 2.14.1"; else the pinned one) and one without a
+# library, each tried in an environment of its own.
+wheels: $(VENV)/.installed
+	$(BIN)/python cmake/wheels.py $(TORCH)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check rpstn_ext training python_tests benchmarks cmake
@@ -49,4 +54,4 @@ build/cuda_on_cpu/_C_cuda_on_cpu.so: $(VENV)/.installed CMakeLists.txt $(shell f
 	touch $@
 
 clean:
-	rm -rf $(VENV) build $(DEMO)
+	rm -rf $(VENV) build dist $(DEMO)

@@ -33,6 +33,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from rpstn_ext import JointRelationExtractor
 from rpstn_training import cli
 from rpstn_training.building import build_network, describe_network
 from rpstn_training.codec import Codec
@@ -92,18 +93,21 @@ def estimate(parts: Parts, gpus: int, assumed: Assumptions) -> tuple[float, str]
 
 def counted(config: Config) -> tuple[int, int, int]:
     """Of one step: bytes of all gradients, calls of batch normalisations, and bytes of their statistics forward and
-    backward (2 C + 1 and 2 C numbers of float32 for C channels).
+    backward (2 C + 1 and 2 C numbers for C channels, of float32; where the relation extractor fuses them, of float64).
     """
     model = build_network(config.model, load_skeleton(config.data), config.heatmap.maps_per_joint).train()
     calls: list[int] = []
+    fused = {module.norm for module in model.modules() if isinstance(module, JointRelationExtractor)}
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.register_forward_hook(lambda norm, *_: calls.append(norm.num_features))
+            size = 8 if module in fused else 4
+            numbers = 4 * module.num_features + 1
+            module.register_forward_hook(lambda *_, told=size * numbers: calls.append(told))
     width, height = config.data.input_size
     with torch.no_grad():
         model(torch.zeros(2, config.data.clip_length, model.in_channels, height, width))
     gradients = sum(p.numel() * p.element_size() for p in model.parameters())
-    return gradients, len(calls), sum(4 * (4 * channels + 1) for channels in calls)
+    return gradients, len(calls), sum(calls)
 
 
 def clips_per_core(config: Config) -> float:

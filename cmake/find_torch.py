@@ -19,12 +19,22 @@ def find() -> Path | None:
     return next((path for path in candidates if (path / "version.py").is_file()), None)
 
 
-root = find()
-if root is None:
-    sys.exit(f"no torch in {sys.prefix}")
-version = runpy.run_path(str(root / "version.py"))
-print(version["__version__"])
-print(version["cuda"] or "")
-print(root.as_posix())
-print(";".join((root / "include" / folder).as_posix() for folder in ("", "torch/csrc/api/include")))
-print((root / "lib").as_posix())
+def version(root: Path) -> dict[str, str]:
+    """torch's version.py: __version__, cuda and more."""
+    return runpy.run_path(str(root / "version.py"))
+
+
+def main() -> None:
+    root = find()
+    if root is None:
+        sys.exit(f"no torch in {sys.prefix}")
+    found = version(root)
+    print(found["__version__"])
+    print(found["cuda"] or "")
+    print(root.as_posix())
+    print(";".join((root / "include" / folder).as_posix() for folder in ("", "torch/csrc/api/include")))
+    print((root / "lib").as_posix())
+
+
+if __name__ == "__main__":
+    main()

@@ -102,14 +102,34 @@ inline void check_joint_relation_norm_backward(
     const at::Tensor& grad_out, const at::Tensor& heatmaps, const at::Tensor& moments, const at::Tensor& mean,
     const at::Tensor& var, const at::Tensor& weight_g, const at::Tensor& bias_g, const at::Tensor& weight_o,
     const at::Tensor& bias_o, const at::Tensor& norm_weight, bool training, double eps, double scale,
-    const std::optional<at::Tensor>& scale_tensor) {
+    const std::optional<at::Tensor>& scale_tensor, const std::optional<at::Tensor>& totals) {
   const char* op = "joint_relation_norm_backward";
   check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, /*norm_bias=*/norm_weight, mean,
-                            var, training, eps, scale, scale_tensor, op);
+                            var, training && !totals.has_value(), eps, scale, scale_tensor, op);
   check_shape(op, {"grad_out", grad_out}, heatmaps.sym_sizes());
   const c10::SymInt rows[] = {heatmaps.sym_size(0), heatmaps.sym_size(1), heatmaps.sym_size(1) + 2};
   check_shape(op, {"moments", moments}, rows);
   check_tensors(op, {{"heatmaps", heatmaps}, {"grad_out", grad_out}, {"moments", moments}});
+  if (!totals.has_value()) return;
+  const c10::SymInt numbers[] = {2 * heatmaps.sym_size(1) + 1};
+  check_shape(op, {"totals", *totals}, numbers);
+  check_tensors(op, {{"heatmaps", heatmaps}, {"totals", *totals}});
+  TORCH_CHECK_VALUE(training, op, ": expected totals in training only, where statistics have gradients");
+}
+
+// `moments` are those of joint_relation_norm_sums, `mean` is the whole batch's.
+inline void check_joint_relation_norm_gradient_sums(
+    const at::Tensor& grad_out, const at::Tensor& heatmaps, const at::Tensor& moments, const at::Tensor& mean,
+    const at::Tensor& weight_g, const at::Tensor& bias_g, const at::Tensor& weight_o, const at::Tensor& bias_o,
+    double scale, const std::optional<at::Tensor>& scale_tensor) {
+  const char* op = "joint_relation_norm_gradient_sums";
+  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor, op);
+  const c10::SymInt row[] = {heatmaps.sym_size(1)};
+  check_shape(op, {"mean", mean}, row);
+  check_shape(op, {"grad_out", grad_out}, heatmaps.sym_sizes());
+  const c10::SymInt rows[] = {heatmaps.sym_size(0), heatmaps.sym_size(1), heatmaps.sym_size(1) + 2};
+  check_shape(op, {"moments", moments}, rows);
+  check_tensors(op, {{"heatmaps", heatmaps}, {"grad_out", grad_out}, {"moments", moments}, {"mean", mean}});
 }
 
 inline void check_dynamic_conv2d(

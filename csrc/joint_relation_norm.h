@@ -16,6 +16,11 @@
 // and with them the gradients of parameters and scale and Q of joint_relation.h;
 //   dX = (A^T diag(a)) D + (A^T diag(b) A + Q) X + A^T (b (c - mu) + d) 1^T
 
+//
+// Where several processes share a batch, each has sums over its own samples. Of mu and var it tells the others its own
+// and how many values they are of (2 K + 1 numbers), of the gradients its sums of t and r (2 K): joint_relation_norm_sums
+// and joint_relation_norm_gradient_sums. The result is then normalised as in evaluation, by the statistics of all.
+
 #include <tuple>
 
 #include <ATen/core/Tensor.h>
@@ -29,6 +34,8 @@ using JointRelationNorm = std::tuple<at::Tensor, at::Tensor, at::Tensor>;
 inline JointRelationNorm without_moments(const JointRelationNormForward& all) {
   return {std::get<0>(all), std::get<2>(all), std::get<3>(all)};
 }
+// Per sample G, xs, m; mu and var [2, K] of these samples.
+using JointRelationNormSums = std::tuple<at::Tensor, at::Tensor>;
 // Gradients of heat maps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, scale_tensor.
 using JointRelationNormBackward =
     std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor>;

@@ -41,12 +41,21 @@ void define(torch::Library& m) {
   m.def("joint_relation_norm_forward(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, "
         "Tensor bias_o, Tensor norm_weight, Tensor norm_bias, Tensor running_mean, Tensor running_var, "
         "bool training, float eps, float scale, Tensor? scale_tensor) -> (Tensor, Tensor, Tensor, Tensor)");
+  // The samples' moments, and mean and biased variance [2, K] of these samples alone, in float64: what several processes
+  // that share a batch tell each other before they normalise.
+  m.def("joint_relation_norm_sums(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, "
+        "float scale, Tensor? scale_tensor) -> (Tensor, Tensor)");
+  // t and r of each sample [B, 2, K], in float64: what they tell each other before the gradients. `mean` is the batch's.
+  m.def("joint_relation_norm_gradient_sums(Tensor grad_out, Tensor heatmaps, Tensor moments, Tensor mean, "
+        "Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, float scale, Tensor? scale_tensor) -> Tensor");
   // Gradients of heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias and scale_tensor, as those of
-  // joint_relation_backward. `moments`, `mean` and `var` must be those of the forward call.
+  // joint_relation_backward. `moments`, `mean` and `var` must be those of the forward call. `totals`, float64 [2K + 1]:
+  // t, R and the number of values per joint of a batch of which these samples are a part; gradients of parameters are
+  // then this part's. Without it these samples are the batch.
   m.def("joint_relation_norm_backward(Tensor grad_out, Tensor heatmaps, Tensor moments, Tensor mean, Tensor var, "
         "Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, Tensor norm_weight, bool training, "
-        "float eps, float scale, Tensor? scale_tensor, bool need_heatmaps, bool need_parameters) -> "
-        "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+        "float eps, float scale, Tensor? scale_tensor, bool need_heatmaps, bool need_parameters, "
+        "Tensor? totals=None) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
 
   // Rows and columns of zeros at each side.
   m.def("dynamic_conv2d(Tensor features, Tensor kernels, SymInt top, SymInt left, SymInt bottom, SymInt right) "

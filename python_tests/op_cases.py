@@ -310,6 +310,8 @@ MATCH = Op(
         "kernel larger than features": match_case(1, 3, 4, 5, (7, 7), 7),
         "bands of many columns": match_case(1, 4, 6, 530, (3, 5), 14),
         "a band and one row": match_case(1, 9, 9, 64, (5, 5), 8),
+        "planes in bands": match_case(1, 9, 530, 130, (5, 3), 4),
+        "planes in bands, more padding than kernel": match_case(2, 2, 260, 260, (2, 3), 3, (4, 5)),
         "many channels": match_case(2, 133, 7, 9, (3, 3), 5),
         "more joints than registers": match_case(1, 6, 17, 33, (5, 5), 35),
         "more joints than shared memory": match_case(1, 3, 8, 8, (3, 3), 70),

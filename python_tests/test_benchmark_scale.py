@@ -29,6 +29,10 @@ def test_what_a_step_gives_to_the_others(tmp_path):
     # The fourth convolution of 16 channels and its norm, which two of three frames of a clip go through.
     assert gradients - fewer[0] == 4 * (16 * 16 * 9 + 16 + 2 * 16)
     assert calls - fewer[1] == 2 and statistics - fewer[2] == 2 * 4 * (4 * 16 + 1)
+    options = {**config.model.options, "relation": "none"}
+    without = scale.counted(replace(config, model=replace(config.model, options=options)))
+    # The norm of 13 joints in each of three frames, whose numbers have twice as many bytes where a relation is fused.
+    assert calls == without[1] and statistics - without[2] == 3 * 4 * (4 * 13 + 1)
 
 
 def test_what_is_measured_is_printed_and_written(tmp_path, monkeypatch, capsys):

@@ -33,7 +33,10 @@ def runs(tmp_path_factory):
                 log,
                 subprocess.Popen(
                     [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", chosen]
-                    + [str(HERE / f"test_{name}.py") for name in ("ops", "joint_relation", "dynamic_conv2d")],
+                    + [
+                        str(HERE / f"test_{name}.py")
+                        for name in ("ops", "joint_relation", "shared_norm", "dynamic_conv2d")
+                    ],
                     env={
                         **os.environ,
                         "OMP_NUM_THREADS": "1",

@@ -75,7 +75,9 @@ def test_arms_and_a_real_clip_come_onto_the_page(tmp_path, small, capsys, monkey
             arm.model(demo.demo_config(out).model).name,
             arm.model(demo.demo_config(out).model).options,
         )
-    assert re.search(r"5 frames, \d+ poses? found. Weights: ", page)
+    assert re.search(
+        r"5 frames, \d+ poses? found. Weights: drawn_people.pt, trained on [^;(]+\. People: ", page
+    )
     assert {path.name for path in (out / "real").glob("[os]*")} == {"overlay.mp4", "stills.png"}
     assert 'src="real/stills.png"' in page and 'src="real/overlay.mp4"' in page
     printed = capsys.readouterr().out

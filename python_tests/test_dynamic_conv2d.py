@@ -1,7 +1,6 @@
 """Cases of dynamic_conv2d small enough to work out by hand; everything else is in test_ops.py."""
 
 import math
-import os
 
 import numpy
 import pytest
@@ -93,7 +92,17 @@ def test_reference_of_half_types_is_the_float32_result_rounded_once(dtype):
             assert torch.equal(leaf.grad, wide_leaf.grad.to(dtype))
 
 
-@pytest.mark.skipif("RPSTN_CUDA_ON_CPU" in os.environ, reason="promised of the CPU")
+def _matched(features, kernels, padding):
+    """dynamic_match for two joints, whose first has what dynamic_conv2d gives."""
+    weight = torch.tensor([[1.0], [0.5]], dtype=kernels.dtype)
+    return rx.dynamic_match(features, kernels, weight, weight.new_zeros(2), padding=padding)
+
+
+def _convolved(features, kernels, padding):
+    return rx.dynamic_conv2d(features, kernels, padding=padding)
+
+
+@pytest.mark.parametrize("op", [_convolved, _matched])
 @pytest.mark.parametrize("value", [math.nan, math.inf], ids=str)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize(
@@ -108,11 +117,11 @@ def test_reference_of_half_types_is_the_float32_result_rounded_once(dtype):
     ],
     ids=str,
 )
-def test_a_nan_reaches_only_the_taps_that_meet_its_pixel(sizes, kernel, padding, pixel, dtype, value):
+def test_a_nan_reaches_only_the_taps_that_meet_its_pixel(sizes, kernel, padding, pixel, dtype, value, op):
     """One pixel of the features, or of the incoming gradient, is not finite; so are the taps that meet it."""
     rows, columns = padding if isinstance(padding, tuple) else (padding, padding)
     features, kernels = torch.rand(2, 1, *sizes), torch.rand(2, 1, *kernel)
-    out = rx.dynamic_conv2d(features, kernels, padding=padding)
+    out = op(features, kernels, padding)
     for of_features in (True, False):
         grad, given = torch.rand_like(out), features.clone()
         y, x = pixel if of_features else (min(pixel[0], out.shape[2] - 1), min(pixel[1], out.shape[3] - 1))
@@ -126,11 +135,11 @@ def test_a_nan_reaches_only_the_taps_that_meet_its_pixel(sizes, kernel, padding,
                     there, size = (y + i - rows, x + j - columns), sizes
                 met[i, j] = 0 <= there[0] < size[0] and 0 <= there[1] < size[1]
         leaf = kernels.to(dtype).requires_grad_()
-        result = rx.dynamic_conv2d(given.to(dtype), leaf, padding=padding)
+        result = op(given.to(dtype), leaf, padding)
         (found,) = torch.autograd.grad(result, leaf, grad.to(dtype))
         assert torch.equal(~found[0, 0].isfinite(), met)
         assert found[1].isfinite().all()
         clean = [tensor.to(dtype).nan_to_num(0, 0, 0).float() for tensor in (grad, given)]
         leaf = kernels.clone().requires_grad_()
-        (expected,) = torch.autograd.grad(rx.dynamic_conv2d(clean[1], leaf, padding=padding), leaf, clean[0])
+        (expected,) = torch.autograd.grad(op(clean[1], leaf, padding), leaf, clean[0])
         torch.testing.assert_close(found[0, 0][~met].float(), expected[0, 0][~met], rtol=1e-2, atol=1e-2)

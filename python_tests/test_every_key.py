@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import multiprocessing
+import os
 import sys
 import typing
 from pathlib import Path
@@ -60,6 +61,7 @@ def observe(plain: dict[str, Any], monkeypatch) -> dict[str, Any]:
         "layout": [],
         "compiled": [],
         "kept frames": [],
+        "cores": [],
     }
 
     def spy(name: str, call):
@@ -78,6 +80,7 @@ def observe(plain: dict[str, Any], monkeypatch) -> dict[str, Any]:
         seen["losses"].append(value.item())
         seen["tf32"].append(torch.backends.cudnn.allow_tf32)
         seen["children"].append(len(multiprocessing.active_children()))
+        seen["cores"] += [len(os.sched_getaffinity(child.pid)) for child in multiprocessing.active_children()]
         return value
 
     def evaluation(original, model, *args, **options):
@@ -215,6 +218,7 @@ CHANGES: dict[str, tuple[Any, str]] = {
     "data.box": ("frame", "batch"),
     "data.box_scale": (1.5, "batch"),
     "data.workers": (1, "children"),
+    "data.pin_workers": ({"data.pin_workers": True, "data.workers": 1}, "cores"),
     "data.cache": ("ram", "kept frames"),
     "data.clips_per_epoch": (6, "steps"),
     "data.options": ({"none": 1}, "error"),

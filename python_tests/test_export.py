@@ -1,4 +1,6 @@
-"""Networks as ONNX and pt2: they give what the network gives, at any batch, without this package."""
+"""Networks as ONNX and pt2: they give what the network gives, at any batch, without this package. Compiled packages
+have test_export_aoti.py.
+"""
 
 import functools
 import io
@@ -15,6 +17,7 @@ from small_models import SIZE, SMALL, shaken
 from test_public_files import donor, published, saved
 from torch import nn
 
+import rpstn_ext
 from rpstn_ext import models
 from rpstn_training import cli, exporting
 from rpstn_training.codec import Codec, normalise
@@ -89,7 +92,8 @@ def runner(content: bytes, form: str):
     """The graph as a function, by PyTorch or by onnxruntime."""
     if form == "pt2":
         return torch.export.load(io.BytesIO(content)).module()
-    onnxruntime = pytest.importorskip("onnxruntime")
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_inputs()]
     return lambda *inputs: [
@@ -97,11 +101,8 @@ def runner(content: bytes, form: str):
     ]
 
 
-@pytest.fixture(params=exporting.FORMATS)
+@pytest.fixture(params=["onnx", "pt2"])
 def form(request) -> str:
-    if request.param == "onnx":
-        for package in ("onnx", "onnxscript", "onnxruntime"):
-            pytest.importorskip(package)
     return request.param
 
 
@@ -112,6 +113,14 @@ def pictures(*shape: int, seed: int = 1) -> torch.Tensor:
 
 def close(found, expected) -> None:
     torch.testing.assert_close(tuple(found), tuple(expected), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.skipif(rpstn_ext.backend() == "reference", reason="no compiled operations")
+def test_without_a_compiler_no_package_is_made(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "no-such-compiler"))
+    assert run("export", weights, tmp_path / "a.pt2", "--format", "aoti") == 1
+    assert "expected a C++ compiler for --format aoti, found none" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
 
 
 @pytest.mark.parametrize(("kind", "what"), GRAPHS, ids=lambda value: value)
@@ -203,21 +212,21 @@ def test_a_pt2_runs_in_a_process_without_this_package(tmp_path):
         "step = torch.export.load('step.pt2').module()\n"
         "with torch.no_grad(): torch.save(step(*torch.load('inputs.pt')), 'outputs.pt')\n"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=200)
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, timeout=280)
     close(torch.load(tmp_path / "outputs.pt"), expected)
 
 
-def test_public_weights_by_the_command(tmp_path, form, capsys):
+def test_public_weights_by_the_command(tmp_path, capsys):
     weights = saved(published(donor("resnet18", 17)), tmp_path / "pose_resnet_18_96x64.pth.tar")
-    out = tmp_path / "new" / f"sbl.{form}"
-    assert run("export", weights, out, "--format", form, "--what", "clip", "--frames", 1) == 0
+    out = tmp_path / "new" / "sbl.pt2"
+    assert run("export", weights, out, "--format", "pt2", "--what", "clip", "--frames", 1) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].endswith("clip -> heatmaps") and "not trained here" in printed[0]
     assert "of the largest value from the network, at batches 1 and 3" in printed[1]
     assert printed[-1] == str(out) and [path.name for path in out.parent.iterdir()] == [out.name]
     model, clip = open_weights(weights).build_model(), pictures(2, 1)
     with torch.no_grad():
-        close(runner(out.read_bytes(), form)(clip), (model(normalise(clip)),))
+        close(runner(out.read_bytes(), "pt2")(clip), (model(normalise(clip)),))
 
 
 @pytest.fixture
@@ -258,6 +267,14 @@ def test_wrong_calls_get_a_sentence_and_write_nothing(weights, tmp_path, capsys,
     assert "expected at least 1, got 0" in said("--format", "pt2", "--what", "clip", "--frames", 0, status=2)
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert "expected the package onnx for --format onnx, it is not installed" in said("--format", "onnx")
+    with rpstn_ext.use_backend("reference"):
+        assert "expected the compiled operations for --format aoti, got plain PyTorch" in said(
+            "--format", "aoti"
+        )
+    assert run("export", tmp_path / "b.pt", tmp_path / "a", "--format", "pt2") == 1
+    assert "b.pt: expected a file with weights, found none" in capsys.readouterr().err
+    assert run("export", weights, weights / "a", "--format", "pt2") == 1
+    assert "a: could not be written" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["best.pt"]
     (tmp_path / "a").write_text("precious")
     assert "a: expected a new file, there is one" in said("--format", "pt2")
@@ -279,18 +296,17 @@ def test_a_network_that_refines_poses_is_refused():
 
 
 def test_a_graph_that_differs_is_not_written(weights, tmp_path, capsys, monkeypatch):
-    load = exporting._pt2_runner
-    monkeypatch.setattr(
-        exporting, "_pt2_runner", lambda content: lambda *inputs: [1.001 * load(content)(*inputs)[0]]
-    )
+    write, load = exporting._WAYS["pt2"]
+    wrong = lambda content: lambda *inputs: [1.001 * load(content)(*inputs)[0]]  # noqa: E731
+    monkeypatch.setitem(exporting._WAYS, "pt2", (write, wrong))
     assert run("export", weights, tmp_path / "a.pt2", "--format", "pt2") == 1
     assert "expected the exported graph to give what the network gives" in capsys.readouterr().err
     assert not (tmp_path / "a.pt2").exists()
 
 
 def test_without_onnxruntime_a_file_is_written_unchecked(weights, tmp_path, capsys, monkeypatch):
-    pytest.importorskip("onnxscript")
+    monkeypatch.setitem(exporting._WAYS, "onnx", (lambda *_: b"a graph", exporting._onnx_runner))
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     assert run("export", weights, tmp_path / "a.onnx", "--format", "onnx") == 0
     assert "not compared with the network: onnxruntime is not installed" in capsys.readouterr().out
-    assert (tmp_path / "a.onnx").stat().st_size > 100_000
+    assert (tmp_path / "a.onnx").read_bytes() == b"a graph"

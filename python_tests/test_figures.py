@@ -209,7 +209,10 @@ def arm(title, torso, hidden):
 def test_who_is_ahead_is_said_by_the_numbers():
     own, better, worse = arm("own", 50.0, 40.0), arm("the other", 60.0, 30.0), arm("a third", 10.0, 38.5)
     said = page.ahead([own, better, worse])
-    assert "For visible joints the other, is ahead of the page's own network by 10.0 points (60.0 %)" in said
+    assert (
+        "For visible joints \u201cthe other\u201d is ahead of the page's own network by 10.0 points (60.0 %)"
+        in said
+    )
     assert "For hidden joints the page's own network is ahead, by 1.5 points (40.0 %)" in said
     assert "hidden" not in page.ahead([replace(own, hidden_torso=float("nan")), worse])
 

@@ -211,6 +211,27 @@ def test_large_planes_need_small_buffers():
 
 @compiled
 @in_little_memory
+def test_matching_large_planes_needs_small_buffers():
+    """Two planes of 32 MiB, one map of as much; two of the buffers once held whole planes of a group of channels."""
+    seen = run_with_memory(
+        "features, kernels = torch.rand(1, 2, 2048, 4096), torch.rand(1, 2, 3, 3)\n"
+        "weight = torch.tensor([[0.5, 2.0]])\n"
+        "rx.dynamic_match(features[..., :8, :8], kernels, weight, torch.zeros(1))",
+        144,  # a map, the gradient of the features, and 48 MiB
+        "out = rx.dynamic_match(features, kernels, weight, torch.zeros(1))\n"
+        "grads = torch.ops.rpstn_ext.dynamic_match_backward("
+        "out, features, kernels, weight, 1, 1, 1, 1, True, True, True, True)\n"
+        "window = out[0, 0, 1022:1025, 96:99].double().flip(0, 1)\n"
+        "exact = 2 * (window * kernels[0, 1].double()).sum()\n"
+        "print(torch.allclose(grads[0][0, 1, 1023, 97].double(), exact, rtol=1e-5))\n"
+        "rows = [(out[0, 0, y].double() * features[0, 0, y].double()).sum() for y in range(2048)]\n"
+        "print(torch.allclose(grads[1][0, 0, 1, 1].double(), 0.5 * sum(rows), rtol=1e-5))",
+    )
+    assert seen == ["True", "True"]
+
+
+@compiled
+@in_little_memory
 def test_the_relation_of_many_joints_needs_one_samples_sums_at_a_time():
     """The chunks' sums of all samples at once were five times the heat maps."""
     mebibytes = 16 * 300 * 32 * 32 * 4 / 2**20
@@ -424,6 +445,7 @@ def test_the_cuda_library_loads_beside_any_torch():
     """It needs no CUDA of torch to load, and brings what the CPU library has."""
     names = [f"{op}{step}" for op in OPS for step in ("", "_backward")]
     names += ["joint_relation_forward", "joint_relation_norm_forward"]
+    names += ["joint_relation_norm_sums", "joint_relation_norm_gradient_sums"]
     found = run_python(
         "import torch, rpstn_ext\n"
         f"torch.ops.load_library({str(CUDA_LIBRARY)!r})\n"

@@ -10,9 +10,11 @@ import torch
 from tiny_clips import tiny_config, with_data, write_penn
 
 from rpstn_training.codec import Codec
+from rpstn_training.data import loader
 from rpstn_training.data.clips import TrainClips
 from rpstn_training.data.loader import Batches
 from rpstn_training.data.sets import load_skeleton, load_tracks
+from rpstn_training.errors import UserError
 
 
 class Signed(TrainClips):
@@ -22,17 +24,32 @@ class Signed(TrainClips):
         return {**super().__getitem__(index), "process": os.getpid(), "place": index}
 
 
+class Placed(TrainClips):
+    """Clips that tell on which cores they may be made."""
+
+    def __getitem__(self, index):
+        cores = os.sched_getaffinity(0)
+        return {"process": os.getpid(), "cores": len(cores), "first": min(cores)}
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     return write_penn(tmp_path_factory.mktemp("penn"))
 
 
-def batches(root: Path, *, part: tuple[int, int] = (0, 1), accumulate: int = 1, **data: object) -> Batches:
+def batches(
+    root: Path,
+    *,
+    kind: type[TrainClips] = Signed,
+    part: tuple[int, int] = (0, 1),
+    accumulate: int = 1,
+    **data: object,
+) -> Batches:
     config = with_data(tiny_config(root, Path("unused")), **data)
     config = replace(config, train=replace(config.train, batch_size=4, accumulate=accumulate))
     tracks, skeleton = load_tracks(config.data, "train"), load_skeleton(config.data)
     codec = Codec(input_size=config.data.input_size, stride=4, sigma=2.0)
-    clips = Signed(tracks, skeleton, config.data, codec, config.augmentation, config.seed)
+    clips = kind(tracks, skeleton, config.data, codec, config.augmentation, config.seed)
     return Batches(clips, config, torch.device("cpu"), part=part)
 
 
@@ -79,3 +96,34 @@ def test_processes_and_parts_share_a_batch_out(root, workers):
     assert found[0] == [[[first[0]], [first[1]]], [[second[0]], [second[1]]]]
     assert found[1] == [[[first[2]], [first[3]]], [[], []]]
     assert [ranks[0].clips_in(number) for number in (0, 1)] == [4, 2]
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "sched_getaffinity"), reason="the system does not bind processes to cores"
+)
+def test_workers_are_pinned_within_the_share_of_their_process(root, monkeypatch):
+    there = sorted(os.sched_getaffinity(0))
+    for rank in range(2):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+        pinned = batches(root, kind=Placed, workers=2, pin_workers=True)
+        made = {
+            int(p): (int(n), int(first)) for (one,) in pinned.epoch(0) for p, n, first in zip(*one.values())
+        }
+        half = len(there) // 2
+        share = (there[:half] if rank == 0 else there[half:]) or there
+        assert sorted(made.values()) == sorted((1, share[worker % len(share)]) for worker in range(2))
+    assert sorted(os.sched_getaffinity(0)) == there  # this process stays where it was
+
+
+def test_more_processes_than_cores_have_one_each(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {4, 7, 9}, raising=False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "5")
+    shares = []
+    for rank in range(5):
+        monkeypatch.setenv("LOCAL_RANK", str(rank))
+        shares.append(loader._own_cores())
+    assert shares == [[4], [4], [7], [7], [9]]
+    monkeypatch.delattr(os, "sched_getaffinity")
+    with pytest.raises(UserError, match=r"data\.pin_workers: expected false on a system that does not bind"):
+        loader._own_cores()

@@ -1,4 +1,4 @@
-"""The CPU's loops over planes under sanitizers, with shapes drawn at random (planes_selftest.cpp)."""
+"""The CPU's loops over planes under sanitizers, with shapes drawn at random (planes_ and match_selftest.cpp)."""
 
 import shutil
 import subprocess
@@ -10,12 +10,13 @@ HERE = Path(__file__).resolve().parent
 
 
 @pytest.mark.skipif(shutil.which("c++") is None, reason="no compiler")
-def test_planes_whole_and_in_bands_under_sanitizers(tmp_path):
-    program = tmp_path / "planes"
+@pytest.mark.parametrize("name", ["planes", "match"])
+def test_planes_whole_and_in_bands_under_sanitizers(name, tmp_path):
+    program = tmp_path / name
     sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     built = subprocess.run(
         ["c++", "-std=c++20", "-O1", *sanitizers, "-DRPSTN_ISA=baseline", f"-I{HERE.parent / 'csrc'}"]
-        + [str(HERE / "planes_selftest.cpp"), "-o", str(program)],
+        + [str(HERE / f"{name}_selftest.cpp"), "-o", str(program)],
         capture_output=True,
         text=True,
     )

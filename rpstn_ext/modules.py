@@ -38,9 +38,11 @@ def _is_plain_1x1(conv: nn.Module) -> bool:
 
 
 def _is_plain_norm(norm: nn.Module) -> bool:
-    """Whether the normalisation is what `joint_relation_norm` fuses, in training and in evaluation."""
+    """Whether the normalisation is what `joint_relation_norm` fuses, in training and in evaluation: a plain one, or one
+    that does the same for a batch that several `processes` share.
+    """
     return (
-        _is_plain(norm, nn.BatchNorm2d)
+        _is_plain(norm, type(norm) if hasattr(norm, "processes") else nn.BatchNorm2d)
         and norm.affine
         and norm.running_mean is not None
         and norm.running_var is not None
@@ -162,6 +164,7 @@ class JointRelationExtractor(nn.Module):
             momentum=norm.momentum,
             eps=norm.eps,
             scale=self._factor(),
+            processes=getattr(norm, "processes", None),
         )
 
     def relation(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:

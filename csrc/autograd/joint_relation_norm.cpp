@@ -30,7 +30,8 @@ using ForwardSignature = JointRelationNormForward(
     const Tensor&, const Tensor&, bool, double, double, const OptionalTensor&);
 using BackwardSignature = JointRelationNormBackward(
     const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
-    const Tensor&, const Tensor&, const Tensor&, bool, double, double, const OptionalTensor&, bool, bool);
+    const Tensor&, const Tensor&, const Tensor&, bool, double, double, const OptionalTensor&, bool, bool,
+    const OptionalTensor&);
 
 const auto& plain_op() {
   static const auto op = find_op<Signature>("rpstn_ext::joint_relation_norm");
@@ -84,7 +85,7 @@ struct JointRelationNormBackwardFunction : torch::autograd::Function<JointRelati
     at::AutoDispatchBelowADInplaceOrView below;
     auto [of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias, of_scale] =
         backward_op().call(grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight,
-                           training, eps, scale, scale_tensor, need_heatmaps, need_parameters);
+                           training, eps, scale, scale_tensor, need_heatmaps, need_parameters, std::nullopt);
     return {of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias, of_scale};
   }
 
@@ -152,7 +153,8 @@ struct JointRelationNormFunction : torch::autograd::Function<JointRelationNormFu
     auto [of_heatmaps, of_weight_g, of_bias_g, of_weight_o, of_bias_o, of_norm_weight, of_norm_bias, of_scale] =
         backward_op().call(grads[0], saved[0], saved[1], saved[2], saved[3], saved[4], saved[5], saved[6], saved[7],
                            saved[8], ctx->saved_data["training"].toBool(), ctx->saved_data["eps"].toDouble(),
-                           ctx->saved_data["scale"].toDouble(), if_defined(scale_tensor), needed[0], any_of(needed, 1));
+                           ctx->saved_data["scale"].toDouble(), if_defined(scale_tensor), needed[0], any_of(needed, 1),
+                           std::nullopt);
     const auto kept = [&](size_t i, const Tensor& grad) { return needed[i] ? grad : Tensor(); };
     return {kept(0, of_heatmaps), kept(1, of_weight_g), kept(2, of_bias_g), kept(3, of_weight_o), kept(4, of_bias_o),
             kept(5, of_norm_weight), kept(6, of_norm_bias), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(),
@@ -186,11 +188,13 @@ JointRelationNormBackward joint_relation_norm_backward_autograd(
     c10::DispatchKeySet keys, const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments,
     const Tensor& mean, const Tensor& var, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
     const Tensor& bias_o, const Tensor& norm_weight, bool training, double eps, double scale,
-    const OptionalTensor& scale_tensor, bool need_heatmaps, bool need_parameters) {
+    const OptionalTensor& scale_tensor, bool need_heatmaps, bool need_parameters, const OptionalTensor& totals) {
   if (!needs_autograd(grad_out, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, scale_tensor)) {
     return call_below(backward_op(), keys, grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o,
-                      norm_weight, training, eps, scale, scale_tensor, need_heatmaps, need_parameters);
+                      norm_weight, training, eps, scale, scale_tensor, need_heatmaps, need_parameters, totals);
   }
+  TORCH_CHECK_NOT_IMPLEMENTED(!totals.has_value(), "joint_relation_norm_backward: expected no gradient of the gradients "
+                              "where totals are given, other processes' parts of it are not known here");
   auto grads = JointRelationNormBackwardFunction::apply(
       grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight, training, eps, scale,
       scale_tensor, need_heatmaps, need_parameters);
@@ -227,12 +231,32 @@ JointRelationNormBackward joint_relation_norm_backward_meta(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
     const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
     const Tensor& norm_weight, bool training, double eps, double scale,
-    const OptionalTensor& scale_tensor, bool need_heatmaps, bool need_parameters) {
+    const OptionalTensor& scale_tensor, bool need_heatmaps, bool need_parameters, const OptionalTensor& totals) {
   check_joint_relation_norm_backward(grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o,
-                                     norm_weight, training, eps, scale, scale_tensor);
+                                     norm_weight, training, eps, scale, scale_tensor, totals);
   const auto of = [&](const Tensor& parameter) { return empty_gradient(parameter, need_parameters); };
   return {empty_gradient(heatmaps, need_heatmaps), of(weight_g), of(bias_g), of(weight_o), of(bias_o), of(norm_weight),
           of(norm_weight), empty_gradient(scale_tensor, moments, need_parameters)};
+}
+
+JointRelationNormSums joint_relation_norm_sums_meta(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
+    double scale, const OptionalTensor& scale_tensor) {
+  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor, "joint_relation_norm_sums");
+  const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
+  const auto joints = heatmaps.sym_size(1);
+  const auto options = heatmaps.options();
+  return {at::empty_symint({heatmaps.sym_size(0), joints, joints + 2}, options.dtype(accumulate_dtype(dtype))),
+          at::empty_symint({2, joints}, options.dtype(at::kDouble))};
+}
+
+Tensor joint_relation_norm_gradient_sums_meta(
+    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& weight_g,
+    const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o, double scale,
+    const OptionalTensor& scale_tensor) {
+  check_joint_relation_norm_gradient_sums(grad_out, heatmaps, moments, mean, weight_g, bias_g, weight_o, bias_o, scale,
+                                          scale_tensor);
+  return at::empty_symint({heatmaps.sym_size(0), 2, heatmaps.sym_size(1)}, heatmaps.options().dtype(at::kDouble));
 }
 
 // --- Autocast: the heat maps and convolutions in autocast's dtype; sums and the normalisation stay in float32 ---
@@ -261,6 +285,8 @@ TORCH_LIBRARY_IMPL(rpstn_ext, Meta, m) {
   m.impl("joint_relation_norm", &joint_relation_norm_meta);
   m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_meta);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_meta);
+  m.impl("joint_relation_norm_sums", &joint_relation_norm_sums_meta);
+  m.impl("joint_relation_norm_gradient_sums", &joint_relation_norm_gradient_sums_meta);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, AutocastCPU, m) {

@@ -4,7 +4,8 @@
 //           to the band of every joint; what one group of channels adds is summed by itself first, so that rounding
 //           grows with the groups, not with the channels.
 // backward: the gradient of a few channels is mixed from the joints' into such a buffer; it and the channels,
-//           convolved again, give all gradients.
+//           convolved again, give all gradients. Of large planes a band of rows is done so, and the features' gradient,
+//           which other rows reach, by itself.
 
 #include "cpu/dynamic_match_simd.h"
 
@@ -93,50 +94,66 @@ void forward(
   }
 }
 
+// Calls body(columns [first, first + columns) of the rows of all joints' gradients that begin at grad_out), in the type of
+// the sums and padded with zeros to whole vectors; `size` columns in all.
+template <typename scalar_t, typename acc_t, typename Body>
+void for_columns(
+    const DynamicMatchShape& shape, const scalar_t* grad_out, int64_t size, const Scratch<acc_t>& grads, Body body) {
+  const int64_t plane = shape.plane.out_height * shape.plane.out_width;
+  for (int64_t first = 0; first < size; first += kColumns) {
+    const int64_t columns = size - first < kColumns ? size - first : kColumns, whole = whole_vectors<acc_t>(columns);
+    for (int64_t k = 0; k < shape.joints; ++k) {
+      acc_t* row = grads.data + k * kColumns;
+      load_row(grad_out + k * plane + first, row, columns);
+      for (int64_t n = columns; n < whole; ++n) row[n] = 0;
+    }
+    body(first, whole);
+  }
+}
+
+// mixed[c,n] += sum_k weight[k,c] * grad_out[k,n] for `count` channels and `size` columns; rows of `stride` elements.
+template <typename scalar_t, typename acc_t>
+void mix_gradients(
+    const DynamicMatchShape& shape, int64_t count, const scalar_t* grad_out, int64_t size, const acc_t* weight,
+    const Scratch<acc_t>& grads, acc_t* mixed, int64_t stride) {
+  for_columns(shape, grad_out, size, grads, [&](int64_t first, int64_t columns) {
+    add_mixed(count, weight, 1, shape.channels, grads.data, shape.joints, kColumns, mixed + first, stride, columns);
+  });
+}
+
 template <typename scalar_t, typename acc_t>
 void backward(
-    const DynamicMatchShape& shape, int64_t begin, int64_t end, const scalar_t* grad_out, const scalar_t* features,
-    const scalar_t* kernels, const acc_t* weight, scalar_t* grad_features, scalar_t* grad_kernels,
-    acc_t* grad_weight) {
+    const DynamicMatchShape& shape, int64_t begin, int64_t end, int64_t first_row, int64_t last_row,
+    const scalar_t* grad_out, const scalar_t* features, const scalar_t* kernels, const acc_t* weight,
+    scalar_t* grad_features, acc_t* grad_kernels, acc_t* grad_weight) {
   const DynamicConv2dShape& s = shape.plane;
-  const int64_t size = s.height * s.width, out_size = s.out_height * s.out_width, taps = s.kernel_h * s.kernel_w;
-  const int64_t count = end - begin, stride = whole_vectors<acc_t>(out_size);
+  const bool whole = first_row == 0 && last_row == s.out_height;
+  const Band band = whole ? Band{s, 0} : band_of(s, first_row, last_row);
+  const int64_t size = s.height * s.width, taps = s.kernel_h * s.kernel_w, count = end - begin;
+  const int64_t out_size = (last_row - first_row) * s.out_width, stride = whole_vectors<acc_t>(out_size);
+  const int64_t band_bytes = band.shape.height * s.width * static_cast<int64_t>(sizeof(scalar_t));
+  const scalar_t* grad_rows = grad_out + first_row * s.out_width;
   const bool of_planes = grad_features != nullptr || grad_kernels != nullptr;
-  PlaneGradients<acc_t> plane(s);
+  PlaneGradients<acc_t> plane(whole ? s : largest_band(s, last_row - first_row));
   const Scratch<acc_t> grads(shape.joints * kColumns), mixed(of_planes ? count * stride : 0),
       convolved(grad_weight != nullptr ? count * stride : 0),
-      unrounded(std::is_same_v<scalar_t, acc_t> ? 0 : larger(size, taps));
+      unrounded(std::is_same_v<scalar_t, acc_t> || grad_features == nullptr ? 0 : size);
 
-  // Calls body(columns [first, first + columns) of all joints' gradients, padded with zeros to whole vectors).
-  const auto for_columns = [&](auto body) {
-    for (int64_t first = 0; first < out_size; first += kColumns) {
-      const int64_t columns = out_size - first < kColumns ? out_size - first : kColumns;
-      for (int64_t k = 0; k < shape.joints; ++k) {
-        acc_t* row = grads.data + k * kColumns;
-        load_row(grad_out + k * out_size + first, row, columns);
-        for (int64_t n = columns; n < whole_vectors<acc_t>(columns); ++n) row[n] = 0;
-      }
-      body(first, whole_vectors<acc_t>(columns));
-    }
-  };
-
-  if (of_planes) {
-    for_columns([&](int64_t first, int64_t columns) {
-      add_mixed(count, weight + begin, 1, shape.channels, grads.data, shape.joints, kColumns, mixed.data + first,
-                stride, columns);
-    });
-  }
+  if (of_planes) mix_gradients(shape, count, grad_rows, out_size, weight + begin, grads, mixed.data, stride);
   for (int64_t i = 0; i < count; ++i) {
     const int64_t c = begin + i;
     const scalar_t* kernel = kernels + c * taps;
-    plane.set_features(features + c * size);
-    const Ahead next_channel =
-        i + 1 < count ? Ahead{features + (c + 1) * size, size * static_cast<int64_t>(sizeof(scalar_t))} : Ahead{};
-    if (grad_weight != nullptr) plane.output(kernel, convolved.data + i * stride, next_channel);
-    if (of_planes) plane.set_gradient(mixed.data + i * stride);
-    if (grad_kernels != nullptr) {
-      rounded_into(grad_kernels + c * taps, taps, unrounded.data, [&](acc_t* out) { plane.kernel_gradient(out, {}); });
+    if (whole) {
+      plane.set_features(features + c * size);
+      if (of_planes) plane.set_gradient(mixed.data + i * stride);
+    } else {
+      plane.set_band(band, features + c * size);
+      if (of_planes) plane.set_gradient_of_band(mixed.data + i * stride);
     }
+    const Ahead next_channel =
+        i + 1 < count ? Ahead{features + (c + 1) * size + band.first_row * s.width, band_bytes} : Ahead{};
+    if (grad_weight != nullptr) plane.output(kernel, convolved.data + i * stride, next_channel);
+    if (grad_kernels != nullptr) plane.kernel_gradient(grad_kernels + c * taps, {});
     if (grad_features != nullptr) {
       rounded_into(grad_features + c * size, size, unrounded.data,
                    [&](acc_t* out) { plane.features_gradient(kernel, out, {}); });
@@ -144,7 +161,7 @@ void backward(
   }
   if (grad_weight == nullptr) return;
   const Scratch<double> totals(shape.joints * kMatchChannels);
-  for_columns([&](int64_t first, int64_t columns) {
+  for_columns(shape, grad_rows, out_size, grads, [&](int64_t first, int64_t columns) {
     for_tiles<kTile>(shape.joints, [&](int64_t k, int joints) {
       for_tiles<kTile>(count, [&](int64_t i, int channels) {
         acc_t part[kTile * kTile] = {};
@@ -163,6 +180,27 @@ void backward(
   for (int64_t k = 0; k < shape.joints; ++k) {
     for (int64_t i = 0; i < count; ++i)
       grad_weight[k * shape.channels + begin + i] = static_cast<acc_t>(totals.data[k * kMatchChannels + i]);
+  }
+}
+
+template <typename scalar_t, typename acc_t>
+void features_band(
+    const DynamicMatchShape& shape, int64_t begin, int64_t end, int64_t first_row, int64_t last_row,
+    const scalar_t* grad_out, const scalar_t* kernels, const acc_t* weight, scalar_t* grad_features) {
+  const DynamicConv2dShape& s = shape.plane;
+  const DynamicConv2dShape t = transposed(s);
+  const Band band = band_of(t, first_row, last_row);  // of grad_out
+  const int64_t count = end - begin, size = band.shape.height * t.width, stride = whole_vectors<acc_t>(size);
+  const int64_t results = (last_row - first_row) * s.width, taps = s.kernel_h * s.kernel_w;
+  Plane<acc_t> plane(largest_band(t, last_row - first_row));
+  const Scratch<acc_t> grads(shape.joints * kColumns), mixed(count * stride),
+      unrounded(std::is_same_v<scalar_t, acc_t> ? 0 : results);
+  mix_gradients(
+      shape, count, grad_out + band.first_row * t.width, size, weight + begin, grads, mixed.data, stride);
+  for (int64_t i = 0; i < count; ++i) {
+    plane.set_band({band.shape, 0}, mixed.data + i * stride);
+    rounded_into(grad_features + ((begin + i) * s.height + first_row) * s.width, results, unrounded.data,
+                 [&](acc_t* out) { plane.template output<true>(kernels + (begin + i) * taps, out, {}); });
   }
 }
 
@@ -186,7 +224,8 @@ void sum_planes(int64_t planes, int64_t size, const scalar_t* values, acc_t* sum
 template <typename scalar_t>
 DynamicMatchSimd<scalar_t> dynamic_match_simd() {
   using acc_t = typename Accumulate<scalar_t>::type;
-  return {&forward<scalar_t, acc_t>, &backward<scalar_t, acc_t>, &sum_planes<scalar_t, acc_t>};
+  return {&forward<scalar_t, acc_t>, &backward<scalar_t, acc_t>, &features_band<scalar_t, acc_t>,
+          &sum_planes<scalar_t, acc_t>};
 }
 
 template DynamicMatchSimd<double> dynamic_match_simd<double>();

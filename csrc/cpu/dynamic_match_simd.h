@@ -1,7 +1,7 @@
 #pragma once
 
 // The arithmetic of dynamic_match on one sample's raw memory, once per instruction set; dynamic_match.cpp divides the
-// work: forward into bands of rows, backward into groups of channels.
+// work: forward into bands of rows, backward into groups of channels and, where planes are large, bands of rows.
 
 #include "cpu/rows.h"
 #include "dynamic_conv2d.h"
@@ -28,16 +28,22 @@ struct DynamicMatchSimd {
       const acc_t* bias,         // [K]
       scalar_t* out);            // [K, H', W']
 
-  // What channels [begin, end), at most kMatchChannels, of a sample give. Each result may be null.
+  // What channels [begin, end), at most kMatchChannels, of a sample give in rows [first_row, last_row) of the output. Each
+  // result may be null; grad_features must be where the rows are not all.
   void (*backward)(
-      const DynamicMatchShape& shape, int64_t begin, int64_t end,
+      const DynamicMatchShape& shape, int64_t begin, int64_t end, int64_t first_row, int64_t last_row,
       const scalar_t* grad_out,  // [K, H', W']
       const scalar_t* features,  // [C, H, W]
       const scalar_t* kernels,   // [C, kh, kw]
       const acc_t* weight,       // [K, C]
       scalar_t* grad_features,   // [C, H, W]
-      scalar_t* grad_kernels,    // [C, kh, kw]
-      acc_t* grad_weight);       // [K, C], this sample's part
+      acc_t* grad_kernels,       // [C, kh, kw], these rows' part
+      acc_t* grad_weight);       // [K, C], this sample's and these rows' part
+
+  // Rows [first_row, last_row) of grad_features for the same channels.
+  void (*features_band)(
+      const DynamicMatchShape& shape, int64_t begin, int64_t end, int64_t first_row, int64_t last_row,
+      const scalar_t* grad_out, const scalar_t* kernels, const acc_t* weight, scalar_t* grad_features);
 
   // This sample's part of the gradient of the bias.
   void (*sum_planes)(int64_t planes, int64_t size, const scalar_t* values, acc_t* sums);

@@ -68,10 +68,11 @@ void batch_statistics(const Division& d, SampleSums& sums, double* mean, double*
   }
 }
 
+// Without `out` the first pass alone, and the batch's exact statistics in `batch` [2, K].
 template <typename tensor_t>
 void forward(
-    const Tensor& heatmaps, const Parameters& parameters, bool training, double eps, double scale, Tensor& out,
-    Tensor& moments, Tensor& mean, Tensor& var) {
+    const Tensor& heatmaps, const Parameters& parameters, bool training, double eps, double scale, Tensor* out,
+    Tensor& moments, double* batch) {
   using scalar_t = typename Raw<tensor_t>::type;
   using acc_t = typename Accumulate<scalar_t>::type;
   const auto simd = (*RPSTN_SELECT(joint_relation_simd<scalar_t>))();
@@ -80,7 +81,7 @@ void forward(
   const int64_t joints = d.joints, size = d.matrix(), row = size + joints, width = moments_row(joints);
   const bool past_caches = training && outgrows_caches<scalar_t>(d);
   const auto* x = input<tensor_t>(heatmaps);
-  auto* y = output<tensor_t>(out);
+  auto* y = out == nullptr ? nullptr : output<tensor_t>(*out);
   auto* m = moments.mutable_data_ptr<acc_t>();
   const auto data = [](const Tensor& tensor) { return tensor.const_data_ptr<acc_t>(); };
   const auto *wg = data(parameters.weight_g), *bg = data(parameters.bias_g), *wo = data(parameters.weight_o),
@@ -91,7 +92,6 @@ void forward(
   const Tensor kept_memory = buffer<acc_t>(moments, training ? d.samples * row : 0);
   acc_t* kept = kept_memory.mutable_data_ptr<acc_t>();
   SampleSums sums(d.samples, joints);
-  std::vector<double> batch(2 * joints);  // mu, var
   std::vector<acc_t> gain(joints), means(training ? d.samples * joints : 0);
 
   const auto means_of = [&](int64_t b) { return training ? means.data() + b * joints : nullptr; };
@@ -138,30 +138,39 @@ void forward(
 
   if (training) {
     d.run<acc_t>(moments, Order::forwards, row, work, average, relate, fold, Nothing{});
-    batch_statistics(d, sums, batch.data(), batch.data() + joints);
+    batch_statistics(d, sums, batch, batch + joints);
+    if (out == nullptr) return;
     prepare();
     d.run<acc_t>(
         moments, Order::backwards, 0, 0, [&](int64_t b, acc_t*, acc_t* own) { normalise(mixing_of(b, own)); }, Nothing{},
         Nothing{}, mix);
   } else {
-    for (int64_t k = 0; k < joints; ++k) {
-      batch[k] = mean.const_data_ptr<acc_t>()[k];
-      batch[joints + k] = var.const_data_ptr<acc_t>()[k];
-    }
     prepare();
     d.run<acc_t>(moments, Order::forwards, row, work, Nothing{}, relate, fold, mix);
   }
-  for (int64_t k = 0; k < joints; ++k) {
-    mean.mutable_data_ptr<acc_t>()[k] = static_cast<acc_t>(batch[k]);
-    var.mutable_data_ptr<acc_t>()[k] = static_cast<acc_t>(batch[joints + k]);
-  }
 }
+
+// The statistics, which may be given more exactly than in the type of the sums.
+std::vector<double> as_doubles(const Tensor& of_joints) {
+  std::vector<double> numbers(of_joints.numel());
+  const auto values = dense(of_joints, accumulate_dtype(of_joints.scalar_type()));
+  AT_DISPATCH_FLOATING_TYPES(values.scalar_type(), "joint_relation_norm's statistics", [&] {
+    std::copy_n(values.const_data_ptr<scalar_t>(), numbers.size(), numbers.data());
+  });
+  return numbers;
+}
+
+// What a part of a batch, by which the gradients are not determined alone, is given of the whole, or gives to it.
+struct Shared {
+  const double* totals = nullptr;  // [2 K + 1]: t, R and the number of values per joint of the whole
+  double* of_samples = nullptr;    // [B, 2, K]: t and r of each sample; nothing else is then written
+};
 
 template <typename tensor_t>
 void backward(
-    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
-    const Parameters& parameters, bool training, double eps, double scale, bool need_heatmaps, Tensor& grad_heatmaps,
-    Tensor& grad_parameters) {
+    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, std::vector<double> mu,
+    std::vector<double> variance, const Parameters& parameters, bool training, double eps, double scale, Shared shared,
+    bool need_heatmaps, Tensor& grad_heatmaps, Tensor& grad_parameters) {
   using scalar_t = typename Raw<tensor_t>::type;
   using acc_t = typename Accumulate<scalar_t>::type;
   const auto simd = (*RPSTN_SELECT(joint_relation_simd<scalar_t>))();
@@ -172,18 +181,17 @@ void backward(
   const int64_t joints = d.joints, size = d.matrix(), row = size + joints, width = moments_row(joints);
   const bool past_caches = training && outgrows_caches<scalar_t>(d);
   const auto *grad = input<tensor_t>(grad_out), *x = input<tensor_t>(heatmaps);
-  auto* grad_x = output<tensor_t>(grad_heatmaps);
+  auto* grad_x = shared.of_samples == nullptr ? output<tensor_t>(grad_heatmaps) : nullptr;
   const auto* m = moments.const_data_ptr<acc_t>();
   std::vector<double> numbers;
   numbers.reserve(2 * size + 5 * joints);
-  const auto as_doubles = [&](const Tensor& tensor) {  // one small operation less for each
+  const auto raw = [&](const Tensor& tensor) {  // one small operation less for each
     const auto* first = tensor.const_data_ptr<acc_t>();
     numbers.insert(numbers.end(), first, first + tensor.numel());
     return numbers.data() + numbers.size() - tensor.numel();
   };
-  const auto *wg = as_doubles(parameters.weight_g), *bg = as_doubles(parameters.bias_g),
-             *wo = as_doubles(parameters.weight_o), *bo = as_doubles(parameters.bias_o),
-             *gamma = as_doubles(parameters.norm_weight);
+  const auto *wg = raw(parameters.weight_g), *bg = raw(parameters.bias_g), *wo = raw(parameters.weight_o),
+             *bo = raw(parameters.bias_o), *gamma = raw(parameters.norm_weight);
   // Kept of each sample: its Cc and r, A - I and c, P. Its own meanwhile: first, second and offset of dX, its moments and
   // seven matrices of scratch; the first three again in the type of the sums.
   const int64_t kept = 2 * row + size, mixture = 2 * size + joints, gradient = 2 * row + 1;
@@ -192,11 +200,9 @@ void backward(
   const Tensor gradients_memory = buffer<double>(moments, d.samples * gradient);
   double *kept_data = kept_memory.mutable_data_ptr<double>(), *gradients = gradients_memory.mutable_data_ptr<double>();
   SampleSums sums(d.samples, joints);
-  std::vector<double> t_of(d.samples * joints), mu(joints), variance(joints), a(joints), b_of(joints), d_of(joints);
+  std::vector<double> t_of(d.samples * joints), a(joints), b_of(joints), d_of(joints);
   std::vector<acc_t> gain(joints), means(training ? d.samples * joints : 0);
   for (size_t i = 0; i < means.size(); ++i) means[i] = m[i * width + joints + 1];
-  std::copy_n(mean.const_data_ptr<acc_t>(), joints, mu.data());
-  std::copy_n(var.const_data_ptr<acc_t>(), joints, variance.data());
   const auto prepare = [&] {
     for (int64_t k = 0; k < joints; ++k) {
       a[k] = gamma[k] / std::sqrt(variance[k] + eps);
@@ -259,14 +265,24 @@ void backward(
   if (training) {
     d.run<acc_t, double>(moments, Order::forwards, row, work, Nothing{}, relate, fold, Nothing{});
     // Of the moments again: what mean and var, rounded, would leave over is multiplied by the means.
-    batch_statistics(d, sums, mu.data(), variance.data());
+    if (shared.totals == nullptr && shared.of_samples == nullptr) batch_statistics(d, sums, mu.data(), variance.data());
     prepare();
     for (int64_t b = 0; b < d.samples; ++b) gradient_sums(b);
+    if (shared.of_samples != nullptr) {
+      for (int64_t b = 0; b < d.samples; ++b) {
+        std::copy_n(t_of.data() + b * joints, joints, shared.of_samples + 2 * b * joints);
+        std::copy_n(r_of(b), joints, shared.of_samples + (2 * b + 1) * joints);
+      }
+      return;
+    }
     add_samples();
-    const double count = static_cast<double>(d.samples) * static_cast<double>(d.columns);
+    const double columns = static_cast<double>(d.columns);
+    const double count = shared.totals == nullptr ? static_cast<double>(d.samples) * columns : shared.totals[2 * joints];
+    const double* t_of_batch = shared.totals == nullptr ? t.data() : shared.totals;
+    const double* r_of_batch = shared.totals == nullptr ? r.data() : shared.totals + joints;
     for (int64_t k = 0; k < joints; ++k) {
-      b_of[k] = -a[k] / (variance[k] + eps) * t[k] / count;
-      d_of[k] = -a[k] * r[k] / count;
+      b_of[k] = -a[k] / (variance[k] + eps) * t_of_batch[k] / count;
+      d_of[k] = -a[k] * r_of_batch[k] / count;
     }
     const auto fold_before = [&](int64_t b, acc_t*, double* own) { fold_backward(b, own); };
     const auto run = [&](const auto& last) {
@@ -312,10 +328,38 @@ JointRelationNormForward joint_relation_norm_forward_cpu(
   auto mean = dense(running_mean, acc).clone(), var = dense(running_var, acc).clone();
   if (values.numel() == 0) return {out, moments.zero_(), mean, var};
   const auto parameters = dense_parameters(acc, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias);
+  std::vector<double> batch(2 * joints);  // mu, var
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "joint_relation_norm", [&] {
-    forward<scalar_t>(values, parameters, training, eps, number(scale, scale_tensor), out, moments, mean, var);
+    using acc_t = typename Accumulate<typename Raw<scalar_t>::type>::type;
+    acc_t *mu = mean.mutable_data_ptr<acc_t>(), *variance = var.mutable_data_ptr<acc_t>();
+    if (!training) std::copy_n(variance, joints, std::copy_n(mu, joints, batch.data()));
+    forward<scalar_t>(values, parameters, training, eps, number(scale, scale_tensor), &out, moments, batch.data());
+    for (int64_t k = 0; k < joints; ++k) {
+      mu[k] = static_cast<acc_t>(batch[k]);
+      variance[k] = static_cast<acc_t>(batch[joints + k]);
+    }
   });
   return {out, moments, mean, var};
+}
+
+JointRelationNormSums joint_relation_norm_sums_cpu(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
+    double scale, const OptionalTensor& scale_tensor) {
+  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor, "joint_relation_norm_sums");
+  const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
+  const auto acc = accumulate_dtype(dtype);
+  const auto values = dense(heatmaps, dtype);
+  const auto joints = values.size(1);
+  auto moments = at::empty({values.size(0), joints, joints + 2}, values.options().dtype(acc));
+  auto statistics = at::empty({2, joints}, values.options().dtype(at::kDouble));
+  if (values.numel() == 0) return {moments.zero_(), statistics.zero_()};
+  // The first pass does not come to the norm's parameters.
+  const auto parameters = dense_parameters(acc, weight_g, bias_g, weight_o, bias_o, bias_o, bias_o);
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "joint_relation_norm_sums", [&] {
+    forward<scalar_t>(values, parameters, /*training=*/true, /*eps=*/0, number(scale, scale_tensor), /*out=*/nullptr,
+                      moments, statistics.mutable_data_ptr<double>());
+  });
+  return {moments, statistics};
 }
 
 JointRelationNorm joint_relation_norm_cpu(
@@ -331,9 +375,9 @@ JointRelationNormBackward joint_relation_norm_backward_cpu(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
     const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
     const Tensor& norm_weight, bool training, double eps, double scale, const OptionalTensor& scale_tensor,
-    bool need_heatmaps, bool need_parameters) {
+    bool need_heatmaps, bool need_parameters, const OptionalTensor& totals) {
   check_joint_relation_norm_backward(grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o,
-                                     norm_weight, training, eps, scale, scale_tensor);
+                                     norm_weight, training, eps, scale, scale_tensor, totals);
   const auto dtype = heatmaps.scalar_type();
   const auto acc = accumulate_dtype(dtype);
   const int64_t joints = heatmaps.size(1), row = joints * joints + joints;
@@ -344,9 +388,11 @@ JointRelationNormBackward joint_relation_norm_backward_cpu(
   } else if (need_heatmaps || need_parameters) {
     const auto grads = dense(grad_out, dtype), values = dense(heatmaps, dtype);
     const auto parameters = dense_parameters(acc, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_weight);
+    const auto of_batch = totals.has_value() ? as_doubles(*totals) : std::vector<double>();
+    const Shared shared = {.totals = totals.has_value() ? of_batch.data() : nullptr};
     AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "joint_relation_norm_backward", [&] {
-      backward<scalar_t>(grads, values, dense(moments, acc), dense(mean, acc), dense(var, acc), parameters, training, eps,
-                         number(scale, scale_tensor), need_heatmaps, grad_heatmaps, grad_parameters);
+      backward<scalar_t>(grads, values, dense(moments, acc), as_doubles(mean), as_doubles(var), parameters, training, eps,
+                         number(scale, scale_tensor), shared, need_heatmaps, grad_heatmaps, grad_parameters);
     });
   }
   const auto part = [&](int64_t begin, const auto& like) { return unpacked(grad_parameters, begin, like, need_parameters); };
@@ -360,11 +406,37 @@ JointRelationNormBackward joint_relation_norm_backward_cpu(
           part(2 * row, scale_tensor)};
 }
 
+Tensor joint_relation_norm_gradient_sums_cpu(
+    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& weight_g,
+    const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o, double scale,
+    const OptionalTensor& scale_tensor) {
+  check_joint_relation_norm_gradient_sums(grad_out, heatmaps, moments, mean, weight_g, bias_g, weight_o, bias_o, scale,
+                                          scale_tensor);
+  const auto dtype = heatmaps.scalar_type();
+  const auto acc = accumulate_dtype(dtype);
+  const int64_t joints = heatmaps.size(1);
+  auto of_samples = at::empty({heatmaps.size(0), 2, joints}, heatmaps.options().dtype(at::kDouble));
+  if (heatmaps.numel() == 0) return of_samples.zero_();
+  const auto grads = dense(grad_out, dtype), values = dense(heatmaps, dtype);
+  const auto parameters = dense_parameters(acc, weight_g, bias_g, weight_o, bias_o, bias_o, bias_o);
+  const Shared shared = {.of_samples = of_samples.mutable_data_ptr<double>()};
+  Tensor nothing;
+  // Of the statistics t and r need the mean only, and nothing of the norm's parameters.
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "joint_relation_norm_gradient_sums", [&] {
+    backward<scalar_t>(grads, values, dense(moments, acc), as_doubles(mean), std::vector<double>(joints, 1.0), parameters,
+                       /*training=*/true, /*eps=*/0, number(scale, scale_tensor), shared, /*need_heatmaps=*/false,
+                       nothing, nothing);
+  });
+  return of_samples;
+}
+
 TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
   if (!first_copy()) return;
   m.impl("joint_relation_norm", &joint_relation_norm_cpu);
   m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_cpu);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_cpu);
+  m.impl("joint_relation_norm_sums", &joint_relation_norm_sums_cpu);
+  m.impl("joint_relation_norm_gradient_sums", &joint_relation_norm_gradient_sums_cpu);
 }
 
 }  // namespace

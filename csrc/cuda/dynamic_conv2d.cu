@@ -48,7 +48,8 @@ struct BlockTile {
 // Shared: the tile's region of every plane, then its kernels.
 // 7x7 in float: 784 multiply-adds of a thread for 30 vectors of pixels, 14 of taps. Expected, not measured: on sm_90 the
 // read and the write of memory (15.6 us at 8x256x64x64 on an H200) and the multiply-adds (12.3 us) are bounds alike;
-// the blocks that share a multiprocessor, 6 of 128 threads, copy and compute at different times.
+// the blocks that share a multiprocessor, 4 of 128 threads by the 111 registers that ptxas (13.0) takes, copy and compute
+// at different times.
 template <typename acc_t, int kSize>
 __global__ void __launch_bounds__(512, 1) dynamic_conv2d_kernel(
     DynamicConv2dShape shape, PlaneTiles tiles, bool flipped, bool async, PlaneView features, PlaneView kernels,
@@ -185,8 +186,12 @@ __global__ void __launch_bounds__(512, 1) dynamic_conv2d_backward_kernel(
   }
   __syncthreads();
   for (int n = threadIdx.x; n < planes * kTaps; n += blockDim.x) {
-    const int64_t plane = grad_kernels.plane(first + n / kTaps);
-    store_element(grad_kernels.data, grad_kernels.dtype, plane * kTaps + n % kTaps, total[n]);
+    const int64_t plane = first + n / kTaps;
+    const int tap = n % kTaps;
+    store_element(
+        grad_kernels.data, grad_kernels.dtype, grad_kernels.plane(plane) * kTaps + tap,
+        finite_or_existing(
+            total[n], shape, features, plane, tap / kSize, tap % kSize, PixelsOf<float>{grad_out, plane}));
   }
 }
 
@@ -247,7 +252,9 @@ __global__ void __launch_bounds__(256, 1) dynamic_conv2d_kernel_gradient_kernel(
         store_element(
             grad_kernels.data, grad_kernels.dtype,
             (grad_kernels.plane(first + s) * kernel_h + top + i) * kernel_w + left + j,
-            total[s * tiles.taps() + i * tiles.window_w + j]);
+            finite_or_existing(
+                total[s * tiles.taps() + i * tiles.window_w + j], shape, features, first + s, top + i, left + j,
+                PixelsOf<acc_t>{grad_out, first + s}));
       }
       __syncthreads();
     }

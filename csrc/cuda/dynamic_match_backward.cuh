@@ -224,8 +224,18 @@ __global__ void __launch_bounds__(kThreads, 2) dynamic_match_backward_kernel(
   __syncthreads();
   if (grad_kernels.data != nullptr) {
     for (int n = thread; n < planes * kTaps; n += threads) {
-      const int64_t plane = grad_kernels.plane(first + n / kTaps);
-      store_element(grad_kernels.data, grad_kernels.dtype, plane * kTaps + n % kTaps, memory[at.kernel_total + n]);
+      const int plane = n / kTaps, tap = n % kTaps;
+      const float sum = finite_or_existing(
+          memory[at.kernel_total + n], shape.plane, features, first + plane, tap / kSize, tap % kSize,
+          [&](int y, int x) {
+            float mixed = 0;
+            for (int k = 0; k < joints; ++k) {
+              mixed += weight[static_cast<int64_t>(k) * channels + c0 + plane] *
+                       PixelsOf<float>{grad_out, b * joints + k}(y, x);
+            }
+            return mixed;
+          });
+      store_element(grad_kernels.data, grad_kernels.dtype, grad_kernels.plane(first + plane) * kTaps + tap, sum);
     }
   }
   if (weight_parts != nullptr) {

@@ -90,13 +90,82 @@ JointRelationNorm joint_relation_norm_cuda(
       scale, scale_tensor));
 }
 
+JointRelationNormSums joint_relation_norm_sums_cuda(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
+    double scale, const OptionalTensor& scale_tensor) {
+  check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale, scale_tensor, "joint_relation_norm_sums");
+  const DeviceScope scope(heatmaps);
+  const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
+  const auto acc = accumulate_dtype(dtype);
+  const auto values = as_maps(heatmaps, dtype);
+  const auto shape = relation_shape(values);
+  const int64_t joints = shape.joints, width = joints + 2;
+  auto moments = at::empty({shape.samples, joints, width}, values.options().dtype(acc));
+  const Batch batch(joints, values);
+  const auto statistics = batch.exact.narrow(0, 0, 2 * joints).view({2, joints});
+  if (values.numel() == 0) return {moments.zero_(), statistics.zero_()};
+  // The norm's own parameters have no part in what is asked for here.
+  const Parameters parameters = {dense(weight_g, acc), dense(bias_g, acc), dense(weight_o, acc),
+                                 dense(bias_o, acc),   dense(bias_o, acc), dense(bias_o, acc)};
+  const Numbers parts(shape.samples * shape.chunks() * shape.part(), values), folded(shape.samples * shape.part(), values),
+      scratch(norm_fold_scratch(shape), values);
+  const Tensor sums = doubles(shape.samples * 3 * joints, values);
+  const auto mean = at::empty({joints}, moments.options()), var = at::empty({joints}, moments.options());
+  const ScaleMemory factor(scale, scale_tensor, acc);
+  const auto of = kernel_dtype(dtype);
+  const auto x = maps_of(values);
+  const Shift centre = {element(moments.mutable_data_ptr(), joints + 1, acc), joints * width, width};
+  launch_centre(of, shape, x, /*training=*/true, moments.mutable_data_ptr(), scope.stream);
+  launch_products(of, shape, x, x, /*same=*/true, centre, parts.data(), scope.stream);
+  launch_norm_fold(of, shape, factor.raw, parameters.raw(), parts.data(), scratch.data(), moments.mutable_data_ptr(),
+                   folded.data(), sums.mutable_data_ptr<double>(), scope.stream);
+  launch_norm_statistics(of, shape, /*training=*/true, /*eps=*/1.0, parameters.raw(), sums.const_data_ptr<double>(),
+                         batch.raw(mean, var), scope.stream);
+  return {moments, statistics};
+}
+
+Tensor joint_relation_norm_gradient_sums_cuda(
+    const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& weight_g,
+    const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o, double scale,
+    const OptionalTensor& scale_tensor) {
+  check_joint_relation_norm_gradient_sums(grad_out, heatmaps, moments, mean, weight_g, bias_g, weight_o, bias_o, scale,
+                                          scale_tensor);
+  const DeviceScope scope(heatmaps);
+  const auto dtype = heatmaps.scalar_type();
+  const auto acc = accumulate_dtype(dtype);
+  const auto shape = relation_shape(heatmaps);
+  const int64_t joints = shape.joints, row = shape.part(), width = joints + 2;
+  auto of_samples = at::empty({shape.samples, 2, joints}, heatmaps.options().dtype(at::kDouble));
+  if (heatmaps.numel() == 0) return of_samples.zero_();
+  const auto grads = as_maps(grad_out, dtype), values = as_maps(heatmaps, dtype), kept = dense(moments, acc);
+  const auto mu = dense(mean, acc);
+  const Parameters parameters = {dense(weight_g, acc), dense(bias_g, acc), dense(weight_o, acc),
+                                 dense(bias_o, acc),   dense(bias_o, acc), dense(bias_o, acc)};
+  const Numbers parts(shape.samples * shape.chunks() * row, values), products(shape.samples * shape.matrix(), values),
+      folded(shape.samples * row, values), scratch(norm_fold_scratch(shape), values);
+  const Tensor sums = doubles(shape.samples * 3 * joints, values);
+  const NormGradientWork work = {products.data(), folded.data(), sums.mutable_data_ptr<double>(),
+                                 of_samples.mutable_data_ptr<double>(), nullptr};
+  const Batch batch_memory(joints, values);
+  const auto batch = batch_memory.raw(mu, mu);  // of which the mean alone has a part in t
+  const ScaleMemory factor(scale, scale_tensor, acc);
+  const auto of = kernel_dtype(dtype);
+  const auto raw = parameters.raw();
+  const Shift centre = {element(const_cast<void*>(kept.const_data_ptr()), joints + 1, acc), joints * width, width};
+  launch_norm_statistics(of, shape, /*training=*/false, /*eps=*/1.0, raw, nullptr, batch, scope.stream);
+  launch_products(of, shape, maps_of(grads), maps_of(values), /*same=*/false, centre, parts.data(), scope.stream);
+  launch_norm_gradient_sums(of, shape, factor.raw, raw, parts.data(), kept.const_data_ptr(), batch, scratch.data(), work,
+                            scope.stream);
+  return of_samples;
+}
+
 JointRelationNormBackward joint_relation_norm_backward_cuda(
     const Tensor& grad_out, const Tensor& heatmaps, const Tensor& moments, const Tensor& mean, const Tensor& var,
     const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
     const Tensor& norm_weight, bool training, double eps, double scale, const OptionalTensor& scale_tensor,
-    bool need_heatmaps, bool need_parameters) {
+    bool need_heatmaps, bool need_parameters, const OptionalTensor& totals) {
   check_joint_relation_norm_backward(grad_out, heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o,
-                                     norm_weight, training, eps, scale, scale_tensor);
+                                     norm_weight, training, eps, scale, scale_tensor, totals);
   const auto dtype = heatmaps.scalar_type();
   const auto acc = accumulate_dtype(dtype);
   const DeviceScope scope(heatmaps);
@@ -133,7 +202,9 @@ JointRelationNormBackward joint_relation_norm_backward_cuda(
     launch_products(of, shape, d, x, /*same=*/false, centre, parts.data(), scope.stream);
     launch_norm_gradient_sums(of, shape, factor.raw, raw, parts.data(), kept.const_data_ptr(), batch, scratch.data(), work,
                               scope.stream);
-    launch_norm_batch_gradients(of, shape, training, batch, work, grad_norm, scope.stream);
+    const Tensor of_batch = totals.has_value() ? dense(*totals, at::kDouble) : Tensor();
+    launch_norm_batch_gradients(of, shape, training, batch, work,
+                                totals.has_value() ? of_batch.const_data_ptr<double>() : nullptr, grad_norm, scope.stream);
     launch_norm_fold_backward(of, shape, factor.raw, raw, kept.const_data_ptr(), batch, work, scratch.data(), mixing.data(),
                               gradients.data(), scope.stream);
     const Mixture mixture = {batch.gain, mixing.data(), element(mixing.data(), size, acc),
@@ -156,6 +227,8 @@ TORCH_LIBRARY_IMPL(rpstn_ext, RPSTN_CUDA_KEY, m) {
   m.impl("joint_relation_norm", &joint_relation_norm_cuda);
   m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_cuda);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_cuda);
+  m.impl("joint_relation_norm_sums", &joint_relation_norm_sums_cuda);
+  m.impl("joint_relation_norm_gradient_sums", &joint_relation_norm_gradient_sums_cuda);
 }
 
 }  // namespace

@@ -191,6 +191,7 @@ __global__ void __launch_bounds__(kThreads) norm_batch_gradients_kernel(
     const double* __restrict__ exact,  // [3, K]
     const acc_t* __restrict__ gain,    // [K]
     const double* __restrict__ of_t,   // [B, 2, K]
+    const double* __restrict__ totals, // [2 K + 1] or null
     double* __restrict__ batch,        // [3, K]
     acc_t* __restrict__ grad_norm)     // [2, K]
 {
@@ -204,12 +205,17 @@ __global__ void __launch_bounds__(kThreads) norm_batch_gradients_kernel(
   r = add_over_block(r);
   if (threadIdx.x != 0) return;
   const double inverse = exact[2 * joints + k], a = gain[k];
-  const double count = static_cast<double>(shape.samples) * static_cast<double>(shape.columns);
+  grad_norm[k] = static_cast<acc_t>(t * inverse);
+  grad_norm[joints + k] = static_cast<acc_t>(r);
+  double count = static_cast<double>(shape.samples) * static_cast<double>(shape.columns);
+  if (totals != nullptr) {
+    t = totals[k];
+    r = totals[joints + k];
+    count = totals[2 * joints];
+  }
   batch[k] = a;
   batch[joints + k] = training ? -a * inverse * inverse * t / count : 0.0;
   batch[2 * joints + k] = training ? -a * r / count : 0.0;
-  grad_norm[k] = static_cast<acc_t>(t * inverse);
-  grad_norm[joints + k] = static_cast<acc_t>(r);
 }
 
 // first, second and offset of dX and the sample's part of the gradients. Block: a sample.
@@ -307,12 +313,12 @@ void launch_norm_gradient_sums(
 }
 
 void launch_norm_batch_gradients(
-    Dtype dtype, RelationShape shape, bool training, NormBatch batch, NormGradientWork work, void* grad_norm,
-    cudaStream_t stream) {
+    Dtype dtype, RelationShape shape, bool training, NormBatch batch, NormGradientWork work, const double* totals,
+    void* grad_norm, cudaStream_t stream) {
   with_sums(dtype, [&](auto zero) {
     using acc_t = decltype(zero);
     launch("joint_relation_norm's gradients of the batch", per_joint(shape, stream), norm_batch_gradients_kernel<acc_t>,
-           shape, training, batch.exact, as<acc_t>(batch.gain), work.of_t, work.batch, as<acc_t>(grad_norm));
+           shape, training, batch.exact, as<acc_t>(batch.gain), work.of_t, totals, work.batch, as<acc_t>(grad_norm));
   });
 }
 

@@ -48,10 +48,11 @@ void launch_norm_gradient_sums(
     Dtype dtype, RelationShape shape, RelationScale scale, NormParameters parameters, const void* parts, const void* moments,
     NormBatch batch, void* scratch, NormGradientWork work, cudaStream_t stream);
 
-// a, b, d and the gradients of gamma and beta: grad_norm [2, K].
+// a, b, d and the gradients of gamma and beta: grad_norm [2, K]. a, b and d are of the whole batch where its totals are
+// given [2 K + 1]: t, R and the number of values per joint.
 void launch_norm_batch_gradients(
-    Dtype dtype, RelationShape shape, bool training, NormBatch batch, NormGradientWork work, void* grad_norm,
-    cudaStream_t stream);
+    Dtype dtype, RelationShape shape, bool training, NormBatch batch, NormGradientWork work, const double* totals,
+    void* grad_norm, cudaStream_t stream);
 
 // first, second and offset of dX: mixing [B, 2 K K + K]; a sample's part of the gradients: [B, scale.gradients()].
 void launch_norm_fold_backward(

@@ -319,6 +319,37 @@ __device__ inline void kernel_gradient(
   }
 }
 
+// Pixels of a plane, from memory.
+template <typename acc_t>
+struct PixelsOf {
+  const PlaneView& view;
+  int64_t plane;
+
+  __device__ acc_t operator()(int y, int x) const {
+    return load_element<acc_t>(view, PlaneOffsets(view, plane)(0) + y * view.row + x * view.column);
+  }
+};
+
+// The gradient of tap (i, j) of a plane's kernel: `sum` if it is finite; else the sum over the pairs of a gradient and a
+// feature that exist, by one thread, slowly: the zeros around the planes, which the quick sums multiply as well, hand a
+// NaN to taps that never meet it. grad(y, x) is the gradient of a result.
+template <typename acc_t, typename Grad>
+__device__ inline acc_t finite_or_existing(
+    acc_t sum, const DynamicConv2dShape& shape, const PlaneView& features, int64_t plane, int i, int j, Grad&& grad) {
+  if (sum - sum == acc_t(0)) return sum;
+  const int up = i - static_cast<int>(shape.pad_top), left = j - static_cast<int>(shape.pad_left);
+  const int last_y = min(static_cast<int>(shape.out_height), features.height - up);
+  const int last_x = min(static_cast<int>(shape.out_width), features.width - left);
+  const PixelsOf<acc_t> feature{features, plane};
+  sum = 0;
+  for (int y = max(0, -up); y < last_y; ++y) {
+    acc_t of_row = 0;
+    for (int x = max(0, -left); x < last_x; ++x) of_row += grad(y, x) * feature(y + up, x + left);
+    sum += of_row;
+  }
+  return sum;
+}
+
 // 4 x 4 pixels of a region; `together` where its first is at a multiple of 4.
 template <typename acc_t>
 __device__ inline void read_unit(const acc_t* region, int pitch, bool together, acc_t (&values)[kUnit][kUnit]) {

@@ -63,7 +63,10 @@ class RPSTN(Network):
         relation_input (str): "maps", or "cat" as above.
         scale: of the joint relation, a number > 0 or "learnable".
         limbs: pairs of connected joints, for the relation "repose".
-        norm_first (bool): BN on the first frame too.
+        norm_first (bool): BN on the first frame too. Its running statistics are then a mean over first and later
+            frames, whose maps before it differ: of a network trained on pairs of frames (`initialize` "every",
+            training/configs/drawn_people_larger.yaml) first frames' maps were 0.1 high in evaluation, later ones' 0.8.
+            False is equation 1.
         initialize (str): "first": P sees the first frame alone, as in the paper. "every": it sees every frame, and its
             maps are what the matcher adds to,
 

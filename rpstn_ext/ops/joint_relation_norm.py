@@ -1,5 +1,8 @@
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from rpstn_ext import _library
 from rpstn_ext.ops import reference
@@ -20,6 +23,7 @@ def joint_relation_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
     scale: float | Tensor = 1.0,
+    processes: reference.Processes | None = None,
 ) -> Tensor:
     """Batch normalisation of `joint_relation`: BN(R(M)), equation 4 of RPSTN.
 
@@ -32,6 +36,9 @@ def joint_relation_norm(
         training (bool): normalise by the batch's statistics (True) or the running ones (False).
         momentum (float): share of the batch in the running statistics, 0 to 1.
         eps (float): added to the variance.
+        processes (reference.Processes): in training by several processes, whose samples together are the batch; once
+            forward they tell each other 2 K + 1 numbers, once backward 2 K. One without samples takes part. Gradients
+            of parameters are this process's share, to be added up.
 
     Returns:
         Tensor[B, K, H, W]: contiguous, in the widest dtype among `heatmaps` and the four parameters of
@@ -39,7 +46,7 @@ def joint_relation_norm(
 
     Raises:
         ValueError: a shape does not fit, the number `scale` or `eps` is not finite, or in training there is one value
-            per joint.
+            per joint, of all processes together.
         TypeError: a dtype is not one of the four.
         RuntimeError: an argument is on another device than `heatmaps`.
 
@@ -47,8 +54,8 @@ def joint_relation_norm(
     they are sums about each map's mean, exact also where the maps have a large offset. Sums and the normalisation are
     float32 at least, also for half types and under autocast, and float64 for float64. Results are the same bits on
     every run; in training a sample's result depends on its batch, by definition. Kept for the derivative: the heat
-    maps and B * K * (K + 2) numbers. Differentiable any number of times. `torch.func.grad` needs
-    `use_backend("reference")`.
+    maps and B * K * (K + 2) numbers. Differentiable any number of times; with `processes` once, and the maps are read
+    once more forward and backward. `torch.func.grad` needs `use_backend("reference")`.
 
     Example:
         >>> import torch
@@ -73,8 +80,16 @@ def joint_relation_norm(
             momentum=momentum,
             eps=eps,
             scale=scale,
+            processes=processes,
         )
     number, scale_tensor = (1.0, scale) if isinstance(scale, Tensor) else (scale, None)
+    if training and processes is not None:
+        maps_and_weights = reference.one_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o)
+        out, mean, var, count = _OfAllProcesses.apply(
+            *maps_and_weights, norm_weight, norm_bias, scale_tensor, eps, number, processes
+        )
+        reference.move_shared_statistics(running_mean, running_var, mean, var, count, heatmaps, momentum)
+        return out
     out, mean, var = torch.ops.rpstn_ext.joint_relation_norm.default(
         heatmaps,
         weight_g,
@@ -93,3 +108,50 @@ def joint_relation_norm(
     if training and heatmaps.numel() > 0:
         reference.move_statistics(running_mean, running_var, mean, var, heatmaps, momentum)
     return out
+
+
+class _OfAllProcesses(torch.autograd.Function):
+    """The result by the statistics of all processes' samples, these (mean, biased variance), and their number."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        heatmaps: Tensor,
+        weight_g: Tensor,
+        bias_g: Tensor,
+        weight_o: Tensor,
+        bias_o: Tensor,
+        norm_weight: Tensor,
+        norm_bias: Tensor,
+        scale_tensor: Tensor | None,
+        eps: float,
+        number: float,
+        processes: reference.Processes,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        ops, relation = torch.ops.rpstn_ext, (weight_g, bias_g, weight_o, bias_o)
+        moments, own = ops.joint_relation_norm_sums(heatmaps, *relation, number, scale_tensor)
+        count = heatmaps.numel() // max(heatmaps.shape[1], 1)
+        mean, var, count = reference.of_all(
+            processes.gather(torch.cat([own.flatten(), own.new_full((1,), count)]))
+        )
+        norm = (norm_weight, norm_bias, mean, var)
+        out, *_ = ops.joint_relation_norm_forward(
+            heatmaps, *relation, *norm, False, eps, number, scale_tensor
+        )
+        ctx.save_for_backward(heatmaps, moments, mean, var, count, *relation, norm_weight, scale_tensor)
+        ctx.eps, ctx.number, ctx.processes = eps, number, processes
+        ctx.mark_non_differentiable(mean, var, count)
+        return out, mean, var, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        heatmaps, moments, mean, var, count, *relation, norm_weight, scale_tensor = ctx.saved_tensors
+        ops, factor = torch.ops.rpstn_ext, (ctx.number, scale_tensor)
+        own = ops.joint_relation_norm_gradient_sums(grad, heatmaps, moments, mean, *relation, *factor)
+        totals = torch.cat([ctx.processes.add_up(own.sum(dim=0).flatten()), count[None]])
+        kept, norm = (grad, heatmaps, moments, mean, var), (norm_weight, True, ctx.eps)
+        needs = (ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:8]))
+        grads = ops.joint_relation_norm_backward(*kept, *relation, *norm, *factor, *needs, totals)
+        grads = [of if needed else None for of, needed in zip(grads, ctx.needs_input_grad)]
+        return *grads, None, None, None

@@ -15,10 +15,12 @@ C = 256, K = 13, 7x7 kernels, 64x64 cells, B = 1, on one core of a Xeon (torch 2
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from rpstn_ext.ops.checks import (
     check_dynamic_conv2d,
@@ -27,6 +29,16 @@ from rpstn_ext.ops.checks import (
     check_joint_relation_norm,
     resolve_padding,
 )
+
+
+class Processes(Protocol):
+    """What processes that share a batch tell each other: small tensors, alike in all of them, each time by all."""
+
+    def gather(self, own: Tensor) -> Tensor:
+        """Of all processes [processes, n] what this one has [n], in one order everywhere."""
+
+    def add_up(self, own: Tensor) -> Tensor:
+        """The sum over all processes of what this one has [n]."""
 
 
 def joint_relation(
@@ -39,7 +51,7 @@ def joint_relation(
     scale: float | Tensor = 1.0,
 ) -> Tensor:
     check_joint_relation(heatmaps, weight_g, bias_g, weight_o, bias_o, scale)
-    tensors = _one_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o)
+    tensors = one_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o)
     with without_autocast(heatmaps):
         return _relate(*tensors, _number(scale)).to(tensors[0].dtype)
 
@@ -59,15 +71,23 @@ def joint_relation_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
     scale: float | Tensor = 1.0,
+    processes: Processes | None = None,
 ) -> Tensor:
     norm = (norm_weight, norm_bias, running_mean, running_var)
     check_joint_relation_norm(
-        heatmaps, weight_g, bias_g, weight_o, bias_o, *norm, training=training, eps=eps, scale=scale
+        *(heatmaps, weight_g, bias_g, weight_o, bias_o, *norm),
+        training=training and processes is None,
+        eps=eps,
+        scale=scale,
     )
-    tensors = _one_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o)
+    tensors = one_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o)
     with without_autocast(heatmaps):
         related = _relate(*tensors, _number(scale))
         weight, bias, mean, var = (tensor.to(related.dtype) for tensor in norm)
+        if training and processes is not None:
+            out, *found = normalise_together(related, weight, bias, eps, processes)
+            move_shared_statistics(running_mean, running_var, *found, heatmaps, momentum)
+            return out.to(tensors[0].dtype)
         if training and related.numel() > 0:
             var, mean = torch.var_mean(related, dim=(0, 2, 3), correction=0)
             move_statistics(running_mean, running_var, mean.detach(), var.detach(), related, momentum)
@@ -88,6 +108,88 @@ def move_statistics(
     count = samples * height * width
     running_mean.lerp_(mean.to(running_mean.dtype), momentum)
     running_var.lerp_((var * (count / (count - 1))).to(running_var.dtype), momentum)
+
+
+def move_shared_statistics(
+    running_mean: Tensor,
+    running_var: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    count: Tensor,
+    own: Tensor,
+    momentum: float,
+) -> None:
+    """The same by the statistics of all processes. Raises ValueError where they have one value per channel.
+
+    own (Tensor[B, C, H, W]): this process's samples.
+    """
+    if own.numel() <= own.shape[1] and count == 1:  # no process has more than one: rare, so looked at
+        raise ValueError(
+            f"joint_relation_norm: expected more than one value per joint in training, got heatmaps of shape "
+            f"{list(own.shape)}"
+        )
+    running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+    running_var.lerp_((var * (count / (count - 1))).to(running_var.dtype), momentum)
+
+
+def of_all(processes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean [C], biased variance [C] and number of values of all processes' samples.
+
+    processes (Tensor[processes, 2 C + 1]): of each mean, biased variance and number of values; anything where it has
+        none. Nothing is subtracted but means, so that a large offset takes no digits.
+    """
+    channels = processes.shape[1] // 2
+    means, variances, counts = processes.split([channels, channels, 1], dim=1)
+    count = counts.sum()
+    shares = counts / count
+    mean = (shares * means).sum(dim=0)
+    return mean, (shares * (variances + (means - mean).square())).sum(dim=0), count
+
+
+def normalise_together(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, processes: Processes
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Batch normalisation of x (Tensor[B, C, H, W]) by the statistics of all processes' samples, these (mean, biased
+    variance), and their number. Differentiable once.
+    """
+    return _NormaliseTogether.apply(x, weight, bias, eps, processes)
+
+
+class _NormaliseTogether(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        processes: Processes,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        channels = x.shape[1]
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        own = wide.new_zeros(2 * channels + 1)
+        if x.numel() > 0:
+            var, mean = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
+            torch.cat([mean, var, mean.new_full((1,), x.numel() // channels)], out=own)
+        mean, var, count = of_all(processes.gather(own))
+        ctx.save_for_backward(x, weight, mean, torch.rsqrt(var + eps), count)
+        ctx.processes = processes
+        ctx.mark_non_differentiable(mean, var, count)
+        return F.batch_norm(x, mean, var, weight, bias, eps=eps), mean, var, count
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, scale, count = ctx.saved_tensors
+        wide = grad.to(mean.dtype)
+        normalised = (x.to(mean.dtype) - mean[:, None, None]) * scale[:, None, None]
+        own = torch.stack([wide.sum(dim=(0, 2, 3)), (wide * normalised).sum(dim=(0, 2, 3))])
+        grad_bias, grad_weight = own if weight is not None else (None, None)
+        total = ctx.processes.add_up(own.flatten()).view_as(own)
+        of_mean, of_scale = (total / count)[..., None, None]
+        factor = scale if weight is None else scale * weight
+        grad_x = (wide - of_mean - normalised * of_scale) * factor[:, None, None]
+        return grad_x.to(x.dtype), grad_weight, grad_bias, None, None
 
 
 def _number(scale: float | Tensor) -> float | Tensor:
@@ -123,7 +225,7 @@ def dynamic_conv2d(
 ) -> Tensor:
     sides = resolve_padding("dynamic_conv2d", padding, kernels)
     check_dynamic_conv2d(features, kernels, sides)
-    features, kernels = _one_dtype(features, kernels)
+    features, kernels = one_dtype(features, kernels)
     correlate = _tapped if torch.compiler.is_exporting() else _grouped
     with without_autocast(features):
         return correlate(_accumulated(features), _accumulated(kernels), sides).to(features.dtype)
@@ -139,7 +241,7 @@ def dynamic_match(
 ) -> Tensor:
     sides = resolve_padding("dynamic_match", padding, kernels)
     check_dynamic_match(features, kernels, weight, bias, sides)
-    tensors = _one_dtype(features, kernels, weight, bias)
+    tensors = one_dtype(features, kernels, weight, bias)
     with without_autocast(features):
         features, kernels, weight, bias = (_accumulated(tensor) for tensor in tensors)
         if torch.compiler.is_exporting() and weight.numel() > 0:
@@ -195,7 +297,7 @@ def _folded(
     return F.pad(maps, tuple(-cells for cells in reach)) + bias[:, None, None]
 
 
-def _one_dtype(*tensors: Tensor) -> list[Tensor]:
+def one_dtype(*tensors: Tensor) -> list[Tensor]:
     """Under autocast its dtype, as for a convolution (float64 stays); then the widest dtype among the tensors."""
     device = tensors[0].device.type
     if device != "meta" and torch.is_autocast_enabled(device):

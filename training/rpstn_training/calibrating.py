@@ -25,15 +25,11 @@ from .train.checkpoint import Checkpoint
 from .words import several
 
 FEWEST_VIDEOS = 4
-_TRACKS, _FRAMES, _EMPTY_FRAMES = (
-    150,
-    20,
-    3,
-)  # at most, and of each; so that it takes no longer than an evaluation
-_MOVED, _RESIZED = (
-    0.05,
-    0.1,
-)  # standard deviations: of a box's centre, in its sides; of the logarithm of its sides
+# Tracks at most, and frames of each: so that it takes no longer than an evaluation.
+_TRACKS, _FRAMES, _EMPTY_FRAMES = 150, 20, 3
+_LESSONS, _FEWEST_FRAMES = 1500, 2  # frames of a clip are much alike: other clips teach more
+# Standard deviations: of a box's centre, in its sides; of the logarithm of its sides.
+_MOVED, _RESIZED = 0.05, 0.1
 _STREAM = 4  # of random numbers, apart from those of the training
 _TRIES = 100
 _OVERLAP = 0.1  # of its own area: what a box that holds nobody may share with one that holds somebody
@@ -55,7 +51,7 @@ def calibrated(
 
     Raises UserError: fewer than FEWEST_VIDEOS videos, or no joint is labelled.
     """
-    tracks = [first_frames(track, _FRAMES) for track in _evenly(subset.tracks)]
+    tracks = [first_frames(track, _FRAMES) for track in _evenly(subset.tracks, _TRACKS)]
     names = [track.video or track.name for track in tracks]
     known = sorted(set(names))
     if len(known) < FEWEST_VIDEOS:
@@ -68,7 +64,9 @@ def calibrated(
     rng = np.random.default_rng(np.random.SeedSequence(subset.config.seed, spawn_key=(_STREAM,)))
     shaken = moved(tracks, rng)
     empty = of_nobody(tracks, rng, subset.tracks)
-    lessons = moved([first_frames(track, _FRAMES // 2) for track in _evenly(learn_from)], rng)
+    teachers = _evenly(learn_from, _LESSONS)
+    each = min(_FEWEST_FRAMES * _LESSONS // max(len(teachers), 1), _FRAMES)
+    lessons = moved([first_frames(track, each) for track in teachers], rng)
 
     def heard(of: Sequence[Track]) -> Witnesses | None:
         numbers = [videos.get(track.video or track.name, -1) for track in of]
@@ -100,10 +98,10 @@ def calibrate_file(path: Path, model: nn.Module, subset: Subset, learn_from: Seq
     return found.calibration.sentences
 
 
-def _evenly(tracks: Sequence[Track]) -> list[Track]:
-    if len(tracks) <= _TRACKS:
+def _evenly(tracks: Sequence[Track], most: int) -> list[Track]:
+    if len(tracks) <= most:
         return list(tracks)
-    return [tracks[place] for place in np.linspace(0, len(tracks) - 1, _TRACKS).round().astype(int)]
+    return [tracks[place] for place in np.linspace(0, len(tracks) - 1, most).round().astype(int)]
 
 
 def hear(

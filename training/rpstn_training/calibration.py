@@ -32,10 +32,10 @@ from .layers import Layers, fit_layers
 
 RIGHT = 0.1
 STATES = ("visible", "hidden", "outside")
-_FORM = 2  # of what is stored
+_FORM = 3  # of what is stored
 FEWEST = 20  # joints of a kind, below which nothing is said about it
 _SEEN = [EVIDENCE.index(name) for name in ("peak", "second", "mass", "across", "down")]
-_PEAK, _OUTSIDE = EVIDENCE.index("peak"), EVIDENCE.index("outside")
+_PEAK, _MASS, _OUTSIDE = (EVIDENCE.index(name) for name in ("peak", "mass", "outside"))
 _RIDGE = 30.0  # of 15 clips of drawn people 10 to 300 make fits alike: off by 0.03 to 0.04 on 50 others
 _PARTS, _STREAM = 5, 5  # the latter of random numbers
 
@@ -320,8 +320,9 @@ def _by_joint(numbers: np.ndarray) -> np.ndarray:
 
 
 def _together(numbers: np.ndarray) -> np.ndarray:
-    """What the layers see of poses [N, K, E]."""
-    return numbers[..., _SEEN].reshape(len(numbers), -1)
+    """What the layers see of poses [N, K, E]: numbers, and what all of a joint's map sums to."""
+    whole = numbers[..., [_PEAK]] * numbers[..., [_MASS]]
+    return np.concatenate([numbers[..., _SEEN], whole], axis=-1).reshape(len(numbers), -1)
 
 
 def _both(outcomes: np.ndarray) -> bool:

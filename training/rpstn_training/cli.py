@@ -63,7 +63,7 @@ COMMANDS = {
     "pack": ("rpstn_training.commands.pack", "make a small file of trained weights to give away"),
     "export": (
         "rpstn_training.commands.export",
-        "write a network as ONNX or pt2, which run without this package",
+        "write a network as ONNX, as pt2, or compiled to run from C++",
     ),
     "figures": (
         "rpstn_training.commands.figures",

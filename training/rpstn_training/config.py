@@ -46,6 +46,7 @@ class DataConfig:
     box: Literal["clip", "frame"] = "clip"  # one box for all frames of a clip, or each frame its own
     box_scale: float = 1.25
     workers: int = 2
+    pin_workers: bool = False  # each to one core, of the share that this process has of the machine's
     cache: str = (
         "none"  # of decoded frames of training clips: none, ram, or a folder on a fast disk of each machine
     )

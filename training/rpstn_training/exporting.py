@@ -1,4 +1,5 @@
-"""Networks as graphs that run without this package: ONNX, and `torch.export`'s pt2.
+"""Networks as graphs: ONNX and `torch.export`'s pt2, which run without this package, and AOTInductor's packages, which
+run without Python, by the compiled operations.
 
 A graph takes uint8 RGB crops, as `codec.normalise` does, and gives heat maps; its batch is free, and height and width
 are those of the codec's input. What one needs to use it besides stands in the file as JSON, under `METADATA`.
@@ -16,6 +17,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._inductor.cpp_builder import get_cpp_compiler
+from torch._inductor.exc import InvalidCxxCompiler
 from torch.export import ExportedProgram
 
 import rpstn_ext
@@ -26,8 +29,8 @@ from .errors import UserError
 from .train.checkpoint import Checkpoint
 from .versions import versions
 
-METADATA = "rpstn.json"  # key of an ONNX file's metadata, extra file in a pt2
-FORMATS = ("onnx", "pt2")
+METADATA = "rpstn.json"  # key of the metadata of an ONNX file and of a package, extra file in a pt2
+FORMATS = ("onnx", "pt2", "aoti")
 TOLERANCE = 1e-4  # of the largest value, at least of 1
 _CHECKED = (1, 3)  # batches; 1 is what tracers like to take for a constant
 _BATCH = "batch"  # the free axis
@@ -85,18 +88,20 @@ def export(checkpoint: Checkpoint, form: str, what: str, *, frames: int) -> Expo
     """The network of a checkpoint as a file.
 
     Args:
-        form: one of `FORMATS`.
+        form: one of `FORMATS`. "aoti" compiles for this machine's processor, which takes a C++ compiler and a minute.
         what: "start" and "step" of a video frame by frame, which are the same for a network for images, or "clip".
         frames: T of a clip, a constant of its graph.
 
     Raises:
-        UserError: a package is missing, the network refines the poses of another, the file would be too large for
-            ONNX, or the graph does not give what the network gives.
+        UserError: a package, the compiled operations or a C++ compiler are missing, the network refines the poses of
+            another, the file would be too large for ONNX, or the graph does not give what the network gives.
 
     Example: `commands/export.py`.
     """
     if form == "onnx":
         _require("onnx", "onnxscript")
+    elif form == "aoti":
+        _require_compiled()
     network = checkpoint.build_model()
     if network.in_channels != 3:
         raise UserError(
@@ -120,10 +125,12 @@ def export(checkpoint: Checkpoint, form: str, what: str, *, frames: int) -> Expo
         "trained_with": checkpoint.trained_with,
         "exported_with": versions(),
     }
-    program = _program(module, _examples(network, checkpoint, inputs, frames, batch=2), inputs)
-    text = json.dumps(metadata, ensure_ascii=False)
-    content = (_onnx if form == "onnx" else _pt2)(program, text, inputs, outputs)
-    runner = (_onnx_runner if form == "onnx" else _pt2_runner)(content)
+    examples = _examples(network, checkpoint, inputs, frames, batch=2)
+    with rpstn_ext.use_backend(rpstn_ext.backend() if form == "aoti" else "reference"):
+        program = _program(module, examples, inputs)
+    write, runner_of = _WAYS[form]
+    content = write(program, json.dumps(metadata, ensure_ascii=False), inputs, outputs)
+    runner = runner_of(content)
     difference = None
     if runner is not None:
         difference = max(
@@ -159,12 +166,10 @@ def _examples(
 
 @torch.no_grad()
 def _program(module: nn.Module, examples: tuple[Tensor, ...], inputs: Sequence[str]) -> ExportedProgram:
-    """The graph of PyTorch's own operations."""
     batch = torch.export.Dim(_BATCH)
-    with rpstn_ext.use_backend("reference"):
-        program = torch.export.export(
-            module, examples, dynamic_shapes={name: {0: batch} for name in inputs}, strict=False
-        )
+    program = torch.export.export(
+        module, examples, dynamic_shapes={name: {0: batch} for name in inputs}, strict=False
+    )
     _drop_unused(program)
     for part in program.graph_module.modules():
         if isinstance(part, torch.fx.GraphModule):
@@ -213,6 +218,18 @@ def _pt2(program: ExportedProgram, metadata: str, inputs: Sequence[str], outputs
     return buffer.getvalue()
 
 
+def _aoti(program: ExportedProgram, metadata: str, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    buffer = io.BytesIO()
+    settings = {
+        "aot_inductor.metadata": {METADATA: metadata},
+        "aot_inductor.check_lowerbound": False,  # it takes every free axis to be 2 at least
+        "cpp.dynamic_threads": True,  # as many as where it runs, not as here
+        "freezing": True,  # norms folded into convolutions, weights laid out for these (times: docs/export.md)
+    }
+    torch._inductor.aoti_compile_and_package(program, package_path=buffer, inductor_configs=settings)
+    return buffer.getvalue()
+
+
 def _onnx_runner(content: bytes) -> Run | None:
     try:
         runtime = importlib.import_module("onnxruntime")
@@ -232,6 +249,14 @@ def _pt2_runner(content: bytes) -> Run:
     return torch.export.load(io.BytesIO(content)).module()
 
 
+def _aoti_runner(content: bytes) -> Run:
+    return torch._inductor.aoti_load_package(io.BytesIO(content))
+
+
+# How a program becomes a file's content, and that a function.
+_WAYS = {"onnx": (_onnx, _onnx_runner), "pt2": (_pt2, _pt2_runner), "aoti": (_aoti, _aoti_runner)}
+
+
 @torch.no_grad()
 def _difference(module: nn.Module, runner: Run, inputs: tuple[Tensor, ...]) -> float:
     """The largest of all outputs, each as a share of its largest value, at least of 1."""
@@ -248,6 +273,20 @@ def _require(*packages: str) -> None:
                 f"expected the package {name} for --format onnx, it is not installed; install what the export needs "
                 "(pip install onnx onnxscript onnxruntime), or use --format pt2"
             ) from error
+
+
+def _require_compiled() -> None:
+    if rpstn_ext.backend() == "reference":
+        raise UserError(
+            "expected the compiled operations for --format aoti, got plain PyTorch; rpstn doctor says why, or use "
+            "--format pt2"
+        )
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler as error:
+        raise UserError(
+            "expected a C++ compiler for --format aoti, found none; install g++ or name one by CXX, or use --format pt2"
+        ) from error
 
 
 @contextmanager

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import nn
 
-_WIDTH, _STEPS, _BATCH = 48, 400, 256
-_RATE, _DECAY = 5e-3, 3e-2  # of AdamW
-_NOISE = 0.2  # added to the inputs, which have the standard deviation 1: frames of a clip are much alike
+_WIDTH, _STEPS, _BATCH = 96, 1500, 256
+_RATE, _DECAY = 5e-3, 0.3  # of AdamW
+_NOISE = 0.3  # added to the inputs, which have the standard deviation 1: frames of a clip are much alike
 _ARRAYS = ("mean", "spread", "first", "shift", "second", "bias")
 
 

@@ -1,6 +1,8 @@
 """The batches of a training: their order, and the processes that make them."""
 
-from collections.abc import Iterator
+import functools
+import os
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,7 +43,7 @@ class Batches:
             batch_sampler=self._batches,
             num_workers=workers,
             persistent_workers=workers > 0,
-            worker_init_fn=ignore_interrupt,
+            worker_init_fn=functools.partial(_begin, cores=_own_cores() if config.data.pin_workers else ()),
             generator=torch.Generator(),  # or the loader would draw from, and move, the global one
             pin_memory=device.type == "cuda",
         )
@@ -69,6 +71,28 @@ class Batches:
 
     def _in_parts(self, batch: list[int]) -> list[list[int]]:
         return [batch[number :: self._parts] for number in range(min(self._parts, len(batch)))]
+
+
+def _begin(worker: int, cores: Sequence[int]) -> None:
+    ignore_interrupt(worker)
+    if cores:
+        os.sched_setaffinity(0, {cores[worker % len(cores)]})
+
+
+def _own_cores() -> list[int]:
+    """The share of this process of the cores that those of this machine may use; a neighbouring one's where there are
+    fewer cores than processes.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        raise UserError(
+            "data.pin_workers: expected false on a system that does not bind processes to cores, got true"
+        )
+    cores = sorted(os.sched_getaffinity(0))
+    rank, world = (
+        int(os.environ.get(name, default)) for name, default in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
+    )
+    first, end = (len(cores) * place // world for place in (rank, rank + 1))
+    return cores[first : max(end, first + 1)]
 
 
 def _without_clips(batch: dict[str, Any]) -> dict[str, Any]:

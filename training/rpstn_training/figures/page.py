@@ -27,7 +27,7 @@ figure { margin: 1rem 0; min-width: 0; } figcaption { color: #555; font-size: .9
 .wide, .broad a { overflow-x: auto; } .broad a { display: block; } .broad img { min-width: 46rem; }
  table { border-collapse: collapse; font-size: .93em; }
 th, td { padding: .25rem .7rem .25rem 0; text-align: right; border-bottom: 1px solid #ddd; }
-th:first-child, td:first-child { text-align: left; } th { font-weight: 600; vertical-align: bottom; }
+th:first-child, td:first-child { text-align: left; min-width: 8rem; } th { font-weight: 600; vertical-align: bottom; }
 pre { background: #f5f5f5; padding: .8rem; overflow-x: auto; font-size: .8rem; line-height: 1.35; }
 pre.line { white-space: pre-wrap; overflow-wrap: anywhere; }
 footer { margin-top: 3rem; border-top: 1px solid #bbb; color: #555; font-size: .93em; }
@@ -178,7 +178,7 @@ of the person's size from its place; its line leads there.</p>
 <h2>The joints' relations in one frame</h2>
 {_inside(f)}
 
-<h2>Does the whole help? The same clips, the same minutes</h2>
+<h2>Does the whole help? The same clips, as much training</h2>
 {_comparison(f)}
 
 <h2>A real clip</h2>
@@ -302,7 +302,10 @@ def _relation_step(f: Facts) -> str:
         )
     head = [f"within {f.gamma:g} of the torso's size", "before, %", "after, %", "change"]
     head += ["right before only", "right after only", "joints"]
-    verdicts = [f"{_verdict(change)} for {kind}" for kind, change in f.changes.items()]
+    kinds_of: dict[str, list[str]] = {}
+    for kind, change in f.changes.items():
+        kinds_of.setdefault(_verdict(change), []).append(kind)
+    verdicts = [f"{verdict} for {listed(kinds)}" for verdict, kinds in kinds_of.items()]
     return f"""<p>The brightest points of the heat maps before the relation step and after it, over all
 {several(f.frames, "frame")}: the network asked twice, scored the same way.</p>
 <div class="pair">
@@ -335,7 +338,7 @@ def _verdict(change: Change) -> str:
 def _inside(f: Facts) -> str:
     inside = f.inside
     hidden = [name for name, is_hidden in zip(f.names, inside.hidden) if is_hidden]
-    why = "chosen because a joint is hidden and most are found" if hidden else "where most joints are found"
+    why = f"{'of the frames with a hidden joint ' if hidden else ''}the one with the smallest mean error"
     covered = f"Hidden in this frame: {_text(listed(hidden))}. " if hidden else ""
     relation = _figure(
         "relation.png",
@@ -381,12 +384,12 @@ same clips for the same time. They have not been trained here: it takes three mo
         "visible, torso",
         "hidden, torso",
         "visible, person",
-        "minutes",
+        "minutes of training",
         "rounds",
         "million parameters",
     ]
-    return f"""<p>Networks that leave something out, trained on the same clips for about the same time; percent within
-{f.gamma:g}.</p>
+    return f"""<p>Networks that leave something out, trained on the same clips for about as many seconds of the
+processor (the minutes are the clock's: what else the machine does makes them longer); percent within {f.gamma:g}.</p>
 <div class="wide">{_table(head, rows)}</div>
 <p>{_text(ahead(f.arms))} One training each: other random numbers move such scores by a point or two, so a smaller
 difference says nothing.</p>"""
@@ -405,7 +408,7 @@ def ahead(arms: Sequence[ArmScore]) -> str:
         found = (
             f"the page's own network is ahead, by {ours - second:.1f} points"
             if best is own
-            else f"{best.title}, is ahead of the page's own network by {value - ours:.1f} points"
+            else f"\u201c{best.title}\u201d is ahead of the page's own network by {value - ours:.1f} points"
         )
         sentences.append(f"For {kind} joints {found} ({value:.1f} %).")
     return " ".join(sentences)

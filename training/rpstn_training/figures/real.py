@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
+from ..public_files import open_weights
 from ..video.pipeline import predict
 from ..video.sources import open_source
 from ..words import several
@@ -27,11 +28,13 @@ def draw_real(source: Path, weights: Path, out: Path) -> Real:
         raise UserError(f"--real: expected a video or a folder of its frames, got one picture, {source}")
     result = predict(source, weights, out / _FOLDER, overlay="mp4", overwrite=True)
     stills = _spread_frames(result.files["overlay.mp4"], result.frame_count)
+    notice = open_weights(weights).notice
+    known_as = weights.name if notice is None else f"{weights.name}, {notice}"
     rows = [np.hstack(stills[first : first + 2]) for first in range(0, _STILLS, 2)]
     write_png(out / _FOLDER / "stills.png", np.vstack(rows))
     sentences = (
         f"{result.source}: {several(result.frame_count, 'frame')}, {several(result.pose_count, 'pose')} found. "
-        f"Weights: {result.weights}. People: {result.boxes}.",
+        f"Weights: {known_as}. People: {result.boxes}.",
         "Nobody has labelled this clip here, so there is no score: look.",
     )
     return Real(sentences=sentences, video=f"{_FOLDER}/overlay.mp4", picture=f"{_FOLDER}/stills.png")

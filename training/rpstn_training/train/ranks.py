@@ -24,7 +24,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+
+from rpstn_ext.ops import reference
 
 from ..device import choose_device
 from ..errors import UserError
@@ -216,11 +217,26 @@ def _synchronise(model: nn.Module) -> None:
                 setattr(module, name, SynchronisedNorm2d(child))
 
 
+class _AllRanks:
+    def gather(self, own: Tensor) -> Tensor:
+        ranks = [torch.empty_like(own) for _ in range(dist.get_world_size())]
+        dist.all_gather(ranks, own)
+        return torch.stack(ranks)
+
+    def add_up(self, own: Tensor) -> Tensor:
+        total = own.clone()
+        dist.all_reduce(total)
+        return total
+
+
 class SynchronisedNorm2d(nn.BatchNorm2d):
     """Batch normalisation by the statistics of all ranks' samples, as `nn.SyncBatchNorm`, which has no CPU version.
 
-    It shares parameters and buffers with the `norm` it takes the place of. A rank may have no sample.
+    It shares parameters and buffers with the `norm` it takes the place of. A rank may have no sample. The relation
+    extractor fuses it as it does a plain one.
     """
+
+    processes = _AllRanks()
 
     def __init__(self, norm: nn.BatchNorm2d) -> None:
         super().__init__(
@@ -237,7 +253,9 @@ class SynchronisedNorm2d(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:
         if not self.training:
             return super().forward(input)
-        out, mean, var, count = _Normalise.apply(input, self.weight, self.bias, self.eps)
+        out, mean, var, count = reference.normalise_together(
+            input, self.weight, self.bias, self.eps, self.processes
+        )
         if (
             input.numel() <= self.num_features and count == 1
         ):  # no rank has more than one value: rare, so looked at
@@ -250,44 +268,3 @@ class SynchronisedNorm2d(nn.BatchNorm2d):
             self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
             self.running_var.lerp_((var * (count / (count - 1))).to(self.running_var.dtype), share)
         return out
-
-
-class _Normalise(torch.autograd.Function):
-    """(x - mean) / sqrt(var + eps) * weight + bias, where mean and var are those of all ranks' x [B, C, H, W]."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        channels = x.shape[1]
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        own = wide.new_zeros(2 * channels + 1)
-        if x.numel() > 0:
-            var, mean = torch.var_mean(wide, dim=(0, 2, 3), correction=0)
-            torch.cat([mean, var, mean.new_full((1,), x.numel() // channels)], out=own)
-        ranks = [torch.empty_like(own) for _ in range(dist.get_world_size())]
-        dist.all_gather(ranks, own)
-        means, variances, counts = torch.stack(ranks).split([channels, channels, 1], dim=1)
-        count = counts.sum()
-        shares = counts / count
-        mean = (shares * means).sum(dim=0)
-        var = (shares * (variances + (means - mean).square())).sum(dim=0)
-        ctx.save_for_backward(x, weight, mean, torch.rsqrt(var + eps), count)
-        ctx.mark_non_differentiable(mean, var, count)
-        out = nn.functional.batch_norm(x, mean, var, weight, bias, eps=eps)
-        return out, mean, var, count
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, scale, count = ctx.saved_tensors
-        wide = grad.to(mean.dtype)
-        normalised = (x.to(mean.dtype) - mean[:, None, None]) * scale[:, None, None]
-        own = torch.stack([wide.sum(dim=(0, 2, 3)), (wide * normalised).sum(dim=(0, 2, 3))])
-        total = own.clone()
-        dist.all_reduce(total)
-        grad_bias, grad_weight = own if weight is not None else (None, None)
-        of_mean, of_scale = (total / count)[..., None, None]
-        factor = scale if weight is None else scale * weight
-        grad_x = (wide - of_mean - normalised * of_scale) * factor[:, None, None]
-        return grad_x.to(x.dtype), grad_weight, grad_bias, None

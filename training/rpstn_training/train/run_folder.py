@@ -31,7 +31,7 @@ from .progress import Progress
 # What may differ between the configuration of a checkpoint and the one it is resumed with: where and how fast it runs,
 # and how long; and what only evaluations read, by which scores cease to be comparable with those before.
 _FREE_ON_RESUME = (
-    *("output", "data.root", "data.workers", "data.cache", "data.cache_gb"),
+    *("output", "data.root", "data.workers", "data.pin_workers", "data.cache", "data.cache_gb"),
     *("eval.batch_size", "train.device", "train.tensorboard"),
     *(
         "train.epochs",

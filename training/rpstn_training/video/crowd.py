@@ -10,8 +10,8 @@ again through the box about what was found. So of the better half of the windows
 where IoU is, as in `search`, the overlap of the second box with the one about its pose, and the probability is the
 calibrated one, 1 where there is none. Who stands out less than half as much as the best one is nobody.
 
-Measured by the package's weights on 45 frames of 15 drawn crowds (131 people with at least five visible joints), up to
-four people a frame: 61 % are found (IoU of the boxes at least 0.5) and 71 % of those found are people; by
+Measured by the package's first weights on 45 frames of 15 drawn crowds (131 people with at least five visible joints),
+up to four people a frame: 61 % are found (IoU of the boxes at least 0.5) and 71 % of those found are people; by
 `search.search` it was 41 % and 36 %.
 """
 
