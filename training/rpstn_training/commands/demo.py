@@ -36,7 +36,6 @@ def demo_config(out: Path, *, seed: int = 0) -> Config:
         "num_convs": 3,
         "initialize": "every",
         "supervise_initializer": True,
-        "norm_first": False,
     }
     return Config(
         seed=seed,
