@@ -13,9 +13,10 @@ demo: $(VENV)/.built
 	$(BIN)/rpstn demo --out $(DEMO)
 
 # A process for each core, files shared out among them, and one thread in each: tensors in tests are too small for more.
-# What needs two threads asks for them.
+# What needs two threads asks for them. Files keep their order: those of few tests, which pytest-xdist would put last, are
+# the longest ones.
 test: $(VENV)/.built build/cuda_on_cpu/_C_cuda_on_cpu.so
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile python_tests
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder python_tests
 
 # The CUDA kernels, compiled by nvcc for every architecture, with warnings, of spilled registers too, as errors; where
 # there is no nvcc, by one from packages.
