@@ -1,7 +1,6 @@
 """People by a detector, and one of several people: stand-ins for the detector say what was drawn, or nearly that."""
 
 import doctest
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ from rpstn_training.errors import UserError
 from rpstn_training.video import pipeline, selection
 from rpstn_training.video.people import Searched
 from rpstn_training.video.selection import Selection
+from rpstn_training.video.sources import Frame
 
 FPS = 10.0
 
@@ -226,7 +226,7 @@ def test_one_of_several_is_followed_alone(way, select, wanted, network, tmp_path
 
 
 def test_where_no_pose_is_probable_enough_nobody_is():
-    frame = SimpleNamespace(number=0, image=np.zeros((240, 320, 3), np.uint8), later=())
+    frame = Frame(number=0, time=0.0, file_name="", image=np.zeros((240, 320, 3), np.uint8))
 
     def look(boxes):  # one window has a person in it
         poses = [pose_at(100, 100, 1.0 if place == 0 else 0.1) for place in range(len(boxes))]

@@ -17,8 +17,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._inductor.cpp_builder import get_cpp_compiler
-from torch._inductor.exc import InvalidCxxCompiler
 from torch.export import ExportedProgram
 
 import rpstn_ext
@@ -276,6 +274,10 @@ def _require(*packages: str) -> None:
 
 
 def _require_compiled() -> None:
+    # Inductor takes a second to load, and nothing else needs it.
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
     if rpstn_ext.backend() == "reference":
         raise UserError(
             "expected the compiled operations for --format aoti, got plain PyTorch; rpstn doctor says why, or use "

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+APART = 0.3  # overlap from which what is seen in a box may be another one's
+
 
 def usable(boxes: np.ndarray) -> np.ndarray:
     """Bool [F]: finite, with a width and a height above zero."""
@@ -82,3 +84,12 @@ def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     shared = np.maximum(high - low + 1, 0).prod(axis=-1)
     own, its = (np.maximum(some[:, 2:] - some[:, :2] + 1, 0).prod(axis=-1) for some in (boxes, others))
     return shared / np.maximum(own[:, None] + its[None] - shared, np.finfo(float).tiny)
+
+
+def alone(boxes: np.ndarray) -> np.ndarray:
+    """Bool [N]: boxes [N, 4] that overlap with none of the others by APART or more (`iou`).
+
+    >>> alone(np.array([[0, 0, 9, 9], [1, 0, 10, 9], [20, 0, 29, 9]])).tolist()
+    [False, False, True]
+    """
+    return (iou(boxes, boxes) - np.eye(len(boxes))).max(axis=1, initial=0.0) < APART

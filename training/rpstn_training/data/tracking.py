@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from .boxes import iou
+from .boxes import alone, iou
 from .similarity import pose_similarity
 
 # Tried on 15 drawn crowds of 3 seconds (`rpstn_synth.crowd`) with true boxes, and with boxes moved at random by 5 % of
@@ -23,7 +23,6 @@ _MOST_BLURRED = 0.5
 _STALE = 0.2  # by which a track is less likely that was missed for _STALE_AFTER frames or more
 _STALE_AFTER = 5
 _CLOTHES = 0.4  # of a likeness: how much it is that of the clothes, where they are known
-_ALONE = 0.3  # overlap with others from which clothes may be theirs
 _FADING = 0.1  # how much of new clothes goes into those that are known
 
 
@@ -104,7 +103,7 @@ class Linker:
             if likeness[track, row] >= self._least:
                 numbers[row] = self._opened[track].number
         by_number = {track.number: track for track in self._opened}
-        near = iou(boxes, boxes) - np.eye(len(boxes))
+        apart = alone(boxes)
         for row in range(len(boxes)):
             if numbers[row] < 0:
                 numbers[row] = self._given
@@ -113,7 +112,7 @@ class Linker:
                 self._given += 1
             track = by_number[int(numbers[row])]
             track.add(frame, boxes[row], None if poses is None else poses[row])
-            if clothes is not None and (track.clothes is None or near[row].max() < _ALONE):
+            if clothes is not None and (track.clothes is None or apart[row]):
                 track.wear(clothes[row])
         return numbers
 

@@ -10,7 +10,7 @@ from .clothes import clothes
 from .crowd import SIGMA
 from .follow import Followers, one_pose
 from .search import Look
-from .selection import Selection
+from .selection import Chosen, Selection
 from .sources import Frame
 from .streams import Pose
 
@@ -53,12 +53,12 @@ class Detected:
         ahead: Ahead | None = None,
         follow: bool = True,
     ) -> None:
-        self._find, self._stills, self._select = find, stills, select
+        self._find, self._stills = find, stills
         self._ahead, self._follow, self._most = ahead, follow, most
         self._patience = max(round(fps), 1)
         self._linker = Linker(sigmas=np.full(joints, SIGMA), max_missed=self._patience)
         self._followers = Followers(self._patience)
-        self._chosen: int | None = None
+        self._chosen = Chosen(select, stills=stills)
         self._given: dict[int, np.ndarray] = {}
         self._detected = False  # in this frame
         self._known: dict[
@@ -78,7 +78,7 @@ class Detected:
         boxes = self._find(frame)
         self._detected = boxes is not None
         if boxes is not None and self._stills:
-            self._given = self._selected(dict(enumerate(boxes[: self._most])), frame)
+            self._given = self._chosen.of(dict(enumerate(boxes[: self._most])), frame.size)
         elif boxes is not None:
             self._detect(frame, boxes, look)
         if self._stills or not self._follow:
@@ -92,10 +92,9 @@ class Detected:
     def seen(self, frame: Frame, poses: Mapping[int, Pose]) -> list[int]:
         if self._stills:
             return list(poses)
-        size = frame.image.shape[1], frame.image.shape[0]
         boxes = self._followers.boxes() | self._given
         ended, self._ended = self._ended, []
-        lost = self._followers.seen(frame.number, size, poses, self._given)
+        lost = self._followers.seen(frame.number, frame.size, poses, self._given)
         if not self._detected:  # the pose says where the person is
             for person in {*self._followers.sure, *self._given} & poses.keys():
                 self._linker.see(person, frame.number, boxes[person], poses[person].joints)
@@ -110,7 +109,7 @@ class Detected:
             false = {*self._twice(people, poses), *self._alone(frame.number, new)}
             boxes = boxes[[person not in false for person in people]]
             people = [person for person in people if person not in false]
-        self._given = self._limited(self._selected(dict(zip(people, boxes)), frame))
+        self._given = self._limited(self._chosen.of(dict(zip(people, boxes)), frame.size))
         for person in self._given:
             self._known[person] = self._known.get(person, (frame.number, 0))[0], frame.number
         for person in self._followers.numbers:
@@ -118,15 +117,6 @@ class Detected:
             if frame.number - last > min(self._patience, last - first):
                 self._followers.end(person)
                 self._ended.append(person)
-
-    def _selected(self, boxes: dict[int, np.ndarray], frame: Frame) -> dict[int, np.ndarray]:
-        """The boxes of who is meant; in a video that is decided in the first frame with boxes."""
-        if self._select is None or not boxes:
-            return boxes
-        if self._stills or self._chosen is None:
-            size = frame.image.shape[1], frame.image.shape[0]
-            self._chosen = list(boxes)[self._select.of(list(boxes.values()), size)]
-        return {person: box for person, box in boxes.items() if person == self._chosen}
 
     def _limited(self, boxes: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
         """No more new people than there is room for."""

@@ -14,7 +14,7 @@ from .follow import FOUND, Followers
 from .motion import Motion
 from .person_boxes import Boxes
 from .search import Look, search, windows
-from .selection import Selection
+from .selection import Chosen, Selection
 from .sources import Frame
 from .streams import Pose
 
@@ -48,7 +48,7 @@ class WholePicture:
         self._stills = stills
 
     def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
-        width, height = _size(frame)
+        width, height = frame.size
         return {0: np.array([0.0, 0.0, width - 1.0, height - 1.0])}
 
     def crop(self, frame: Frame, person: int, box: np.ndarray) -> np.ndarray:
@@ -81,7 +81,7 @@ class InGivenBoxes:
         select: Selection | None = None,
     ) -> None:
         self._table, self._follow, self._stills = table, follow and not stills, stills
-        self._select, self._chosen = select, None
+        self._chosen = Chosen(select, stills=stills)
         self._crops = table.crops(1 if stills else together)
         self._followers = Followers(max(round(fps), 1))
         self._given: dict[int, np.ndarray] = {}
@@ -96,19 +96,11 @@ class InGivenBoxes:
         return self._followers.hidden
 
     def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
-        self._given = self._selected(self._table.at(frame.number, _size(frame)), _size(frame))
+        self._given = self._chosen.of(self._table.at(frame.number, frame.size), frame.size)
         if not self._follow:
             return self._given
         self._followers.find_nearby(frame.number, look, self._given.values())
         return dict(sorted({**self._followers.boxes(), **self._given}.items()))
-
-    def _selected(self, boxes: dict[int, np.ndarray], size: tuple[int, int]) -> dict[int, np.ndarray]:
-        """The boxes of who is meant; in a video that is decided in the first frame with boxes."""
-        if self._select is None or not boxes:
-            return boxes
-        if self._chosen is None or self._stills:
-            self._chosen = list(boxes)[self._select.of(list(boxes.values()), size)]
-        return {person: box for person, box in boxes.items() if person == self._chosen}
 
     def crop(self, frame: Frame, person: int, box: np.ndarray) -> np.ndarray:
         return self._crops.get((frame.number, person), box)
@@ -119,7 +111,7 @@ class InGivenBoxes:
             return list(poses)
         if not self._follow:
             return gone
-        lost = self._followers.seen(frame.number, _size(frame), poses, self._given)
+        lost = self._followers.seen(frame.number, frame.size, poses, self._given)
         left = [person for person in gone if not self._table.goes_on(person)]
         for person in left:
             self._followers.end(person)
@@ -184,7 +176,7 @@ class Searched:
     def seen(self, frame: Frame, poses: Mapping[int, Pose]) -> list[int]:
         if self._stills:
             return list(poses)
-        lost = self._followers.seen(frame.number, _size(frame), poses)
+        lost = self._followers.seen(frame.number, frame.size, poses)
         if lost:  # near by comes first
             self._searched = frame.number
         return lost
@@ -194,24 +186,17 @@ class Searched:
         choice = self._select is not None and not self._known
         found = search(
             look,
-            windows(_size(frame), self._aspect, shown=self._shown),
+            windows(frame.size, self._aspect, shown=self._shown),
             _CROWD if choice else 1,
             stands_out=_STANDS_OUT,
             motion=None if self._stills else Motion(frame.image, frame.later),
         )
-        found = [one for one in found if self._is_somebody(one.pose)]
+        found = [one for one in found if one.pose.is_somebody(self._least)]
         if not found:
             return
-        one = found[self._select.of([one.box for one in found], _size(frame)) if choice else 0]
+        one = found[self._select.of([one.box for one in found], frame.size) if choice else 0]
         score = float(one.pose.scores.mean())
         if self._known and score < FOUND * self._followers.usual(0):
             return
         self._known = True
         self._followers.begin(0, one.box, score)
-
-    def _is_somebody(self, pose: Pose) -> bool:
-        return self._least is None or pose.probability is None or pose.probability >= self._least
-
-
-def _size(frame: Frame) -> tuple[int, int]:
-    return frame.image.shape[1], frame.image.shape[0]

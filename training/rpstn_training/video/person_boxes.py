@@ -65,7 +65,7 @@ class Boxes:
 
     def found(self, frame: Frame) -> np.ndarray | None:
         """The boxes [N, 4] in this frame, None where the file has none."""
-        boxes = self.at(frame.number, (frame.image.shape[1], frame.image.shape[0]))
+        boxes = self.at(frame.number, frame.size)
         return np.stack(list(boxes.values())) if boxes else None
 
     def after(self, frame: int) -> Iterator[tuple[int, np.ndarray]]:

@@ -202,7 +202,7 @@ class _Looking:
 
     def boxes(self, frame: Frame) -> dict[int, np.ndarray]:
         """Person to the box [4] that is cut out of this frame."""
-        size = frame.image.shape[1], frame.image.shape[0]
+        size = frame.size
         self._size = self._size or size
         if size != self._size and not self._stills:
             width, height = self._size

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ..data.boxes import iou
+from ..data.boxes import alone
 from .clothes import clothes
 from .crowd import search_crowd
 from .follow import Followers
@@ -16,7 +16,6 @@ from .sources import Frame
 from .streams import Pose
 
 _DOUBTS = 2  # searches in a row in which somebody who is followed does not stand out, and is nobody then
-_ALONE = 0.3  # overlap with others from which clothes may be theirs
 _ELSEWHERE = 1e3  # costs more than any place and clothes within reach
 
 
@@ -84,13 +83,11 @@ class SearchedCrowd:
             return list(poses)
         self._remember_clothes(frame.image)
         ended, self._ended = self._ended, []
-        size = frame.image.shape[1], frame.image.shape[0]
-        return [*ended, *self._followers.seen(frame.number, size, poses)]
+        return [*ended, *self._followers.seen(frame.number, frame.size, poses)]
 
     def _search(self, frame: Frame, look: Look) -> None:
         followed = self._followers.boxes()
-        size = frame.image.shape[1], frame.image.shape[0]
-        everywhere = windows(size, self._aspect, shown=self._shown)
+        everywhere = windows(frame.size, self._aspect, shown=self._shown)
         found = search_crowd(look, everywhere, self._count, list(followed.values()))
         for (person, box), stands in zip(followed.items(), found.stand):
             self._doubts[person] = 0 if stands else self._doubts.get(person, 0) + 1
@@ -98,11 +95,8 @@ class SearchedCrowd:
                 self._followers.end(person)
                 self._away[person] = box
                 self._ended.append(person)
-        new = [
-            one
-            for one in found.new
-            if self._least is None or one.pose.probability is None or one.pose.probability >= self._least
-        ][: self._count - len(self._followers.numbers)]
+        room = self._count - len(self._followers.numbers)
+        new = [one for one in found.new if one.pose.is_somebody(self._least)][:room]
         for one, person in zip(new, self._numbered(new, frame.image)):
             self._followers.begin(person, one.box, float(one.pose.scores.mean()))
             self._away.pop(person, None)
@@ -135,10 +129,9 @@ class SearchedCrowd:
         boxes = self._followers.boxes()
         if not boxes:
             return
-        sides = np.stack(list(boxes.values()))
-        near = (iou(sides, sides) - np.eye(len(sides))).max(axis=1)
-        alone = {person: box for (person, box), close in zip(boxes.items(), near) if close < _ALONE}
-        self._clothes |= dict(zip(alone, clothes(image, list(alone.values()))))
+        apart = alone(np.stack(list(boxes.values())))
+        shown = {person: box for (person, box), by_itself in zip(boxes.items(), apart) if by_itself}
+        self._clothes |= dict(zip(shown, clothes(image, list(shown.values()))))
 
 
 def _middle(box: np.ndarray) -> np.ndarray:

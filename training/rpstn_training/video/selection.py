@@ -60,3 +60,19 @@ class Selection:
         )
         away = np.linalg.norm((boxes[:, :2] + boxes[:, 2:]) / 2 - point, axis=1)
         return int(np.lexsort((away, outside))[0])
+
+
+class Chosen:
+    """Who is meant: decided in the first frame with boxes, in stills in each. Without a selection all are."""
+
+    def __init__(self, select: Selection | None, *, stills: bool) -> None:
+        self._select, self._stills = select, stills
+        self._person: int | None = None
+
+    def of(self, boxes: dict[int, np.ndarray], size_wh: tuple[int, int]) -> dict[int, np.ndarray]:
+        """Those of the boxes, by person, that are of who is meant."""
+        if self._select is None or not boxes:
+            return boxes
+        if self._person is None or self._stills:
+            self._person = list(boxes)[self._select.of(list(boxes.values()), size_wh)]
+        return {person: box for person, box in boxes.items() if person == self._person}

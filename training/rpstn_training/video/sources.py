@@ -36,6 +36,11 @@ class Frame:
     duration: float | None = None
     later: tuple[np.ndarray, ...] = ()
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.image.shape[1], self.image.shape[0]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Window:

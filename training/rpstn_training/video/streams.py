@@ -41,6 +41,10 @@ class Pose:
         """The share of the joints that is expected to be within 0.1 of the person's size, the mean of theirs."""
         return None if self.probabilities is None else float(np.mean(self.probabilities))
 
+    def is_somebody(self, least: float | None) -> bool:
+        """Whether somebody may be there: nobody is with a lower probability than `least`, if both are known."""
+        return least is None or self.probability is None or self.probability >= least
+
 
 class PersonStreams:
     """A trained network that follows persons through a video.
