@@ -13,6 +13,7 @@ from rpstn_synth import synthesis, synthesise
 from rpstn_synth.actions import Style
 from rpstn_synth.body import sample_proportions, solve
 from rpstn_synth.clip import _action_of, make_clip, render
+from rpstn_synth.crowd import make_company
 from rpstn_synth.draw import rasterise
 from rpstn_synth.layout import TEST_EVERY, is_test
 from rpstn_synth.points import JOINTS, POINTS
@@ -136,19 +137,43 @@ def test_everyday_clips_have_the_actions_of_every_day_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"clips": len(ACTIONS), "frames": 1, "size": (64, 64), "workers": 1}
-    synthesise(tmp_path / "clips", everyday=True, **options)
+    synthesise(tmp_path / "clips", kind="everyday", **options)
     names = [str(scipy.io.loadmat(path)["action"][0]) for path in (tmp_path / "clips/labels").glob("*.mat")]
     assert sorted(names) == sorted(ACTIONS)
     actions = [_action_of(5, number, ACTIONS) for number in range(100)]
     held_out = {action for number, action in enumerate(actions) if is_test(number, TEST_EVERY)}
     shown = {action for number, action in enumerate(actions) if not is_test(number, TEST_EVERY)}
     assert len(held_out) == 5 and held_out | shown == set(ACTIONS) and not held_out & shown
-    synthesise(tmp_path / "clips", everyday=True, **options)
+    synthesise(tmp_path / "clips", kind="everyday", **options)
     assert "kept" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"clips of other options \(everyday\)"):
         synthesise(tmp_path / "clips", **options)
     with pytest.raises(UserError, match=r"--everyday: expected dataset penn_action, .*, got coco"):
-        synthesise(tmp_path / "others", dataset="coco", everyday=True)
+        synthesise(tmp_path / "others", dataset="coco", kind="everyday")
+
+
+def test_half_of_the_clips_in_company_show_others_and_the_truth_is_about_one_who_is_seen(
+    tmp_path: Path,
+) -> None:
+    synthesise(tmp_path / "clips", kind="company", clips=16, frames=2, seed=2)
+    labels = [scipy.io.loadmat(tmp_path / f"clips/labels/{number + 1:04d}.mat") for number in range(16)]
+    crowds = [make_company(2, number, frames=2, size=(320, 240)) for number in range(16)]
+    assert [len(clip.people) > 1 for clip in crowds] == [number // 4 % 2 == 1 for number in range(16)]
+    for clip, label in zip(crowds, labels):
+        joints = np.stack([label["x"], label["y"]], -1) - 1
+        (subject,) = [
+            number
+            for number, person in enumerate(clip.people)
+            if np.allclose(person.joints[:, : joints.shape[1]], joints)
+        ]
+        assert np.allclose(label["bbox"] - 1, clip.people[subject].boxes)
+        frames = list(clip.frames())
+        assert np.array_equal(
+            label["visibility"], [frame.visible[subject, : joints.shape[1]] for frame in frames]
+        )
+    crowded = [number for number in range(16) if number // 4 % 2]
+    assert np.mean([labels[number]["visibility"].mean() for number in crowded]) > 0.5
+    assert {is_test(number, 16) for number in crowded} == {False, True}
 
 
 def test_a_second_call_keeps_the_clips_and_other_options_are_refused(

@@ -7,6 +7,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from rpstn_training.data.boxes import iou
+
 from .actions import Action, Style
 from .body import SIDES, Figure, Proportions, mirrored, sample_proportions, solve
 from .camera import Camera, sample_camera
@@ -19,6 +21,11 @@ from .props import PROPS
 from .scene import Backdrop, Occluder, Sensor, sample_backdrop, sample_occluder, sample_sensor
 
 RATE = 15.0  # frames per second
+_SMALLEST, _SEEN = (
+    70,
+    0.3,
+)  # pixels, and the share of the points in sight, of somebody whom the truth is about
+_NEAR = 0.1  # overlap of the boxes of two people
 _END = 0.99  # last key pose of an action that is played once
 
 
@@ -185,7 +192,7 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """What is true of a clip of one person: `joints` [F, P, 2], `visible` bool [F, P], `boxes` [F, 4]."""
+    """What is true of one person of a clip: `joints` [F, P, 2], `visible` bool [F, P], `boxes` [F, 4]."""
 
     action: str
     view: str
@@ -381,16 +388,32 @@ def jpeg(image: np.ndarray, quality: int) -> bytes:
 
 
 def render(clip: Clip) -> tuple[list[bytes], Truth]:
-    """The frames of a clip of one person as JPEG files, and the truth."""
-    (person,) = clip.people
-    pictures, visible = [], []
+    """The frames of a clip as JPEG files, and the truth about one of its people (`_subject`)."""
+    pictures, seen = [], []
     for frame in clip.frames():
         pictures.append(jpeg(frame.image, clip.sensor.quality))
-        visible.append(frame.visible[0])
+        seen.append(frame.visible)
+    visible = np.stack(seen)
+    chosen = _subject(clip, visible)
+    person = clip.people[chosen]
     return pictures, Truth(
         action=person.action,
         view=clip.camera.view,
         joints=person.joints,
-        visible=np.stack(visible),
+        visible=visible[:, chosen],
         boxes=person.boxes,
     )
+
+
+def _subject(clip: Clip, visible: np.ndarray) -> int:
+    """The number of the person that the truth is about, of `visible` [F, people, P]: by lot one of those of whom enough
+    is seen and who are near somebody in the picture; if nobody is, one of whom enough is seen; else one of all.
+    """
+    boxes = np.stack([person.boxes for person in clip.people])
+    clear = (boxes[..., 2:] - boxes[..., :2]).max(2).min(1) >= _SMALLEST
+    clear &= visible.mean(2).min(0) >= _SEEN
+    near = [(iou(frame, frame) - np.eye(len(frame))).max(1) >= _NEAR for frame in boxes.swapaxes(0, 1)]
+    for some in (clear & np.any(near, 0), clear):
+        if some.any():
+            return int(np.random.default_rng(clip.grain_seed).choice(np.flatnonzero(some)))
+    return clip.grain_seed % len(clip.people)

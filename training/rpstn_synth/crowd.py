@@ -6,7 +6,7 @@ import numpy as np
 
 from .body import Figure, sample_proportions
 from .camera import Camera, shake_of
-from .clip import Body, Clip, assemble, dress, move, truth_of
+from .clip import Body, Clip, assemble, dress, make_any_clip, move, truth_of
 from .draw import sample_light
 from .programs import ACTIONS
 from .scene import sample_backdrop, sample_occluder, sample_sensor
@@ -29,6 +29,23 @@ class Cast:
     eye: tuple[float, float] = (1.2, 2.0)
     focal: tuple[float, float] = (0.9, 1.3)
     outdoor: float = 0.6
+
+
+COMPANY = Cast(
+    people=(2, 5),
+    reach=(2.8, 6.5),
+    actions=dict.fromkeys(ACTIONS, 1.0) | {"walk": 8.0, "run": 5.0, "stand": 6.0},
+)
+_TURNS = (
+    4  # clips of one kind that follow each other: as many as part the clips that are held out from the others
+)
+
+
+def make_company(seed: int, number: int, *, frames: int, size: tuple[int, int]) -> Clip:
+    """Four clips of one person, then four of several, and so on; see `make_any_clip` and `make_crowd`."""
+    if number // _TURNS % 2 == 0:
+        return make_any_clip(seed, number, frames=frames, size=size)
+    return make_crowd(seed, number, cast=COMPANY, frames=frames, size=size)
 
 
 def make_crowd(seed: int, number: int, *, cast: Cast, frames: int, size: tuple[int, int]) -> Clip:

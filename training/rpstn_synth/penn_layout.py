@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .clip import Clip, make_any_clip, make_clip, render
+from .crowd import make_company
 from .layout import TEST_EVERY, Layout, is_test, write_bytes, write_mat
 from .points import JOINTS
 
@@ -38,3 +39,4 @@ def write_clip(root: Path, number: int, clips: int, clip: Clip, skeleton: dict[s
 
 LAYOUT = Layout(make=make_clip, write=write_clip, fewest=1)
 EVERYDAY = Layout(make=make_any_clip, write=write_clip, fewest=1)
+COMPANY = Layout(make=make_company, write=write_clip, fewest=1)

@@ -31,6 +31,10 @@ LAYOUTS: dict[str, Layout] = {
     "mpii": mpii_layout.LAYOUT,
     "custom": coco_layout.CUSTOM,
 }
+OTHERS: dict[str, Layout] = {
+    "everyday": penn_layout.EVERYDAY,
+    "company": penn_layout.COMPANY,
+}  # of penn_action
 VERSION = 2  # of the generator: another number, other pictures
 _NOTE = "synth.json"
 _SMALLEST, _LARGEST = 64, 4096
@@ -45,19 +49,20 @@ def synthesise(
     frames: int = 24,
     size: tuple[int, int] = (320, 240),
     workers: int | None = None,
-    everyday: bool = False,
+    kind: str | None = None,
 ) -> None:
     """Write `clips` clips of `frames` frames; the folder appears when all are finished, or not at all.
 
-    A folder that holds the same clips already is kept and said so. size: (width, height) in pixels. everyday: of
-    penn_action, people who stand, walk, run, jump and pick something up too, beside the set's own actions.
+    A folder that holds the same clips already is kept and said so. size: (width, height) in pixels. kind: of
+    penn_action, "everyday" (people who stand, walk, run, jump and pick something up too, beside the set's own actions)
+    or "company" (the same, and others beside the person with labels in every other four clips).
     Raises UserError for values out of range and for a folder with something else in it.
     """
     if dataset not in LAYOUTS:
         raise UserError(f"--dataset: expected one of {', '.join(LAYOUTS)}, got {dataset}")
-    if everyday and dataset != "penn_action":
-        raise UserError(f"--everyday: expected dataset penn_action, whose actions it adds to, got {dataset}")
-    layout = _layout(dataset, everyday)
+    if kind is not None and dataset != "penn_action":
+        raise UserError(f"--{kind}: expected dataset penn_action, which it adds to, got {dataset}")
+    layout = _layout(dataset, kind)
     for option, value, low, high in (
         ("--clips", clips, layout.fewest, 9999),
         ("--frames", frames, 1, 9999),
@@ -77,7 +82,7 @@ def synthesise(
         "frames": frames,
         "size": list(size),
         "version": VERSION,
-    } | ({"everyday": True} if everyday else {})
+    } | ({} if kind is None else {kind: True})
     if _is_there(out, note):
         print(f"{out}: kept, it holds these {several(clips, 'clip')} already")
         return
@@ -86,7 +91,7 @@ def synthesise(
         temporary.mkdir(parents=True)
         skeleton = _skeleton(layout.dataset)
         number, length = (clips * frames, 1) if layout.stills else (clips, frames)
-        make = partial(_make, temporary, dataset, everyday, seed, number, length, size, skeleton)
+        make = partial(_make, temporary, dataset, kind, seed, number, length, size, skeleton)
         parts = _in_parallel(
             make, number, workers or os.cpu_count() or 1, "picture" if layout.stills else "clip"
         )
@@ -128,8 +133,8 @@ def _is_there(out: Path, note: dict) -> bool:
     return True
 
 
-def _layout(dataset: str, everyday: bool) -> Layout:
-    return penn_layout.EVERYDAY if everyday else LAYOUTS[dataset]
+def _layout(dataset: str, kind: str | None) -> Layout:
+    return LAYOUTS[dataset] if kind is None else OTHERS[kind]
 
 
 def _skeleton(dataset: str | None) -> dict[str, Any]:
@@ -141,7 +146,7 @@ def _skeleton(dataset: str | None) -> dict[str, Any]:
 def _make(
     root: Path,
     dataset: str,
-    everyday: bool,
+    kind: str | None,
     seed: int,
     clips: int,
     frames: int,
@@ -149,7 +154,7 @@ def _make(
     skeleton: dict[str, Any],
     number: int,
 ) -> Any:
-    layout = _layout(dataset, everyday)
+    layout = _layout(dataset, kind)
     return layout.write(root, number, clips, layout.make(seed, number, frames=frames, size=size), skeleton)
 
 

@@ -34,11 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="frames of a clip (default: 24)",
     )
     parser.add_argument("--size", default="320x240", help="WIDTHxHEIGHT of the pictures (default: 320x240)")
-    parser.add_argument(
-        "--everyday",
-        action="store_true",
-        help="with penn_action: people who stand, walk, run, jump and pick something up too",
-    )
+    kinds = parser.add_mutually_exclusive_group()
+    for kind, text in (
+        ("everyday", "people who stand, walk, run, jump and pick something up too"),
+        ("company", "as --everyday, and half of the clips show others beside the person with labels"),
+    ):
+        kinds.add_argument(
+            f"--{kind}", dest="kind", action="store_const", const=kind, help=f"with penn_action: {text}"
+        )
     parser.add_argument(
         "--workers", type=int, default=None, help="processes (default: one per processor core)"
     )
@@ -57,6 +60,6 @@ def run(args: argparse.Namespace) -> int:
         frames=args.frames,
         size=size,
         workers=args.workers,
-        everyday=args.everyday,
+        kind=args.kind,
     )
     return 0
