@@ -199,3 +199,9 @@ def test_clothes_tell_apart_whose_boxes_do_not_and_link_nobody_alone():
     # Before each other they were not looked at: who they are is still known.
     assert linker.next_frame(2, turned, clothes=np.stack([red, blue])).tolist() == [0, 1]
     assert linker.next_frame(3, np.array([box(300)]), clothes=red[None]).tolist() == [2]
+
+
+def test_one_good_link_is_worth_more_than_two_poor_ones():
+    known = [(0, box(0)), (0, box(7))]
+    now = [(1, box(1)), (1, box(-7))]  # the first person moved by a pixel, and a false alarm
+    assert link(known + now) == [0, 1, 0, 2]

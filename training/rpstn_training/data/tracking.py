@@ -41,10 +41,6 @@ class _Open:
         self.boxes = [*self.boxes, box][-_REMEMBERED:]
         self.pose = pose
 
-    def wear(self, clothes: np.ndarray) -> None:
-        mixed = clothes if self.clothes is None else (1 - _FADING) * self.clothes + _FADING * clothes
-        self.clothes = mixed / max(float(np.linalg.norm(mixed)), 1e-9)
-
     def missed(self, frame: int) -> int:
         """Frames without the person before this one."""
         return frame - self.frames[-1] - 1
@@ -95,8 +91,8 @@ class Linker:
         likeness = self._likeness(frame, boxes, poses)
         worth = likeness if clothes is None else self._dressed(likeness, clothes)
         stale = [_STALE * min(track.missed(frame) / _STALE_AFTER, 1.0) for track in self._opened]
-        # What may be linked is worth more than nothing, however stale.
-        worth = np.maximum(worth - np.array(stale).reshape(-1, 1), 1e-3)
+        # What may be linked is worth more than nothing, however stale; and one good link more than two poor ones.
+        worth = np.maximum(worth - np.array(stale).reshape(-1, 1), 0.01) ** 1.5
         for track, row in zip(
             *linear_sum_assignment(np.where(likeness >= self._least, worth, 0.0), maximize=True)
         ):
@@ -113,7 +109,7 @@ class Linker:
             track = by_number[int(numbers[row])]
             track.add(frame, boxes[row], None if poses is None else poses[row])
             if clothes is not None and (track.clothes is None or apart[row]):
-                track.wear(clothes[row])
+                track.clothes = blended(track.clothes, clothes[row])
         return numbers
 
     def see(self, number: int, frame: int, box: np.ndarray, pose: np.ndarray | None = None) -> None:
@@ -144,6 +140,12 @@ class Linker:
             if track.clothes is not None:
                 row[:] = (1 - _CLOTHES) * row + _CLOTHES * (clothes @ track.clothes)
         return rows
+
+
+def blended(known: np.ndarray | None, new: np.ndarray) -> np.ndarray:
+    """What somebody is known to wear, [D] of length 1, by what is seen now too."""
+    mixed = new if known is None else (1 - _FADING) * known + _FADING * new
+    return mixed / max(float(np.linalg.norm(mixed)), 1e-9)
 
 
 def _grown(boxes: np.ndarray, share: float) -> np.ndarray:
