@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from rpstn_ext.models.network import Network
 from rpstn_training.codec import MEAN, STD, Codec
 from rpstn_training.data.records import Skeleton
+from rpstn_training.video.sources import Frame
 from rpstn_training.video.streams import PersonStreams, Pose
 
 SIZE = (320, 240)  # width, height
@@ -113,3 +114,12 @@ def looker(image: np.ndarray):
 
 def pose_at(x: float, y: float, score: float = 1.0) -> Pose:
     return Pose(joints=joints_at(x, y), scores=np.full(3, score))
+
+
+def frame(number: int, people: dict[tuple[float, float], tuple[int, int, int]]) -> Frame:
+    """A grey picture with people at these hips, all of one colour each."""
+    image = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
+    for hip, color in people.items():
+        left, top, right, bottom = map(int, box_of(*hip))
+        image[top : bottom + 1, left : right + 1] = color
+    return Frame(number=number, time=0.0, file_name="", image=image)

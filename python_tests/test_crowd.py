@@ -3,14 +3,13 @@
 import doctest
 
 import numpy as np
-from disc_people import SIZE, box_of, joints_at, pose_at
+from disc_people import SIZE, box_of, frame, joints_at, pose_at
 
 from rpstn_training.video import clothes as dressing
 from rpstn_training.video.crowd import search_crowd
 from rpstn_training.video.follow import PATIENCE, Followers
 from rpstn_training.video.search import windows
 from rpstn_training.video.searched_crowd import SearchedCrowd
-from rpstn_training.video.sources import Frame
 from rpstn_training.video.streams import Pose
 
 EVERYWHERE = windows(SIZE, 1.0, shown=1.25)
@@ -70,18 +69,10 @@ def test_who_walks_behind_somebody_is_hidden_goes_on_and_is_seen_again():
     for t, hip in enumerate(walking):
         behind = 8 <= t < 8 + PATIENCE - 1
         poses = {0: pose_at(*standing), 1: pose_at(*(standing if behind else hip), 1.0)}
-        assert followers.seen(t, SIZE, poses) == []
+        assert followers.seen(frame(t, {}), poses) == []
         assert followers.hidden == ({1} if behind else set())
     box = followers.boxes()[1]
     assert abs((box[0] + box[2]) / 2 - walking[-1][0]) < 12
-
-
-def frame(number: int, people: dict[tuple[float, float], tuple[int, int, int]]) -> Frame:
-    image = np.full((SIZE[1], SIZE[0], 3), 128, np.uint8)
-    for hip, color in people.items():
-        left, top, right, bottom = map(int, box_of(*hip))
-        image[top : bottom + 1, left : right + 1] = color
-    return Frame(number=number, time=0.0, file_name="", image=image)
 
 
 def go(people: SearchedCrowd, number: int, there: dict) -> dict[int, tuple[float, float]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from disc_people import CELL, DiscNetwork, box_of, checkpoint, joints_at, pose_at, write_frames
+from disc_people import CELL, DiscNetwork, box_of, checkpoint, frame, joints_at, pose_at, write_frames
 from small_videos import FRAMES, boxes_csv, make_all, run
 
 from rpstn_training import cli
@@ -97,8 +97,8 @@ def test_a_given_box_beside_the_person_is_no_movement():
 def test_whose_box_leaves_the_picture_is_lost_at_once():
     followers = Followers(5)
     followers.begin(4, np.array(box_of(300, 100)), 1.0)
-    assert followers.seen(0, (320, 240), {4: pose_at(312, 100)}) == []
-    assert followers.seen(1, (320, 240), {4: pose_at(330, 100)}) == [4]
+    assert followers.seen(frame(0, {}), {4: pose_at(312, 100)}) == []
+    assert followers.seen(frame(1, {}), {4: pose_at(330, 100)}) == [4]
     assert followers.numbers == () and list(followers.lost) == [4]
 
 
@@ -107,10 +107,10 @@ def test_of_two_with_one_pose_the_less_sure_one_is_lost_and_never_one_whose_box_
         followers = Followers(5)
         followers.begin(0, np.array(box_of(100, 100)), 1.0)
         followers.begin(1, np.array(box_of(102, 100)), 0.9)
-        for frame in range(PATIENCE):
+        for number in range(PATIENCE):
             poses = {0: pose_at(100, 100, 1.0), 1: pose_at(101, 100, 0.9)}
-            lost = followers.seen(frame, (320, 240), poses, given)
-            assert lost == ([] if frame < PATIENCE - 1 else [0 if given else 1])
+            lost = followers.seen(frame(number, {}), poses, given)
+            assert lost == ([] if number < PATIENCE - 1 else [0 if given else 1])
 
 
 # ---- sparse boxes --------------------------------------------------------------------------------------------

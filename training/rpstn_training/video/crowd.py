@@ -24,8 +24,8 @@ from ..data.boxes import iou
 from ..data.similarity import pose_similarity
 from .search import Candidate, Look, around_joints, overlap
 from .streams import Pose
+from .whose import SIGMA
 
-SIGMA = 0.07  # of joints in OKS: the mean of COCO's 17 is 0.072, and other skeletons have none of their own
 _LOOKED_AT_AGAIN = 0.5  # of the windows
 _MATCH = 0.3  # OKS from which two looks support each other
 _SAME, _OVERLAP = 0.35, 0.5  # OKS and IoU from which two poses are one person's

@@ -7,12 +7,12 @@ import numpy as np
 
 from ..data.tracking import Linker
 from .clothes import clothes
-from .crowd import SIGMA
-from .follow import Followers, one_pose
+from .follow import Followers
 from .search import Look
 from .selection import Chosen, Selection
 from .sources import Frame
 from .streams import Pose
+from .whose import SIGMA, one_pose
 
 _SOON = 3  # frames after a new person's first one: where a file has boxes in some, one must be the person's
 
@@ -25,8 +25,9 @@ class Detected:
     twice.
 
     Who is not detected is followed on, for as long as known before and a second at most; who is missed for longer is
-    somebody new. Whose pose is somebody else's is nobody new. Where the boxes to come are known, a missed person's box
-    is interpolated up to the one that continues it, and a box that nothing continues soon is a false alarm.
+    somebody new. Whose pose is somebody else's is nobody new, and a pose that is not the person's own (`whose`) is no
+    result. Where the boxes to come are known, a missed person's box is interpolated up to the one that continues it,
+    and a box that nothing continues soon is a false alarm.
 
     Args:
         find: boxes [N, 4] of the people in a frame, the surest first; None where nobody looked.
@@ -38,6 +39,7 @@ class Detected:
         in_words: whose boxes these are.
         ahead: of a frame's number the frames after it that have boxes, and these; None where they are not known.
         follow: False takes the boxes as all there are.
+        least: the probability of a pose (`Pose.probability`) with less of which nobody is there; None knows of none.
     """
 
     def __init__(
@@ -52,12 +54,13 @@ class Detected:
         in_words: str,
         ahead: Ahead | None = None,
         follow: bool = True,
+        least: float | None = None,
     ) -> None:
         self._find, self._stills = find, stills
         self._ahead, self._follow, self._most = ahead, follow, most
         self._patience = max(round(fps), 1)
         self._linker = Linker(sigmas=np.full(joints, SIGMA), max_missed=self._patience)
-        self._followers = Followers(self._patience)
+        self._followers = Followers(self._patience, least=least)
         self._chosen = Chosen(select, stills=stills)
         self._given: dict[int, np.ndarray] = {}
         self._detected = False  # in this frame
@@ -94,16 +97,17 @@ class Detected:
             return list(poses)
         boxes = self._followers.boxes() | self._given
         ended, self._ended = self._ended, []
-        lost = self._followers.seen(frame.number, frame.size, poses, self._given)
+        lost = self._followers.seen(frame, poses, self._given, numbered=False)
         if not self._detected:  # the pose says where the person is
             for person in {*self._followers.sure, *self._given} & poses.keys():
                 self._linker.see(person, frame.number, boxes[person], poses[person].joints)
-        return [*ended, *lost]
+        return [*ended, *lost, *self._followers.hidden]
 
     def _detect(self, frame: Frame, boxes: np.ndarray, look: Look) -> None:
         poses = look(list(boxes))
         joints = np.stack([pose.joints for pose in poses]) if poses else None
-        people = self._linker.next_frame(frame.number, boxes, joints, clothes(frame.image, boxes)).tolist()
+        worn = None if joints is None else clothes(frame.image, joints)
+        people = self._linker.next_frame(frame.number, boxes, joints, worn).tolist()
         new = [person for person in people if person not in self._known]
         if new:
             false = {*self._twice(people, poses), *self._alone(frame.number, new)}

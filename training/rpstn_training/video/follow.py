@@ -16,9 +16,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ..data.boxes import iou
 from .search import Look, around_joints, nearby, search
+from .sources import Frame
 from .streams import Pose
+from .whose import Whose
 
 # Tried on 12 clips of drawn people and one of JHMDB, with small networks: more follows the noise of the poses, and half
 # of it loses who moves quickly.
@@ -30,8 +31,6 @@ _GROWING, _SHRINKING = 0.3, 0.01  # how much of a change of the sides is followe
 _FASTEST_SIZE = 1.25  # times: the most that the sides seem to change in a frame
 _USUAL = 0.1  # how much of a new score goes into the usual one
 _SLOWING = 0.8  # of the velocity that is left in a frame without a good pose
-_DOUBLE = 0.13  # of a person's size: poses nearer than that, joint by joint in the mean, are of one person
-_COVERED = 0.6  # overlap of the boxes about two poses from which nothing is seen of one of two people
 
 
 class Follower:
@@ -111,14 +110,15 @@ class Followers:
 
     Args:
         patience: frames for which a lost person is searched for near by, in each of them.
+        least: the probability of a pose (`Pose.probability`) with less of which nobody is seen; None knows of none.
     """
 
-    def __init__(self, patience: int) -> None:
-        self.patience = patience
+    def __init__(self, patience: int, *, least: float | None = None) -> None:
+        self.patience, self.whose = patience, Whose(least=least)
         self._followed: dict[int, Follower] = {}
         self._lost: dict[int, tuple[Follower, int]] = {}  # and the frame of the loss
         self._joints: dict[int, np.ndarray] = {}  # [K, 2] in the last frame
-        self.hidden: set[int] = set()  # whose pose in the last frame is somebody else's
+        self.hidden: set[int] = set()  # whose pose in the last frame is somebody else's or nobody's
 
     @property
     def numbers(self) -> tuple[int, ...]:
@@ -155,37 +155,48 @@ class Followers:
 
     def seen(
         self,
-        frame: int,
-        size_wh: tuple[int, int],
+        frame: Frame,
         poses: Mapping[int, Pose],
         given: Mapping[int, np.ndarray] | None = None,
+        *,
+        numbered: bool = True,
     ) -> list[int]:
         """The poses of everybody in this frame, some of whom were in boxes [4] that are `given`; returns who is lost.
 
-        Lost is who scores low or is hidden for a while, and who has left the picture; nobody whose box is given.
+        Lost is who scores low or is hidden for a while, and who has left the picture; nobody whose box is given. A pose
+        in a given box is never taken for somebody else's where the file says whose box it is (`numbered`).
         """
         given = given or {}
-        self.hidden = self._hidden(poses, given)
+        for person in given.keys() - self._followed.keys():
+            self.begin(person, given[person], float(poses[person].scores.mean()))
+        places = {person: given.get(person, self._followed[person].next_box) for person in poses}
+        self.hidden, moved = self.whose.tell(
+            frame.image,
+            poses,
+            places,
+            certain=given.keys() if numbered else (),
+            doubtful=[person for person in poses if not self._followed[person].sure],
+        )
         self._joints = {person: pose.joints for person, pose in poses.items()}
         for person, pose in poses.items():
-            if person in self.hidden:
-                self._followed[person].not_seen()
-                continue
-            if person not in given:
-                self._followed[person].seen(pose)
-                continue
-            score = float(pose.scores.mean())
-            if person not in self._followed:
-                self.begin(person, given[person], score)
-            self._followed[person].given(given[person], score)
+            follower = self._followed[person]
+            if person in given:
+                score = follower.usual if person in self.hidden else float(pose.scores.mean())
+                follower.given(given[person], score)
+            elif person in moved:
+                self.begin(person, moved[person], follower.usual)
+            elif person in self.hidden:
+                follower.not_seen()
+            else:
+                follower.seen(pose)
         gone = {
             person
             for person, follower in self._followed.items()
-            if follower.lost or not _in_picture(follower.next_box, size_wh)
+            if follower.lost or not _in_picture(follower.next_box, frame.size)
         }
         gone = sorted(gone - given.keys())
         for person in gone:
-            self._lost[person] = self._followed.pop(person), frame
+            self._lost[person] = self._followed.pop(person), frame.number
         return gone
 
     def find_nearby(self, frame: int, look: Look, taken: Iterable[np.ndarray] = ()) -> list[int]:
@@ -205,30 +216,6 @@ class Followers:
         """The usual score of someone who is lost."""
         return self._lost[person][0].usual
 
-    def _hidden(self, poses: Mapping[int, Pose], given: Mapping[int, np.ndarray]) -> set[int]:
-        """Who has the pose of somebody who was there before, or was expected there rather."""
-        about = {person: around_joints(pose.joints, pose.scores)[None] for person, pose in poses.items()}
-
-        def right(person: int) -> tuple[bool, bool, float]:
-            follower = self._followed.get(person)
-            if follower is None:
-                return person in given, True, 1.0
-            return (
-                person in given,
-                follower.sure,
-                float(iou(about[person], follower.next_box[None])[0, 0]),
-            )
-
-        seen: list[int] = []
-        for person in sorted(poses, key=right, reverse=True):
-            taken = person not in given and any(
-                iou(about[person], about[other])[0, 0] >= _COVERED or one_pose(poses[person], poses[other])
-                for other in seen
-            )
-            if not taken:
-                seen.append(person)
-        return set(poses) - set(seen)
-
 
 def _centre_and_sides(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (box[:2] + box[2:]) / 2, np.maximum(box[2:] - box[:2], 2.0)
@@ -238,11 +225,3 @@ def _in_picture(box: np.ndarray, size_wh: Sequence[int]) -> bool:
     """Whether the middle of a box is in the picture."""
     middle = (box[:2] + box[2:]) / 2
     return bool((middle >= 0).all() and (middle <= np.array(size_wh) - 1).all())
-
-
-def one_pose(pose: Pose, other: Pose) -> bool:
-    about = around_joints(pose.joints, pose.scores)
-    if iou(about[None], around_joints(other.joints, other.scores)[None])[0, 0] == 0:
-        return False
-    size = float((about[2:] - about[:2]).max())
-    return float(np.linalg.norm(pose.joints - other.joints, axis=1).mean()) < _DOUBLE * size

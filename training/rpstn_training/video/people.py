@@ -111,7 +111,7 @@ class InGivenBoxes:
             return list(poses)
         if not self._follow:
             return gone
-        lost = self._followers.seen(frame.number, frame.size, poses, self._given)
+        lost = self._followers.seen(frame, poses, self._given)
         left = [person for person in gone if not self._table.goes_on(person)]
         for person in left:
             self._followers.end(person)
@@ -176,7 +176,7 @@ class Searched:
     def seen(self, frame: Frame, poses: Mapping[int, Pose]) -> list[int]:
         if self._stills:
             return list(poses)
-        lost = self._followers.seen(frame.number, frame.size, poses)
+        lost = self._followers.seen(frame, poses)
         if lost:  # near by comes first
             self._searched = frame.number
         return lost

@@ -71,6 +71,8 @@ class Predictor:
         options, codec = self.options, self.streams.codec
         select = None if options.select is None else Selection.read(options.select)
         joints = len(self.checkpoint.skeleton.joints)
+        calibration = self.checkpoint.calibration
+        least = None if calibration is None else calibration.pose_threshold
         if self._find is not None:
             return Detected(
                 every(1 if options.stills else options.detect_every, self._find),
@@ -80,6 +82,7 @@ class Predictor:
                 select=select,
                 most=options.persons,
                 in_words=detector_in_words(options.detect_every, stills=options.stills),
+                least=least,
             )
         if table is not None and not table.named:
             followed = ", interpolated between, people followed where it misses them"
@@ -92,6 +95,7 @@ class Predictor:
                 in_words="boxes from a file" + (followed if options.follow else ""),
                 ahead=table.after,
                 follow=options.follow,
+                least=least,
             )
         if table is not None:
             return InGivenBoxes(
@@ -105,13 +109,12 @@ class Predictor:
         if not options.searches:
             return WholePicture(stills=options.stills)
         width, height = codec.input_size
-        calibration = self.checkpoint.calibration
         how = {
             "aspect": width / height,
             "shown": codec.box_scale,
             "fps": media.fps,
             "stills": options.stills,
-            "least": None if calibration is None else calibration.pose_threshold,
+            "least": least,
         }
         count = options.persons or 1
         return Searched(select=select, **how) if count == 1 else SearchedCrowd(count, **how)

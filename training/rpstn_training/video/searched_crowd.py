@@ -7,7 +7,6 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ..data.boxes import alone
 from .clothes import clothes
 from .crowd import search_crowd
 from .follow import Followers
@@ -23,8 +22,8 @@ class SearchedCrowd:
     """Up to so many people at a time, who may come later and go.
 
     Who is lost is searched for near by, in every frame for a second. Whom a search of the whole picture finds is the
-    lost person who was last seen the nearest, of several the one in the most similar clothes, if within reach; else
-    somebody new, with a number that nobody had.
+    lost or covered person who was last seen the nearest, of several the one in the most similar clothes, if within
+    reach; else somebody new, with a number that nobody had.
 
     Args:
         count: of people at a time, from 1.
@@ -54,12 +53,11 @@ class SearchedCrowd:
         self._start()
 
     def _start(self) -> None:
-        self._followers = Followers(self._every)
+        self._followers = Followers(self._every, least=self._least)
         self._searched: int | None = None  # the last frame that was searched as a whole
         self._people = 0  # who have a number
         self._doubts: dict[int, int] = {}
         self._away: dict[int, np.ndarray] = {}  # boxes of those who did not stand out
-        self._clothes: dict[int, np.ndarray] = {}
         self._ended: list[int] = []
 
     @property
@@ -81,9 +79,9 @@ class SearchedCrowd:
     def seen(self, frame: Frame, poses: Mapping[int, Pose]) -> list[int]:
         if self._stills:
             return list(poses)
-        self._remember_clothes(frame.image)
         ended, self._ended = self._ended, []
-        return [*ended, *self._followers.seen(frame.number, frame.size, poses)]
+        lost = self._followers.seen(frame, poses)
+        return [*ended, *lost, *self._followers.hidden]
 
     def _search(self, frame: Frame, look: Look) -> None:
         followed = self._followers.boxes()
@@ -95,23 +93,31 @@ class SearchedCrowd:
                 self._followers.end(person)
                 self._away[person] = box
                 self._ended.append(person)
+        covered = {person: followed[person] for person in self._followers.hidden & followed.keys()}
         room = self._count - len(self._followers.numbers)
-        new = [one for one in found.new if one.pose.is_somebody(self._least)][:room]
-        for one, person in zip(new, self._numbered(new, frame.image)):
+        new = [one for one in found.new if one.pose.is_somebody(self._least)][: room + len(covered)]
+        for one, person in zip(new, self._numbered(new, frame.image, covered)):
+            if person not in self._followers.numbers:
+                if room == 0:
+                    continue
+                room -= 1
             self._followers.begin(person, one.box, float(one.pose.scores.mean()))
             self._away.pop(person, None)
             self._doubts[person] = 0
 
-    def _numbered(self, found: list[Candidate], image: np.ndarray) -> list[int]:
-        """The numbers of those found: of somebody who is lost, or new ones."""
-        lost = self._followers.lost | self._away
+    def _numbered(
+        self, found: list[Candidate], image: np.ndarray, covered: dict[int, np.ndarray]
+    ) -> list[int]:
+        """The numbers of those found: of somebody who is lost or covered by somebody else, or new ones."""
+        lost = self._followers.lost | self._away | covered
         people = list(lost)
         costs = np.full((len(found), len(people)), _ELSEWHERE)
-        for row, one, worn in zip(costs, found, clothes(image, [one.box for one in found])):
+        known = self._followers.whose.clothes
+        for row, one, worn in zip(costs, found, clothes(image, [one.pose.joints for one in found])):
             for place, person in enumerate(people):
                 away = _middle(one.box) - _middle(lost[person])
                 reach = float((lost[person][2:] - lost[person][:2]).max())
-                alike = float(worn @ self._clothes.get(person, worn))
+                alike = float(worn @ known.get(person, worn))
                 if np.linalg.norm(away) <= reach:
                     row[place] = np.linalg.norm(away) / reach + 1 - alike
         numbers = [-1] * len(found)
@@ -123,15 +129,6 @@ class SearchedCrowd:
                 numbers[place] = self._people
                 self._people += 1
         return numbers
-
-    def _remember_clothes(self, image: np.ndarray) -> None:
-        """What those wear who are followed and stand alone."""
-        boxes = self._followers.boxes()
-        if not boxes:
-            return
-        apart = alone(np.stack(list(boxes.values())))
-        shown = {person: box for (person, box), by_itself in zip(boxes.items(), apart) if by_itself}
-        self._clothes |= dict(zip(shown, clothes(image, list(shown.values()))))
 
 
 def _middle(box: np.ndarray) -> np.ndarray:
