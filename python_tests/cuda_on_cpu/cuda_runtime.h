@@ -87,7 +87,7 @@ struct Machine {
   Barrier cluster;
   Fiber* current = nullptr;
   jmp_buf scheduler;
-  uint64_t progress = 0;
+  uint64_t progress = 0, launches = 0;
   void (*body)(void*) = nullptr;
   void* arguments = nullptr;
   std::vector<std::unique_ptr<unsigned char[]>> stacks, shared;
@@ -168,6 +168,7 @@ inline void run_cluster() {
 
 inline void run_grid(dim3 grid, dim3 block, size_t shared_bytes, unsigned cluster, void (*body)(void*), void* arguments) {
   Machine& m = machine();
+  ++m.launches;
   const int threads = static_cast<int>(block.x * block.y * block.z);
   if (threads < 1 || threads > 1024) fail("a block of more than 1024 threads, or of none");
   if (shared_bytes > kSharedMemory) fail("a block with more shared memory than a multiprocessor has");
@@ -215,6 +216,9 @@ inline void run_grid(dim3 grid, dim3 block, size_t shared_bytes, unsigned cluste
     }
   }
 }
+
+// Kernels launched so far by this library; for tests that load it.
+extern "C" [[gnu::used, gnu::visibility("default")]] inline uint64_t rpstn_emulated_launches() { return machine().launches; }
 
 // All live lanes of the warp give a value and take one; lanes that left the kernel have none.
 template <typename T, typename Choose>

@@ -1,0 +1,60 @@
+"""How many kernels of ours a call launches, and what of PyTorch's around them (cuda_on_cpu/count_launches.py)."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+LIBRARY = HERE.parent / "build" / "cuda_on_cpu" / "_C_cuda_on_cpu.so"
+
+HALVES = ("float16", "bfloat16")
+FLOATS = ("float32", *HALVES)
+EVERY = ("float64", *FLOATS)
+
+# On sm_90, where a relation's maps fit into a cluster: kernels of ours and operations of PyTorch, forward and backward.
+LIMITS = {
+    "joint_relation": {
+        ("float64",): ([3, {}], [4, {"copy_": 4}]),
+        ("float32",): ([1, {}], [2, {"copy_": 4}]),
+        HALVES: ([1, {"copy_": 4}], [2, {"copy_": 7}]),
+    },
+    "joint_relation_norm training": {
+        ("float64", "float32"): ([6, {"copy_": 2, "lerp_": 2, "mul": 1}], [7, {"copy_": 6}]),
+        HALVES: ([6, {"copy_": 12, "lerp_": 2, "mul": 1}], [7, {"copy_": 12}]),
+    },
+    "joint_relation_norm evaluation": {
+        ("float64", "float32"): ([6, {"copy_": 2}], [7, {"copy_": 6}]),
+        HALVES: ([6, {"copy_": 10}], [7, {"copy_": 12}]),
+    },
+    "dynamic_conv2d": {("float64",): ([1, {}], [2, {}]), FLOATS: ([1, {}], [1, {}])},
+    "dynamic_match": {
+        ("float64",): ([16, {}], [43, {}]),
+        ("float32",): ([1, {}], [4, {}]),
+        HALVES: ([1, {"copy_": 2}], [4, {"copy_": 3}]),
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def counts():
+    command = [sys.executable, str(HERE / "cuda_on_cpu" / "count_launches.py"), str(LIBRARY)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RPSTN_CUDA_ON_CPU_ARCHITECTURE": "90"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.skipif(not LIBRARY.exists(), reason=f"no {LIBRARY.name}; `make test` compiles it")
+@pytest.mark.parametrize("operation", LIMITS)
+def test_launches_and_copies(counts, operation):
+    expected = {
+        f"{operation} {dtype}": {"forward": forward, "backward": backward}
+        for dtypes, (forward, backward) in LIMITS[operation].items()
+        for dtype in dtypes
+    }
+    assert sorted(name.rpartition(" ")[2] for name in expected) == sorted(EVERY)
+    assert {name: counts[name] for name in expected} == expected
