@@ -48,10 +48,12 @@ $(VENV)/.built: $(VENV)/.installed $(SOURCES)
 	$(PIP) install -q --no-build-isolation --no-deps -e .
 	touch $@
 
-# The CUDA kernels, compiled for the CPU so that the tests can run them (python_tests/cuda_on_cpu/README.md).
+# The CUDA kernels, compiled for the CPU so that the tests can run them (python_tests/cuda_on_cpu/README.md); and the
+# tuning module, by which they choose what kernels do (csrc/tune), where Python's headers are.
+HEADERS = $(wildcard $(shell $(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h)
 build/cuda_on_cpu/_C_cuda_on_cpu.so: $(VENV)/.installed CMakeLists.txt $(shell find csrc python_tests/cuda_on_cpu -type f)
-	$(CMAKE) -B build/cuda_on_cpu -DRPSTN_CUDA=OFF -DRPSTN_CUDA_ON_CPU=ON
-	$(CMAKE) --build build/cuda_on_cpu --target _C_cuda_on_cpu
+	$(CMAKE) -B build/cuda_on_cpu -DRPSTN_CUDA=OFF -DRPSTN_CUDA_ON_CPU=ON -DRPSTN_TUNE=$(if $(HEADERS),ON,OFF)
+	$(CMAKE) --build build/cuda_on_cpu --target _C_cuda_on_cpu $(if $(HEADERS),_tune)
 	touch $@
 
 clean:

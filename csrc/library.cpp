@@ -1,5 +1,5 @@
 // Every schema of the package. Each operation's backend registers itself: autograd/<op>.cpp (autograd, shape
-// inference, autocast), cpu/<op>.cpp. Those that end in _forward and _backward
+// inference, autocast), cpu/library.cpp. Those that end in _forward and _backward
 // are steps of derivatives, registered so that compilers can trace them.
 
 #include "first_copy.h"

@@ -328,23 +328,6 @@ def test_use_backend_reaches_compiled_functions():
 
 
 @compiled
-@pytest.mark.parametrize("capability", ["default", "avx2"])
-def test_values_on_every_instruction_set(capability):
-    """This process runs the best one; the others are asked for by torch's own variable."""
-    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}
-    tests = [str(ROOT / "python_tests" / "test_ops.py"), "-k", "matches_reference or strides or threads"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "passed" in done.stdout
-
-
-@compiled
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="counts threads as Linux shows them")
 @pytest.mark.parametrize("op", ["joint_relation", "dynamic_conv2d", "one plane", "one plane's gradients"])
 def test_two_threads_are_used(op):

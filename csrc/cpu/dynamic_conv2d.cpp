@@ -8,7 +8,6 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <torch/library.h>
 
 #include "checks.h"
 #include "cpu/dynamic_conv2d_simd.h"
@@ -16,7 +15,7 @@
 #include "cpu/plane_shape.h"
 #include "cpu/raw.h"
 #include "cpu/sums.h"
-#include "first_copy.h"
+#include "serve.h"
 
 namespace rpstn {
 namespace {
@@ -113,11 +112,11 @@ Gradients dynamic_conv2d_backward_cpu(
   return {as_dtype(grad_features, features.scalar_type()), as_dtype(grad_kernels, kernels.scalar_type())};
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
-  if (!first_copy()) return;
+}  // namespace
+
+void serve_dynamic_conv2d(torch::Library& m) {
   m.impl("dynamic_conv2d", &dynamic_conv2d_cpu);
   m.impl("dynamic_conv2d_backward", &dynamic_conv2d_backward_cpu);
 }
 
-}  // namespace
 }  // namespace rpstn

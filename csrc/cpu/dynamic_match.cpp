@@ -9,7 +9,6 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <torch/library.h>
 
 #include "checks.h"
 #include "cpu/dynamic_match_simd.h"
@@ -17,7 +16,8 @@
 #include "cpu/plane_shape.h"
 #include "cpu/raw.h"
 #include "cpu/sums.h"
-#include "first_copy.h"
+#include "serve.h"
+#include "tuned.h"
 
 namespace rpstn {
 namespace {
@@ -27,7 +27,8 @@ using at::Tensor;
 // Rows of a band: its part of every joint and of a group of channels stays in the nearest caches.
 int64_t band_rows(const DynamicConv2dShape& s) {
   constexpr int64_t kElements = 512;
-  return std::clamp<int64_t>(kElements / std::max<int64_t>(1, s.out_width) / 4 * 4, 4, 64);
+  const int64_t rows = kElements / std::max<int64_t>(1, s.out_width) / 4 * 4;
+  return tuned("match_rows", std::clamp<int64_t>(rows, 4, 64));
 }
 
 Tensor dynamic_match_cpu(
@@ -159,11 +160,11 @@ DynamicMatchBackward dynamic_match_backward_cpu(
           as_dtype(grad_weight, weight.scalar_type()), as_dtype(grad_bias, weight.scalar_type())};
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
-  if (!first_copy()) return;
+}  // namespace
+
+void serve_dynamic_match(torch::Library& m) {
   m.impl("dynamic_match", &dynamic_match_cpu);
   m.impl("dynamic_match_backward", &dynamic_match_backward_cpu);
 }
 
-}  // namespace
 }  // namespace rpstn

@@ -8,14 +8,13 @@
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <torch/library.h>
 
 #include "checks.h"
 #include "cpu/instruction_set.h"
 #include "cpu/joint_relation_simd.h"
 #include "cpu/joint_relation_work.h"
 #include "cpu/raw.h"
-#include "first_copy.h"
+#include "serve.h"
 
 namespace rpstn {
 namespace {
@@ -153,12 +152,12 @@ JointRelationBackward joint_relation_backward_cpu(
           part(row + joints * joints, bias_g), part(2 * row, scale_tensor)};
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
-  if (!first_copy()) return;
+}  // namespace
+
+void serve_joint_relation(torch::Library& m) {
   m.impl("joint_relation", &joint_relation_cpu);
   m.impl("joint_relation_forward", &joint_relation_forward_cpu);
   m.impl("joint_relation_backward", &joint_relation_backward_cpu);
 }
 
-}  // namespace
 }  // namespace rpstn

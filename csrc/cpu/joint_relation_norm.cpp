@@ -11,7 +11,6 @@
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <torch/library.h>
 
 #include "checks.h"
 #include "cpu/instruction_set.h"
@@ -19,7 +18,8 @@
 #include "cpu/joint_relation_simd.h"
 #include "cpu/joint_relation_work.h"
 #include "cpu/raw.h"
-#include "first_copy.h"
+#include "serve.h"
+#include "tuned.h"
 
 namespace rpstn {
 namespace {
@@ -48,7 +48,7 @@ struct SampleSums {
 template <typename scalar_t>
 bool outgrows_caches(const Division& d) {
   constexpr int64_t kBytes = 8 * 1024 * 1024;
-  return d.samples * d.sample_size() * static_cast<int64_t>(sizeof(scalar_t)) > kBytes;
+  return tuned("past_caches", d.samples * d.sample_size() * static_cast<int64_t>(sizeof(scalar_t)) > kBytes);
 }
 
 // mu and var of the batch, over the samples in their order.
@@ -430,8 +430,9 @@ Tensor joint_relation_norm_gradient_sums_cpu(
   return of_samples;
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
-  if (!first_copy()) return;
+}  // namespace
+
+void serve_joint_relation_norm(torch::Library& m) {
   m.impl("joint_relation_norm", &joint_relation_norm_cpu);
   m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_cpu);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_cpu);
@@ -439,5 +440,4 @@ TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
   m.impl("joint_relation_norm_gradient_sums", &joint_relation_norm_gradient_sums_cpu);
 }
 
-}  // namespace
 }  // namespace rpstn

@@ -13,6 +13,7 @@
 
 #include "cpu/joint_relation_simd.h"
 #include "cpu/sums.h"
+#include "tuned.h"
 
 namespace rpstn {
 
@@ -34,9 +35,10 @@ struct Division {
   explicit Division(const at::Tensor& heatmaps)
       : samples(heatmaps.size(0)), joints(heatmaps.size(1)), columns(heatmaps.size(2) * heatmaps.size(3)) {
     constexpr int64_t kFirstLevelCache = 16 * 1024;  // elements of a chunk, and at least a few vectors a row
-    chunk = std::clamp<int64_t>(kFirstLevelCache / std::max<int64_t>(joints, 1) / 64 * 64, 64, 1024);
+    const int64_t fits = kFirstLevelCache / std::max<int64_t>(joints, 1) / 64 * 64;
+    chunk = tuned("relation_chunk", std::clamp<int64_t>(fits, 64, 1024));
     chunks = (columns + chunk - 1) / chunk;
-    chunks_of_part = std::max<int64_t>((4 * joints + chunk - 1) / chunk, 1);
+    chunks_of_part = tuned("relation_chunks_of_part", std::max<int64_t>((4 * joints + chunk - 1) / chunk, 1));
     parts = (chunks + chunks_of_part - 1) / chunks_of_part;
   }
 
@@ -62,7 +64,8 @@ struct Division {
   void run(
       const at::Tensor& like, Order order, int64_t size, int64_t work, const Before& before, const Sum& sum,
       const After& after, const Mix& mix) const {
-    if (samples < 2 * at::get_num_threads() && chunks > 1 && !at::in_parallel_region()) {
+    const bool few = tuned("relation_by_chunk", samples < 2 * at::get_num_threads());
+    if (few && chunks > 1 && !at::in_parallel_region()) {
       return run_by_chunk<acc_t, work_t>(like, size, work, before, sum, after, mix);
     }
     constexpr int64_t kPasses = kIsGiven<Sum> + kIsGiven<Mix>;

@@ -6,12 +6,12 @@
 #include "cuda/dynamic_match.cuh"
 
 #include <ATen/ops/empty.h>
-#include <torch/library.h>
 
 #include "checks.h"
 #include "cuda/stream.h"
 #include "cuda/views.h"
 #include "dtypes.h"
+#include "serve.h"
 
 namespace rpstn {
 namespace {
@@ -68,10 +68,11 @@ DynamicMatchBackward dynamic_match_backward_cuda(
           as_dtype(grad_weight, weight.scalar_type()), as_dtype(grad_bias, weight.scalar_type())};
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, RPSTN_CUDA_KEY, m) {
+}  // namespace
+
+void serve_dynamic_match(torch::Library& m) {
   m.impl("dynamic_match", &dynamic_match_cuda);
   m.impl("dynamic_match_backward", &dynamic_match_backward_cuda);
 }
 
-}  // namespace
 }  // namespace rpstn

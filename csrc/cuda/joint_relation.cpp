@@ -2,11 +2,10 @@
 
 #include "joint_relation.h"
 
-#include <torch/library.h>
-
 #include "checks.h"
 #include "cuda/relation_tensors.h"
 #include "cuda/stream.h"
+#include "serve.h"
 
 namespace rpstn {
 namespace {
@@ -92,11 +91,12 @@ JointRelationBackward joint_relation_backward_cuda(
           part(2 * row, scale_tensor)};
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, RPSTN_CUDA_KEY, m) {
+}  // namespace
+
+void serve_joint_relation(torch::Library& m) {
   m.impl("joint_relation", &joint_relation_cuda);
   m.impl("joint_relation_forward", &joint_relation_forward_cuda);
   m.impl("joint_relation_backward", &joint_relation_backward_cuda);
 }
 
-}  // namespace
 }  // namespace rpstn

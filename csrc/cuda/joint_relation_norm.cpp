@@ -5,12 +5,11 @@
 
 #include <algorithm>
 
-#include <torch/library.h>
-
 #include "checks.h"
 #include "cuda/joint_relation_norm.cuh"
 #include "cuda/relation_tensors.h"
 #include "cuda/stream.h"
+#include "serve.h"
 
 namespace rpstn {
 namespace {
@@ -223,7 +222,9 @@ JointRelationNormBackward joint_relation_norm_backward_cuda(
           part(2 * row, scale_tensor)};
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, RPSTN_CUDA_KEY, m) {
+}  // namespace
+
+void serve_joint_relation_norm(torch::Library& m) {
   m.impl("joint_relation_norm", &joint_relation_norm_cuda);
   m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_cuda);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_cuda);
@@ -231,5 +232,4 @@ TORCH_LIBRARY_IMPL(rpstn_ext, RPSTN_CUDA_KEY, m) {
   m.impl("joint_relation_norm_gradient_sums", &joint_relation_norm_gradient_sums_cuda);
 }
 
-}  // namespace
 }  // namespace rpstn

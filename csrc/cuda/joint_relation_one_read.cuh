@@ -303,7 +303,7 @@ bool divide_for_one_read(RelationShape shape, DeviceLimits limits, OneReadDivisi
   const int64_t most = limits.shared_memory_per_block;
   if (chunks == 0 || chunks * kChunk * shape.joints > kLargestCluster * most) return false;
   for (const int64_t fits : {(most + kReserved) / 2 - kReserved, most}) {
-    for (int cluster = 1; cluster <= kLargestCluster; cluster *= 2) {
+    for (int cluster = tuned("relation_cluster", 1); cluster <= kLargestCluster; cluster *= 2) {
       divide(cluster);
       if (bytes > fits) continue;
       while (cluster < kLargestCluster && cluster < chunks && shape.samples * cluster * 2 <= limits.multiprocessors) {

@@ -87,7 +87,7 @@ PlaneTiles divide_planes(const TileWish& wish, int64_t limit, Bytes&& bytes) {
   const int64_t across = std::max<int64_t>(1, ceil_div(wish.columns, kUnit));
   const int64_t down = std::max<int64_t>(1, ceil_div(wish.rows, kUnit));
   PlaneTiles t = {};
-  for (int64_t most = wish.units;; most /= 2) {
+  for (int64_t most = std::min<int64_t>(tuned("plane_units", wish.units), wish.units);; most /= 2) {
     t.tiles_x = static_cast<int>(across <= std::min<int64_t>(kMostColumns, most)
                                      ? 1 : ceil_div(across, std::min<int64_t>(kUsualColumns, most)));
     t.unit_columns = static_cast<int>(ceil_div(across, t.tiles_x));

@@ -285,7 +285,7 @@ T max(T a, T b) { return a < b ? b : a; }
 // --- Run time ---
 
 using cudaStream_t = void*;
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorNotSupported = 801 };
 enum cudaDeviceAttr {
   cudaDevAttrMultiProcessorCount,
   cudaDevAttrMaxSharedMemoryPerBlockOptin,
@@ -334,6 +334,17 @@ inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute attribute
   int limit = 0;
   cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, 0);
   return attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && value > limit ? cudaErrorInvalidValue : cudaSuccess;
+}
+
+// What only a compiler for a GPU knows of a kernel.
+struct cudaFuncAttributes {
+  size_t localSizeBytes;
+  int numRegs, binaryVersion;
+};
+inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*) { return cudaErrorNotSupported; }
+inline cudaError_t cudaFuncGetName(const char**, const void*) { return cudaErrorNotSupported; }
+inline cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int*, const void*, int, size_t) {
+  return cudaErrorNotSupported;
 }
 
 template <typename... Parameters, typename... Arguments>
