@@ -17,18 +17,14 @@ EVERY = ("float64", *FLOATS)
 
 # On sm_90, where a relation's maps fit into a cluster: kernels of ours and operations of PyTorch, forward and backward.
 LIMITS = {
-    "joint_relation": {
-        ("float64",): ([3, {}], [4, {"copy_": 4}]),
-        ("float32",): ([1, {}], [2, {"copy_": 4}]),
-        HALVES: ([1, {"copy_": 4}], [2, {"copy_": 7}]),
-    },
+    "joint_relation": {("float64",): ([3, {}], [3, {}]), FLOATS: ([1, {}], [2, {}])},
     "joint_relation_norm training": {
-        ("float64", "float32"): ([6, {"copy_": 2, "lerp_": 2, "mul": 1}], [7, {"copy_": 6}]),
-        HALVES: ([6, {"copy_": 12, "lerp_": 2, "mul": 1}], [7, {"copy_": 12}]),
+        ("float64", "float32"): ([3, {"lerp_": 2, "mul": 1}], [4, {}]),
+        HALVES: ([3, {"copy_": 4, "lerp_": 2, "mul": 1}], [4, {"copy_": 2}]),
     },
     "joint_relation_norm evaluation": {
-        ("float64", "float32"): ([6, {"copy_": 2}], [7, {"copy_": 6}]),
-        HALVES: ([6, {"copy_": 10}], [7, {"copy_": 12}]),
+        ("float64", "float32"): ([3, {}], [4, {}]),
+        HALVES: ([3, {"copy_": 2}], [4, {"copy_": 2}]),
     },
     "dynamic_conv2d": {("float64",): ([1, {}], [2, {}]), FLOATS: ([1, {}], [1, {}])},
     "dynamic_match": {

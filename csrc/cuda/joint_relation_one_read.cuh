@@ -99,10 +99,6 @@ struct OneReadSource {
   }
 };
 
-__device__ inline void copy_numbers(int count, const float* source, float* target) {
-  for (int i = threadIdx.x; i < count; i += kOneReadThreads) target[i] = source[i];
-}
-
 // Sum over all chunks of the sample, in their order, of number `index` of their parts, which lie in the cluster's blocks.
 // Eight are on their way at once.
 __device__ inline float sum_of_cluster(OneReadDivision division, int chunks, int part, float* parts, int index) {
@@ -147,7 +143,7 @@ struct OneReadBlock {
   }
 
   __device__ OneReadSource<scalar_t> source(Maps maps) const { return {maps, b, memory.joints, begin, columns}; }
-  __device__ TileRows<scalar_t> rows(int which) const { return {memory.maps(which), memory.joints, memory.stride()}; }
+  __device__ TileRows<scalar_t> rows(int which) const { return {memory.maps(which), memory.joints, memory.stride(), own_chunks * kChunk}; }
 
   // The block's columns of dense maps [B, K, N].
   __device__ TileOutput<scalar_t> output(RelationShape shape, scalar_t* out) const {
@@ -184,11 +180,10 @@ struct OneReadBlock {
 template <typename scalar_t, int kJoints>
 __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
     RelationShape shape, OneReadDivision division, RelationScale scale,
-    Maps x,                                                                // [B, K, N]
-    const float* __restrict__ weight_g, const float* __restrict__ bias_g,  // [K, K], [K]
-    const float* __restrict__ weight_o, const float* __restrict__ bias_o,  // [K, K], [K]
-    float* __restrict__ gram,                                              // [B, K, K]
-    scalar_t* __restrict__ out)                                            // [B, K, N]
+    Maps x,  // [B, K, N]
+    RelationParameters parameters,
+    float* __restrict__ gram,    // [B, K, K]
+    scalar_t* __restrict__ out)  // [B, K, N]
 {
 #if RPSTN_ONE_READ
   using Memory = OneReadMemory<scalar_t, kJoints, false>;
@@ -201,10 +196,10 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
   block.copy_in_bulk(source, 0);
   float *wg = memory.matrices(), *bg = wg + size, *wo = bg + joints, *bo = wo + size;
   float *of_sample = bo + joints, *mixing = of_sample + size, *offset = mixing + size;
-  copy_numbers(size, weight_g, wg);
-  copy_numbers(joints, bias_g, bg);
-  copy_numbers(size, weight_o, wo);
-  copy_numbers(joints, bias_o, bo);
+  stage(size, parameters.weight_g, wg);
+  stage(joints, parameters.bias_g, bg);
+  stage(size, parameters.weight_o, wo);
+  stage(joints, parameters.bias_o, bo);
   block.copy_rest(source, 0);
   block.wait();
 
@@ -222,9 +217,10 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
   cluster_sync();
   fold(joints, scale.value<float>(), of_sample, wg, bg, wo, bo, memory.parts(), mixing, offset);
   __syncthreads();
-  Tile::prepare(joints, mixing, true, memory.coefficients(0));
+  const auto one = [](int) { return 1.0f; };
+  Tile::prepare(joints, [&](int k, int j) { return mixing[k * joints + j]; }, one, memory.coefficients(0));
   __syncthreads();
-  Tile::template mix<false>(rows, rows, {memory.coefficients(0), nullptr, offset}, block.output(shape, out));
+  Tile::template mix<false>(rows, rows, {memory.coefficients(0), nullptr, offset, nullptr}, block.output(shape, out));
 #endif
 }
 
@@ -234,12 +230,11 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
 template <typename scalar_t, int kJoints>
 __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
     RelationShape shape, OneReadDivision division, RelationScale scale,
-    Maps grad_out, Maps x,                                                 // [B, K, N] each
-    const float* __restrict__ gram,                                        // [B, K, K]
-    const float* __restrict__ weight_g, const float* __restrict__ bias_g,  // [K, K], [K]
-    const float* __restrict__ weight_o,                                    // [K, K]
-    scalar_t* __restrict__ grad_x,                                         // [B, K, N]
-    float* __restrict__ gradients)                                         // [B, scale.gradients()]
+    Maps grad_out, Maps x,           // [B, K, N] each
+    const float* __restrict__ gram,  // [B, K, K]
+    RelationParameters parameters,
+    scalar_t* __restrict__ grad_x,  // [B, K, N]
+    float* __restrict__ gradients)  // [B, scale.gradients()]
 {
 #if RPSTN_ONE_READ
   using Memory = OneReadMemory<scalar_t, kJoints, true>;
@@ -253,10 +248,10 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
   block.copy_in_bulk(of_x, 1);
   float *wg = memory.matrices(), *bg = wg + size, *wo = bg + joints;
   float *total = wo + size, *mixing_t = total + row, *of_sample = mixing_t + size, *through = of_sample;
-  copy_numbers(size, weight_g, wg);
-  copy_numbers(joints, bias_g, bg);
-  copy_numbers(size, weight_o, wo);
-  copy_numbers(size, gram + block.b * size, of_sample);
+  stage(size, parameters.weight_g, wg);
+  stage(joints, parameters.bias_g, bg);
+  stage(size, parameters.weight_o, wo);
+  stage_typed<float>(size, gram + block.b * size, of_sample);
   block.copy_rest(of_grad, 0);
   block.copy_rest(of_x, 1);
   block.wait();
@@ -278,12 +273,14 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
   const auto place = [&](int begin) { return g != nullptr ? g + begin : nullptr; };
   fold_backward(joints, scale.value<float>(), of_sample, total, total + size, wg, bg, wo, memory.parts(), mixing_t,
                 through, place(0), place(size), place(row), place(row + size),
-                scale.on_device != nullptr ? place(2 * row) : nullptr);
+                scale.is_on_device() ? place(2 * row) : nullptr);
   __syncthreads();
-  Tile::prepare(joints, mixing_t, true, memory.coefficients(0));
-  Tile::prepare(joints, through, false, memory.coefficients(1));
+  const auto one = [](int) { return 1.0f; };
+  const auto none = [](int) { return 0.0f; };
+  Tile::prepare(joints, [&](int k, int j) { return mixing_t[k * joints + j]; }, one, memory.coefficients(0));
+  Tile::prepare(joints, [&](int k, int j) { return through[k * joints + j]; }, none, memory.coefficients(1));
   __syncthreads();
-  Tile::template mix<true>(grads, values, {memory.coefficients(0), memory.coefficients(1), nullptr},
+  Tile::template mix<true>(grads, values, {memory.coefficients(0), memory.coefficients(1), nullptr, nullptr},
                            block.output(shape, grad_x));
 #endif
 }

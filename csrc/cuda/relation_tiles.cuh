@@ -12,6 +12,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "cuda/numbers.cuh"
 #include "cuda/ptx.cuh"
@@ -21,11 +22,11 @@ namespace rpstn {
 
 constexpr int kChunk = 256;
 
-// The tile's place in memory and of what it holds.
+// Where a tile's rows lie: in shared memory or, to be mixed, in the tensor.
 template <typename scalar_t>
 struct TileRows {
-  const scalar_t* data;  // [joints, stride] in shared memory
-  int joints, stride;
+  const scalar_t* data;  // [joints, stride], whole vectors of 16 bytes
+  int joints, stride, columns;
 
   // Rows beyond the last repeat it: what they give is not kept, or multiplied by a zero.
   __device__ const scalar_t* row(int k) const { return data + min(k, joints - 1) * stride; }
@@ -57,9 +58,10 @@ struct TileOutput {
   }
 };
 
-// out = x + first x + second y + offset, matrices [joints, joints] in shared memory; second and offset may be null.
+// out = gain * x + first x + second y + offset, matrices as prepared, in shared memory; second, offset and gain, then 1,
+// may be null.
 struct TileMixture {
-  const float *first, *second, *offset;
+  const float *first, *second, *offset, *gain;
 };
 
 template <typename scalar_t, int kJoints>
@@ -134,11 +136,12 @@ struct RelationTile<float, kJoints> {
     keep<kRectangle>(total, part + half * kRectangle);
   }
 
-  // A matrix [joints, joints] with rows of whole vectors; mix adds the identity by itself. By the block; seen after
-  // __syncthreads().
-  __device__ static void prepare(int joints, const float* matrix, bool, float* prepared) {
+  // The matrix of entry(k, j) with rows of whole vectors; mix adds the diagonal, its gain, by itself. By the block; seen
+  // after __syncthreads().
+  template <typename Entry, typename Diagonal>
+  __device__ static void prepare(int joints, Entry&& entry, Diagonal&&, float* prepared) {
     for (int i = threadIdx.x; i < joints * kRow; i += blockDim.x) {
-      prepared[i] = i % kRow < joints ? matrix[i / kRow * joints + i % kRow] : 0.0f;
+      prepared[i] = i % kRow < joints ? entry(i / kRow, i % kRow) : 0.0f;
     }
   }
 
@@ -159,8 +162,9 @@ struct RelationTile<float, kJoints> {
         if constexpr (kTwo) add(mixture.second + k * kRow, of_y, result);
         const Vector<float, kVector> own = load_vector<kVector>(x.row(k) + n);
         const float offset = mixture.offset != nullptr ? mixture.offset[k] : 0.0f;
+        const float gain = mixture.gain != nullptr ? mixture.gain[k] : 1.0f;
 #pragma unroll
-        for (int v = 0; v < kVector; ++v) result.at[v] = own.at[v] + (result.at[v] + offset);
+        for (int v = 0; v < kVector; ++v) result.at[v] = gain * own.at[v] + (result.at[v] + offset);
         out.store(k, n, result);
       }
     }
@@ -209,14 +213,15 @@ struct RelationTileOfHalves {
     products<false>(d, x, column, part);
   }
 
-  // A matrix [joints, joints], or the identity added to it, zeros beyond, its rows scaled to where the half type has all
-  // its digits. By the block; seen after __syncthreads().
-  __device__ static void prepare(int joints, const float* matrix, bool add_identity, float* prepared) {
+  // The matrix of entry(k, j), diagonal(k) added, zeros beyond, its rows scaled to where the half type has all its
+  // digits. By the block; seen after __syncthreads().
+  template <typename Entry, typename Diagonal>
+  __device__ static void prepare(int joints, Entry&& entry, Diagonal&& diagonal, float* prepared) {
     float* scales = prepared + kJoints * kJoints;
-    const auto entry = [&](int k, int j) { return matrix[k * joints + j] + (add_identity && k == j ? 1.0f : 0.0f); };
+    const auto value = [&](int k, int j) { return entry(k, j) + (k == j ? diagonal(k) : 0.0f); };
     for (int k = threadIdx.x; k < kJoints; k += blockDim.x) {
       float largest = 0;
-      for (int j = 0; k < joints && j < joints; ++j) largest = fmaxf(largest, fabsf(entry(k, j)));
+      for (int j = 0; k < joints && j < joints; ++j) largest = fmaxf(largest, fabsf(value(k, j)));
       const int exponent = largest > 0 && largest < INFINITY ? max(ilogbf(largest), -100) - 13 : 0;
       scales[k] = ldexpf(1.0f, -exponent);
       scales[kJoints + k] = ldexpf(1.0f, exponent);
@@ -224,7 +229,7 @@ struct RelationTileOfHalves {
     __syncthreads();
     for (int i = threadIdx.x; i < kJoints * kJoints; i += blockDim.x) {
       const int k = i / kJoints, j = i % kJoints;
-      prepared[i] = k < joints && j < joints ? entry(k, j) * scales[k] : 0.0f;
+      prepared[i] = k < joints && j < joints ? value(k, j) * scales[k] : 0.0f;
     }
   }
 
@@ -242,8 +247,9 @@ struct RelationTileOfHalves {
 #pragma unroll 1
       for (int n = threadIdx.x / 32 * 64; n < out.columns; n += blockDim.x / 32 * 64) {
         float total[8][4] = {}, other[kTwo ? 8 : 1][4] = {};
-        multiply(of_first, x, n + block, t, total);
-        if constexpr (kTwo) multiply(of_second, y, n + block, t, other);
+        const int column = min(n + block, x.columns - 8);  // what columns beyond the last give is not kept
+        multiply(of_first, x, column, t, total);
+        if constexpr (kTwo) multiply(of_second, y, column, t, other);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int k = row + g + 8 * half;
@@ -370,5 +376,32 @@ template <int kJoints>
 struct RelationTile<__half, kJoints> : RelationTileOfHalves<__half, kJoints> {};
 template <int kJoints>
 struct RelationTile<__nv_bfloat16, kJoints> : RelationTileOfHalves<__nv_bfloat16, kJoints> {};
+
+// Calls f(scalar_t(), std::integral_constant<int, K that a tile is compiled for>()) where there is one: of float32 8, 13,
+// 14, 15, 16, 17, of half types 16 and 32. What f returns, or else false.
+template <typename Function>
+bool with_float_tile(int64_t joints, Function&& f) {
+  if (joints <= 8) return f(float(), std::integral_constant<int, 8>());
+  if (joints <= 13) return f(float(), std::integral_constant<int, 13>());
+  if (joints == 14) return f(float(), std::integral_constant<int, 14>());
+  if (joints == 15) return f(float(), std::integral_constant<int, 15>());
+  if (joints == 16) return f(float(), std::integral_constant<int, 16>());
+  if (joints == 17) return f(float(), std::integral_constant<int, 17>());
+  return false;
+}
+template <typename Function>
+bool with_tile(Dtype dtype, int64_t joints, Function&& f) {
+  const auto of_halves = [&](auto zero) {
+    if (joints <= 16) return f(zero, std::integral_constant<int, 16>());
+    if (joints <= 32) return f(zero, std::integral_constant<int, 32>());
+    return false;
+  };
+  switch (dtype) {
+    case Dtype::kFloat32: return with_float_tile(joints, f);
+    case Dtype::kFloat16: return of_halves(__half());
+    case Dtype::kBFloat16: return of_halves(__nv_bfloat16());
+    default: return false;
+  }
+}
 
 }  // namespace rpstn

@@ -271,6 +271,9 @@ T __ldg(const T* pointer) { return *pointer; }
 template <typename T>
 T __ldcs(const T* pointer) { return *pointer; }
 template <typename T>
+T __ldcg(const T* pointer) { return *pointer; }
+inline unsigned atomicAdd(unsigned* address, unsigned value) { return std::exchange(*address, *address + value); }
+template <typename T>
 void __stcs(T* pointer, T value) { *pointer = value; }
 inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 inline float __expf(float x) { return expf(x); }
