@@ -27,11 +27,7 @@ LIMITS = {
         HALVES: ([3, {"copy_": 2}], [4, {"copy_": 2}]),
     },
     "dynamic_conv2d": {("float64",): ([1, {}], [2, {}]), FLOATS: ([1, {}], [1, {}])},
-    "dynamic_match": {
-        ("float64",): ([16, {}], [43, {}]),
-        ("float32",): ([1, {}], [4, {}]),
-        HALVES: ([1, {"copy_": 2}], [4, {"copy_": 3}]),
-    },
+    "dynamic_match": {("float64",): ([2, {}], [7, {}]), FLOATS: ([1, {}], [3, {}])},
 }
 
 

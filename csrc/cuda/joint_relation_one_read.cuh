@@ -21,6 +21,7 @@ struct OneReadDivision {
 template <typename scalar_t, int kJoints, bool kBackward>
 struct OneReadMemory {
   using Tile = RelationTile<scalar_t, kJoints>;
+  static constexpr int kChunk = Tile::kChunk;
   static constexpr int kMaps = kBackward ? 2 : 1;
   static constexpr int kPart = kBackward ? Tile::kCrossPart : Tile::kSamePart;
   static constexpr int64_t kBarrierBytes = 128;
@@ -130,6 +131,8 @@ __device__ inline float sum_of_cluster(OneReadDivision division, int chunks, int
 // What both kernels begin with: this block's share of its sample, and its maps on their way.
 template <typename Memory, typename scalar_t>
 struct OneReadBlock {
+  static constexpr int kChunk = Memory::kChunk;
+
   Memory memory;
   int rank, chunks, own_chunks, columns;  // chunks of the sample, of this block, and their columns
   int64_t b, begin;
@@ -206,7 +209,7 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
   const auto rows = block.rows(0);
 #pragma unroll 1
   for (int c = threadIdx.x / 32; c < block.own_chunks; c += kOneReadWarps) {
-    Tile::same(rows, c * kChunk, memory.parts() + c * Memory::kPart);
+    Tile::same(rows, c * Memory::kChunk, memory.parts() + c * Memory::kPart);
   }
   cluster_sync();
   for_entries(joints, joints, [&](int i, int j) {
@@ -260,7 +263,7 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
 #pragma unroll 1
   for (int task = threadIdx.x / 32; task < block.own_chunks * Tile::kCrossTasks; task += kOneReadWarps) {
     const int c = task / Tile::kCrossTasks;
-    Tile::cross(grads, values, c * kChunk, task % Tile::kCrossTasks, memory.parts() + c * Memory::kPart);
+    Tile::cross(grads, values, c * Memory::kChunk, task % Tile::kCrossTasks, memory.parts() + c * Memory::kPart);
   }
   cluster_sync();
   for_entries(joints, joints + 1, [&](int i, int j) {
@@ -291,6 +294,7 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
 // the device is full. False where no cluster holds a sample.
 template <typename scalar_t, int kJoints, bool kBackward>
 bool divide_for_one_read(RelationShape shape, DeviceLimits limits, OneReadDivision& division, int64_t& bytes) {
+  constexpr int kChunk = RelationTile<scalar_t, kJoints>::kChunk;
   constexpr int kLargestCluster = 8, kReserved = 1024;  // what every block takes besides
   const int64_t chunks = (shape.columns + kChunk - 1) / kChunk;
   const auto divide = [&](int cluster) {

@@ -15,6 +15,7 @@ constexpr int kProductsWarps = kProductsThreads / 32;
 template <int kJoints, bool kSame>
 struct ProductsMemory {
   using Tile = RelationTile<float, kJoints>;
+  static constexpr int kChunk = Tile::kChunk;
   static constexpr int kPart = kSame ? Tile::kSamePart : Tile::kCrossPart;
   static constexpr int kTiles = kSame ? 1 : 2;
   static constexpr int kColumns = kSame ? 4 * kChunk : 2 * kChunk;  // of a tile: each warp has work at once
@@ -114,6 +115,7 @@ __global__ void __launch_bounds__(kProductsThreads, 2) tile_products_kernel(
 {
   using Memory = ProductsMemory<kJoints, kSame>;
   using Tile = typename Memory::Tile;
+  constexpr int kChunk = Tile::kChunk;
   const int joints = static_cast<int>(shape.joints), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const Memory memory = {joints, static_cast<int>(shape.chunk())};
   const int64_t b = blockIdx.x / shape.chunks(), begin = blockIdx.x % shape.chunks() * shape.chunk();

@@ -1,7 +1,6 @@
 #pragma once
 
-// Products and mixtures of maps that lie in shared memory, K rows of a tile's columns. A chunk of kChunk columns belongs
-// to one warp, which adds its products in one order: sums of chunks in their order do not depend on how a sample is cut
+// Products and mixtures of maps, K rows of a tile's columns. A chunk of kChunk columns belongs to one warp, which adds its products in one order: sums of chunks in their order do not depend on how a sample is cut
 // into tiles. Rows lie 16 bytes further apart than a multiple of 128, so that what eight lanes read together, 16 bytes
 // each, falls into different banks.
 //
@@ -19,8 +18,6 @@
 #include "cuda/relation_sums.cuh"
 
 namespace rpstn {
-
-constexpr int kChunk = 256;
 
 // Where a tile's rows lie: in shared memory or, to be mixed, in the tensor.
 template <typename scalar_t>
@@ -64,14 +61,22 @@ struct TileMixture {
   const float *first, *second, *offset, *gain;
 };
 
+// Products of the same rows are kept once: i <= j, row after row.
+constexpr int triangle_size(int joints) { return joints * (joints + 1) / 2; }
+__device__ inline int triangle_index(int joints, int i, int j) {
+  const int low = min(i, j), high = max(i, j);
+  return low * joints - low * (low - 1) / 2 + high - low;
+}
+
 template <typename scalar_t, int kJoints>
 struct RelationTile;
 
 template <int kJoints>
 struct RelationTile<float, kJoints> {
+  static constexpr int kChunk = 256;
   static constexpr int kVector = 4;
   static constexpr int kHalfJoints = (kJoints + 1) / 2;
-  static constexpr int kTriangle = kJoints * (kJoints + 1) / 2;
+  static constexpr int kTriangle = triangle_size(kJoints);
   static constexpr int kRectangle = kHalfJoints * kJoints + kHalfJoints;
   static constexpr int kSamePart = kTriangle;
   static constexpr int kCrossPart = 2 * kRectangle;
@@ -79,10 +84,7 @@ struct RelationTile<float, kJoints> {
   static constexpr int kRow = (kJoints + 3) / 4 * 4;
   static constexpr int kPrepared = kJoints * kRow;  // numbers per matrix
 
-  __device__ static int same_index(int i, int j) {
-    const int low = min(i, j), high = max(i, j);
-    return low * kJoints - low * (low - 1) / 2 + high - low;
-  }
+  __device__ static int same_index(int i, int j) { return triangle_index(kJoints, i, j); }
   __device__ static int cross_index(int i, int j) {
     return i / kHalfJoints * kRectangle + i % kHalfJoints * kJoints + j;
   }
@@ -198,12 +200,15 @@ struct RelationTile<float, kJoints> {
 // kJoints: 16 or 32. Lane = 4 g + t as ptx.cuh's multiply_16x8x16 has them.
 template <typename half_t, int kJoints>
 struct RelationTileOfHalves {
+  // Twice as many columns as of float: a warp has them by matrix instructions soon, and half as many parts leave room
+  // for a whole sample of 13 x 64 x 64 in a block of which two share a multiprocessor.
+  static constexpr int kChunk = 512;
   static constexpr int kTiles = kJoints / 16;
-  static constexpr int kSamePart = kJoints * kJoints;
+  static constexpr int kSamePart = triangle_size(kJoints);
   static constexpr int kCrossPart = kJoints * kJoints + kJoints;
   static constexpr int kPrepared = kJoints * kJoints + 2 * kJoints;  // a matrix, scales up and down
 
-  __device__ static int same_index(int i, int j) { return i * kJoints + j; }
+  __device__ static int same_index(int i, int j) { return triangle_index(kJoints, i, j); }
   __device__ static int cross_index(int i, int j) { return i * kJoints + j; }
   __device__ static int sum_index(int i) { return kJoints * kJoints + i; }
 
@@ -346,7 +351,7 @@ struct RelationTileOfHalves {
           for (int i = 0; i < kTiles; ++i) {
             const uint32_t rows[4] = {a[i][0].at[step], a[i][1].at[step], a[i][0].at[step + 1], a[i][1].at[step + 1]};
 #pragma unroll
-            for (int j = 0; j < 2 * kTiles; ++j) {
+            for (int j = kSame ? 2 * i : 0; j < 2 * kTiles; ++j) {  // of the same rows those from the diagonal on
               const uint32_t columns[2] = {b[j / 2][j % 2].at[step], b[j / 2][j % 2].at[step + 1]};
               multiply_16x8x16<half_t>(total[i][j], rows, columns);
             }
@@ -361,7 +366,12 @@ struct RelationTileOfHalves {
       for (int j = 0; j < 2 * kTiles; ++j) {
 #pragma unroll
         for (int d = 0; d < 4; ++d) {
-          part[(16 * i + 8 * (d / 2) + g) * kJoints + 8 * j + 2 * t + d % 2] = total[i][j][d];
+          const int row = 16 * i + 8 * (d / 2) + g, at = 8 * j + 2 * t + d % 2;
+          if constexpr (kSame) {
+            if (row <= at) part[same_index(row, at)] = total[i][j][d];
+          } else {
+            part[cross_index(row, at)] = total[i][j][d];
+          }
         }
       }
       if (!kSame && t == 0) {
