@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.sass import resident_blocks
+
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parent / "build" / "cuda_on_cpu" / "_C_cuda_on_cpu.so"
 
@@ -31,16 +33,25 @@ LIMITS = {
 }
 
 
-@pytest.fixture(scope="module")
-def counts():
-    command = [sys.executable, str(HERE / "cuda_on_cpu" / "count_launches.py"), str(LIBRARY)]
+def counted(*options: str) -> dict:
+    command = [sys.executable, str(HERE / "cuda_on_cpu" / "count_launches.py"), str(LIBRARY), *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RPSTN_CUDA_ON_CPU_ARCHITECTURE": "90"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)
 
 
-@pytest.mark.skipif(not LIBRARY.exists(), reason=f"no {LIBRARY.name}; `make test` compiles it")
+@pytest.fixture(scope="module")
+def counts() -> dict:
+    return counted()
+
+
+pytestmark = [
+    pytest.mark.skipif(not LIBRARY.exists(), reason=f"no {LIBRARY.name}; `make test` compiles it"),
+    pytest.mark.timeout(600),
+]
+
+
 @pytest.mark.parametrize("operation", LIMITS)
 def test_launches_and_copies(counts, operation):
     expected = {
@@ -50,3 +61,12 @@ def test_launches_and_copies(counts, operation):
     }
     assert sorted(name.rpartition(" ")[2] for name in expected) == sorted(EVERY)
     assert {name: counts[name] for name in expected} == expected
+
+
+def test_a_sample_of_bfloat16_is_one_block_of_which_two_share_a_multiprocessor():
+    [launch] = counted("--bars", "joint_relation 5x13x64x64 bfloat16")[
+        "joint_relation 5x13x64x64 bfloat16 forward"
+    ]
+    assert (launch["blocks"], launch["cluster"]) == (5, 1)
+    assert "one_read_forward_kernel" in launch["kernel"]
+    assert resident_blocks(launch["threads"], registers=128, shared_bytes=launch["shared_bytes"]) == 2
