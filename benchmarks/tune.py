@@ -32,8 +32,8 @@ from benchmarks.common import (
     print_table,
     provenance,
 )
-from benchmarks.contenders import Case, Contender, bar_cases, contenders, floor_work, inputs
-from benchmarks.ops import CHECKED_SAMPLES, FLOOR, Prepared, error_and_allowed, exact_results, leaves_of
+from benchmarks.contenders import Case, Contender, bar_cases, case_of, contenders, floor_work, inputs
+from benchmarks.ops import CHECKED_SAMPLES, Prepared, error_and_allowed, exact_results, leaves_of
 from benchmarks.turns import Turns, alternate_turns, sets_of_memory
 
 # For each operation the choices that its calls may ask for, the CPU's and then the GPU's, and values to try.
@@ -254,22 +254,6 @@ def show_kernels(tuner: Tuner, cases: Sequence[Case], device: str) -> None:
         known = tuner.module.kernels()
     columns = list(dict.fromkeys(name for kernel in known for name in kernel))
     print_table(columns, [[kernel.get(name) for name in columns] for kernel in known])
-
-
-def case_of(text: str) -> Case:
-    """`op:16x13x64x64`, with `:7` for a kernel of 7 x 7 and `:bfloat16` for a dtype behind it."""
-    try:
-        op, sizes, *more = text.split(":")
-        samples, maps, height, width = (int(size) for size in sizes.split("x"))
-        kernel = next((int(word) for word in more if word.isdigit()), 7 if op.startswith("dynamic") else 0)
-        dtype = next((word for word in more if not word.isdigit()), "float32")
-        if op not in VALUES or dtype not in FLOOR:
-            raise ValueError
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected op:BxKxHxW[:kernel][:dtype], such as dynamic_conv2d:8x256x64x64:7:bfloat16, got {text}"
-        ) from None
-    return Case(op, samples, maps, height, width, kernel, dtype=dtype)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
