@@ -58,6 +58,20 @@ def _equal(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> boo
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_a_large_kernels_match_does_not_depend_on_how_many_channels_are_a_step(dtype):
+    """They are as many as fill the device: of one sample nearly all, of forty two."""
+    op, case = OPS["dynamic_match"], match_case(40, 40, 9, 9, (9, 9), 5)
+    tensors = [tensor.to(DEVICE, dtype) for tensor in op.inputs(case)]
+    grad = torch.randn_like(op.call(case, tensors))
+    features, kernels, *weights = tensors
+    out, of_features, of_kernels, *_ = results(op, case, tensors, grad, op.call)
+    for b in (0, 39):
+        one = [features[b : b + 1], kernels[b : b + 1], *weights]
+        found = results(op, case, one, grad[b : b + 1], op.call)[:3]
+        assert _equal(found, [out[b : b + 1], of_features[b : b + 1], of_kernels[b : b + 1]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 @every_size
 @every_op
 def test_many_runs_give_the_same_bits(op, size, dtype):
