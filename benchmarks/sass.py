@@ -184,10 +184,10 @@ def per_kernel(kernels: Sequence[Kernel]) -> list[str]:
     )
 
 
-def launches() -> dict[str, list[dict]]:
-    """What the operations launch on the shapes of the bars, from the emulation."""
+def launches(words: str = "") -> dict[str, list[dict]]:
+    """What the operations launch on the shapes of the bars, from the emulation: of calls named with these words."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RPSTN_CUDA_ON_CPU_ARCHITECTURE": "90"}
-    command = [sys.executable, str(EMULATION), "--bars", str(LIBRARY)]
+    command = [sys.executable, str(EMULATION), str(LIBRARY), "--bars", words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"benchmarks.sass: {done.stderr[-2000:]}")

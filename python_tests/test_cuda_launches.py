@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.sass import resident_blocks
+from benchmarks.sass import launches, resident_blocks
 
 HERE = Path(__file__).resolve().parent
 LIBRARY = HERE.parent / "build" / "cuda_on_cpu" / "_C_cuda_on_cpu.so"
@@ -33,17 +33,13 @@ LIMITS = {
 }
 
 
-def counted(*options: str) -> dict:
-    command = [sys.executable, str(HERE / "cuda_on_cpu" / "count_launches.py"), str(LIBRARY), *options]
+@pytest.fixture(scope="module")
+def counts() -> dict:
+    command = [sys.executable, str(HERE / "cuda_on_cpu" / "count_launches.py"), str(LIBRARY)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "RPSTN_CUDA_ON_CPU_ARCHITECTURE": "90"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout)
-
-
-@pytest.fixture(scope="module")
-def counts() -> dict:
-    return counted()
 
 
 pytestmark = [
@@ -64,9 +60,8 @@ def test_launches_and_copies(counts, operation):
 
 
 def test_a_sample_of_bfloat16_is_one_block_of_which_two_share_a_multiprocessor():
-    [launch] = counted("--bars", "joint_relation 5x13x64x64 bfloat16")[
-        "joint_relation 5x13x64x64 bfloat16 forward"
-    ]
+    call = "joint_relation 5x13x64x64 bfloat16"
+    [launch] = launches(call)[f"{call} forward"]
     assert (launch["blocks"], launch["cluster"]) == (5, 1)
     assert "one_read_forward_kernel" in launch["kernel"]
     assert resident_blocks(launch["threads"], registers=128, shared_bytes=launch["shared_bytes"]) == 2
