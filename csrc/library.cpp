@@ -56,6 +56,10 @@ void define(torch::Library& m) {
         "Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, Tensor norm_weight, bool training, "
         "float eps, float scale, Tensor? scale_tensor, bool need_heatmaps, bool need_parameters, "
         "Tensor? totals=None) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  // Moves running statistics in place by `momentum` towards those of a batch of `count` values per joint, the variance
+  // with Bessel's correction: one call where PyTorch's operations are five.
+  m.def("move_statistics(Tensor(a!) running_mean, Tensor(b!) running_var, Tensor mean, Tensor var, SymInt count, "
+        "float momentum) -> ()");
 
   // Rows and columns of zeros at each side.
   m.def("dynamic_conv2d(Tensor features, Tensor kernels, SymInt top, SymInt left, SymInt bottom, SymInt right) "

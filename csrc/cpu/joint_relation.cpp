@@ -38,7 +38,7 @@ void forward(
              *wo = weight_o.const_data_ptr<acc_t>(), *bo = bias_o.const_data_ptr<acc_t>();
   const int64_t work = 3 * size + d.joints;  // two matrices of scratch, A - I and c
   d.run<acc_t>(
-      gram, Order::forwards, size, work, Nothing{},
+      Order::forwards, size, work, Nothing{},
       [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums) {
         const scalar_t* values = x + b * d.sample_size();
         simd.product(d.shape(), begin, end, values, values, nullptr, scratch, sums, nullptr);
@@ -71,12 +71,12 @@ void backward(
              *wo = weight_o.const_data_ptr<acc_t>();
   // The total of the products and sums, four matrices of scratch, A^T - I and Q; the gradients of Wg, bg, Wo, bo and scale.
   const int64_t work = row + 6 * size, gradient = 2 * row + 1;
-  const Tensor gradients_memory = buffer<acc_t>(gram, d.samples * gradient);
-  acc_t* gradients = gradients_memory.mutable_data_ptr<acc_t>();
+  const Buffer<acc_t> gradients_memory(d.samples * gradient);
+  acc_t* gradients = gradients_memory.data;
 
   const auto run = [&](const auto& mix) {
     d.run<acc_t>(
-        gram, Order::forwards, row, work, Nothing{},
+        Order::forwards, row, work, Nothing{},
         [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums) {
           simd.product(d.shape(), begin, end, grad + b * d.sample_size(), x + b * d.sample_size(), nullptr, scratch,
                        sums, sums + size);
