@@ -33,8 +33,8 @@ Tensor dynamic_conv2d_cpu(
   check_dynamic_conv2d(features, kernels, top, left, bottom, right);
   const auto dtype = common_dtype(features, kernels);
   const auto shape = plane_shape(features, kernels, top, left, bottom, right);
-  auto out = at::empty({features.size(0), features.size(1), shape.out_height, shape.out_width},
-                       features.options().dtype(dtype));
+  auto out = empty_result({features.size(0), features.size(1), shape.out_height, shape.out_width},
+                          features.options().dtype(dtype));
   const auto f = dense(features, dtype), k = dense(kernels, dtype);
   if (out.numel() == 0) return out;
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "dynamic_conv2d", [&] {
@@ -89,7 +89,7 @@ Gradients dynamic_conv2d_backward_cpu(
   const bool whole = Bands(shape.height, shape.width, shape.kernel_h).count == 1 &&
                      Bands(shape.out_height, shape.out_width, shape.kernel_h).count == 1;
   const auto acc = accumulate_dtype(dtype);
-  auto grad_features = empty_gradient(features, dtype, need_features);
+  auto grad_features = empty_gradient_result(features, dtype, need_features);
   auto grad_kernels = empty_gradient(kernels, whole ? dtype : acc, need_kernels);
   const auto d = dense(grad_out, dtype), f = dense(features, dtype), k = dense(kernels, dtype);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "dynamic_conv2d_backward", [&] {

@@ -39,7 +39,7 @@ Tensor dynamic_match_cpu(
   const DynamicMatchShape shape{
       features.size(1), weight.size(0), plane_shape(features, kernels, top, left, bottom, right)};
   const auto& s = shape.plane;
-  auto out = at::empty({features.size(0), shape.joints, s.out_height, s.out_width}, features.options().dtype(dtype));
+  auto out = empty_result({features.size(0), shape.joints, s.out_height, s.out_width}, features.options().dtype(dtype));
   const auto f = dense(features, dtype), k = dense(kernels, dtype);
   const auto w = dense(weight, accumulate_dtype(dtype)), b = dense(bias, accumulate_dtype(dtype));
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "dynamic_match", [&] {
@@ -94,7 +94,7 @@ DynamicMatchBackward dynamic_match_backward_cpu(
   const int64_t size = s.height * s.width, out_size = s.out_height * s.out_width, taps = s.kernel_h * s.kernel_w;
   const Bands feature_bands(s.height, s.width, s.kernel_h), bands(s.out_height, s.out_width, s.kernel_h);
   const bool whole = feature_bands.count == 1 && bands.count == 1;
-  auto grad_features = empty_gradient(features, dtype, need_features);
+  auto grad_features = empty_gradient_result(features, dtype, need_features);
   auto grad_kernels = empty_gradient(kernels, acc, need_kernels);
   auto grad_weight = empty_gradient(weight, acc, need_weight);
   auto grad_bias = at::empty({need_bias ? joints : 0}, weight.options().dtype(acc));

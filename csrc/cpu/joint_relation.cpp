@@ -110,7 +110,7 @@ JointRelationForward joint_relation_forward_cpu(
   const auto acc = accumulate_dtype(dtype);
   const auto values = dense(heatmaps, dtype);
   const auto joints = values.size(1);
-  auto out = at::empty(values.sizes(), values.options());
+  auto out = empty_result(values.sizes(), values.options());
   auto gram = at::empty({values.size(0), joints, joints}, values.options().dtype(acc));
   if (gram.numel() == 0) return {out, gram};
   const auto wg = dense(weight_g, acc), bg = dense(bias_g, acc), wo = dense(weight_o, acc), bo = dense(bias_o, acc);
@@ -135,7 +135,7 @@ JointRelationBackward joint_relation_backward_cpu(
   const auto dtype = heatmaps.scalar_type();
   const auto acc = accumulate_dtype(dtype);
   const int64_t joints = heatmaps.size(1), row = joints * joints + joints;
-  auto grad_heatmaps = empty_gradient(heatmaps, dtype, need_heatmaps);
+  auto grad_heatmaps = empty_gradient_result(heatmaps, dtype, need_heatmaps);
   auto grad_parameters = at::empty({2 * row + 1}, heatmaps.options().dtype(acc));
   if (heatmaps.size(0) == 0 || joints == 0) {
     grad_parameters.zero_();

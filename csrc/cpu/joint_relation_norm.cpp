@@ -322,7 +322,7 @@ JointRelationNormForward joint_relation_norm_forward_cpu(
   const auto values = dense(heatmaps, dtype);
   const auto joints = values.size(1);
   const auto options = values.options().dtype(acc);
-  auto out = at::empty(values.sizes(), values.options());
+  auto out = empty_result(values.sizes(), values.options());
   auto moments = at::empty({values.size(0), joints, joints + 2}, options);
   auto mean = at::empty({joints}, options), var = at::empty({joints}, options);
   if (values.numel() == 0) return {out, moments.zero_(), mean.copy_(running_mean), var.copy_(running_var)};
@@ -384,7 +384,7 @@ JointRelationNormBackward joint_relation_norm_backward_cpu(
   const auto dtype = heatmaps.scalar_type();
   const auto acc = accumulate_dtype(dtype);
   const int64_t joints = heatmaps.size(1), row = joints * joints + joints;
-  auto grad_heatmaps = empty_gradient(heatmaps, dtype, need_heatmaps);
+  auto grad_heatmaps = empty_gradient_result(heatmaps, dtype, need_heatmaps);
   auto grad_parameters = at::empty({2 * row + 1 + 2 * joints}, heatmaps.options().dtype(acc));
   if (heatmaps.numel() == 0) {
     grad_parameters.zero_();
