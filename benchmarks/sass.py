@@ -58,9 +58,13 @@ class Instruction:
 
 @dataclass
 class Kernel:
-    name: str
+    signature: str
     registers: int = 0
     instructions: list[Instruction] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return short(self.signature)
 
     def count(self, words: Sequence[str]) -> int:
         return sum(instruction.word in words for instruction in self.instructions)
@@ -88,22 +92,26 @@ def resident_blocks(threads: int, registers: int, shared_bytes: int) -> int:
     )
 
 
-def short(name: str) -> str:
-    """`rpstn::(anonymous namespace)::f<float, (int)13>(...)` is f<float, 13>."""
-    name = re.sub(r"\(anonymous namespace\)::|rpstn::|_GLOBAL__N__\w+::|void ", "", name)
+def signature(name: str) -> str:
+    """`void rpstn::(anonymous namespace)::f<float, (int)13>(rpstn::Maps)` is f<float, 13>(Maps), of either compiler."""
+    name = re.sub(r"\(anonymous namespace\)::|rpstn::|_GLOBAL__N__\w+::|^void ", "", name)
     name = re.sub(r"\((?:int|bool)\)", "", name)
+    return name.replace("true", "1").replace("false", "0").replace("__nv_", "").replace("__half", "half")
+
+
+def short(signature: str) -> str:
+    """Without the arguments."""
     depth = 0
-    for at, letter in enumerate(name):
+    for at, letter in enumerate(signature):
         depth += (letter == "<") - (letter == ">")
         if letter == "(" and depth == 0:
-            name = name[:at]
-            break
-    return name.replace("true", "1").replace("false", "0").replace("__nv_", "").replace("__half", "half")
+            return signature[:at]
+    return signature
 
 
 def demangled(names: Sequence[str]) -> list[str]:
     done = subprocess.run(["c++filt"], input="\n".join(names), capture_output=True, text=True, check=True)
-    return [short(name) for name in done.stdout.splitlines()]
+    return [signature(name) for name in done.stdout.splitlines()]
 
 
 LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_.]*)\s*(.*?)\s*;")
@@ -132,9 +140,9 @@ def parse(text: str) -> list[Kernel]:
                 Instruction(address, opcode, int(target[1], 16) if jumps and target and target[1] else None)
             )
     found = [kernel for kernel in kernels.values() if kernel.instructions]
-    for kernel, name in zip(found, demangled([kernel.name for kernel in found]) if found else []):
-        kernel.name = name
-    return sorted(found, key=lambda kernel: kernel.name)
+    for kernel, name in zip(found, demangled([kernel.signature for kernel in found]) if found else []):
+        kernel.signature = name
+    return sorted(found, key=lambda kernel: kernel.signature)
 
 
 def tool(name: str) -> str:
@@ -195,19 +203,19 @@ def launches(words: str = "") -> dict[str, list[dict]]:
 
 
 def per_case(cases: dict[str, list[dict]], kernels: Sequence[Kernel]) -> list[str]:
-    by_name = {kernel.name: kernel for kernel in kernels}
+    known = {kernel.signature: kernel for kernel in kernels}
     rows = []
     for case, of_case in cases.items():
         for launch in of_case:
-            name = short(launch["kernel"])
-            kernel = by_name.get(name)
+            name = signature(launch["kernel"])
+            kernel = known.get(name)
             blocks = kernel and resident_blocks(launch["threads"], kernel.registers, launch["shared_bytes"])
             shared = f"{launch['shared_bytes'] / 1024:.1f}"
             registers = kernel and kernel.registers
             rows.append(
                 (
                     case,
-                    f"`{name}`",
+                    f"`{short(name)}`",
                     launch["blocks"],
                     launch["cluster"],
                     launch["threads"],

@@ -69,11 +69,12 @@ def test_resident_blocks(threads, registers, shared_bytes, blocks):
 
 
 def test_names_are_those_of_both_compilers():
-    assert (
-        sass.short("void rpstn::(anonymous namespace)::f<float, (int)7, true>(int, float (*)(int))")
-        == "f<float, 7, 1>"
+    theirs = sass.signature(
+        "void rpstn::_GLOBAL__N__5cdb_joint_cu_0a::f<__nv_bfloat16, (int)7, true>(rpstn::Maps, bool)"
     )
-    assert sass.short("rpstn::_GLOBAL__N__5cdb_joint_cu_0a::f<__nv_bfloat16>(int)") == "f<bfloat16>"
+    ours = sass.signature("void rpstn::(anonymous namespace)::f<__nv_bfloat16, 7, true>(rpstn::Maps, bool)")
+    assert theirs == ours == "f<bfloat16, 7, 1>(Maps, bool)"
+    assert sass.short(ours) == "f<bfloat16, 7, 1>"
 
 
 def test_the_page_names_every_kernel():
