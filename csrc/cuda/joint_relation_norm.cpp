@@ -212,9 +212,23 @@ JointRelationNormBackward joint_relation_norm_backward_cuda(
           grad_bias_o,   grad_norm_weight, grad_norm_bias, grad_scale};
 }
 
+void move_statistics_cuda(
+    const Tensor& running_mean, const Tensor& running_var, const Tensor& mean, const Tensor& var, int64_t count,
+    double momentum) {
+  check_move_statistics(running_mean, running_var, mean, var, count);
+  const DeviceScope scope(running_mean);
+  const auto strided = [](const Tensor& tensor) { return Strided{raw(tensor), tensor.stride(0)}; };
+  const auto in_place = [](const Tensor& tensor) {
+    return Strided{{tensor.mutable_data_ptr(), kernel_dtype(tensor.scalar_type())}, tensor.stride(0)};
+  };
+  launch_move_statistics(mean.size(0), count, momentum, strided(mean), strided(var), in_place(running_mean),
+                         in_place(running_var), scope.stream);
+}
+
 }  // namespace
 
 void serve_joint_relation_norm(torch::Library& m) {
+  m.impl("move_statistics", &move_statistics_cuda);
   m.impl("joint_relation_norm", &joint_relation_norm_cuda);
   m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_cuda);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_cuda);

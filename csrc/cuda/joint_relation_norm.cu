@@ -212,6 +212,20 @@ __global__ void __launch_bounds__(kThreads) norm_fold_backward_kernel(
       g + row + size, scale.is_on_device() ? g + 2 * row : nullptr);
 }
 
+// Thread: a joint; its running statistics in their own types, the variance with Bessel's correction.
+__global__ void __launch_bounds__(kThreads) move_statistics_kernel(
+    int64_t joints, double count, double momentum, Strided mean, Strided var, Strided running_mean, Strided running_var) {
+  const int64_t k = blockIdx.x * int64_t(kThreads) + threadIdx.x;
+  if (k >= joints) return;
+  const auto move = [&](const Strided& running, double value) {
+    const double before = running.numbers.at<double>(k * running.step);
+    Target{const_cast<void*>(running.numbers.data), running.numbers.dtype}.store(
+        k * running.step, before + momentum * (value - before));
+  };
+  move(running_mean, mean.numbers.at<double>(k * mean.step));
+  move(running_var, var.numbers.at<double>(k * var.step) * (count / (count - 1)));
+}
+
 template <typename acc_t>
 Launch per_sample(RelationShape shape, int64_t numbers, cudaStream_t stream) {
   constexpr int64_t kLeast = kThreads * sizeof(double);  // of the last block
@@ -259,6 +273,13 @@ void launch_norm_fold_backward(
            scale, parameters, as<acc_t>(moments), as<acc_t>(mean), as<acc_t>(work.products), as<acc_t>(work.folded),
            work.sums, work.of_t, batch, as<acc_t>(scratch), as<acc_t>(mixing), as<acc_t>(gradients));
   });
+}
+
+void launch_move_statistics(
+    int64_t joints, int64_t count, double momentum, Strided mean, Strided var, Strided running_mean, Strided running_var,
+    cudaStream_t stream) {
+  launch("joint_relation_norm's running statistics", {dim3((joints + kThreads - 1) / kThreads), dim3(kThreads), stream},
+         move_statistics_kernel, joints, static_cast<double>(count), momentum, mean, var, running_mean, running_var);
 }
 
 int64_t norm_fold_scratch(Dtype dtype, RelationShape shape) { return fold_memory(dtype, shape, fold_numbers(shape)); }

@@ -58,6 +58,17 @@ void launch_norm_fold_backward(
     const void* mean, const double* batch, NormGradientWork work, void* scratch, void* mixing, void* gradients,
     cudaStream_t stream);
 
+// Numbers `step` elements apart.
+struct Strided {
+  Parameter numbers;
+  int64_t step;
+};
+
+// Moves running statistics [K] in place by `momentum` towards those of a batch of `count` values per joint.
+void launch_move_statistics(
+    int64_t joints, int64_t count, double momentum, Strided mean, Strided var, Strided running_mean, Strided running_var,
+    cudaStream_t stream);
+
 // As fold_scratch: for launch_norm_fold and launch_norm_gradient_sums, and for launch_norm_fold_backward.
 int64_t norm_fold_scratch(Dtype dtype, RelationShape shape);
 int64_t norm_fold_backward_scratch(Dtype dtype, RelationShape shape);
