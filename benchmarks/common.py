@@ -166,7 +166,7 @@ class Speed(NamedTuple):
         }
 
 
-def machine_speed(device: str = "cpu") -> Speed:
+def machine_speed(device: str = "cpu", rounds: int = 40) -> Speed:
     """The fastest of 40 copies too large for the caches, and of 40 matrix products of two sizes without TF32."""
     source = torch.ones((32 if device == "cpu" else 256) * 2**20, device=device)
     target = torch.empty_like(source)
@@ -175,7 +175,7 @@ def machine_speed(device: str = "cpu") -> Speed:
     for size in sizes:
         square = torch.randn(size, size, device=device)
         calls[f"product {size}"] = partial(torch.mm, square, square, out=torch.empty_like(square))
-    seconds = (alternate if device == "cpu" else alternate_on_gpu)(calls, 40)
+    seconds = (alternate if device == "cpu" else alternate_on_gpu)(calls, rounds)
     products = max(size**3 / min(seconds[f"product {size}"]) for size in sizes)
     return Speed(2 * source.nbytes / min(seconds["copy"]), products)
 

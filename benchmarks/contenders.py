@@ -1,5 +1,6 @@
 """The operations' cases: sizes, inputs, who competes, and the least work that any of them must do."""
 
+import argparse
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -13,6 +14,8 @@ from rpstn_ext._onednn import SMALLEST_KERNEL, hanging_convolution
 
 Function = Callable[..., Tensor]
 JOINTS = 13  # maps that dynamic_match makes
+OPS = ("joint_relation", "joint_relation_norm", "dynamic_conv2d", "dynamic_match")
+DTYPES = ("float32", "bfloat16", "float16", "float64")
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,22 @@ class Case:
     @property
     def elements(self) -> int:
         return self.samples * self.maps * self.height * self.width
+
+
+def case_of(text: str) -> Case:
+    """`op:16x13x64x64`, with `:7` for a kernel of 7 x 7 and `:bfloat16` for a dtype behind it."""
+    try:
+        op, sizes, *more = text.split(":")
+        samples, maps, height, width = (int(size) for size in sizes.split("x"))
+        kernel = next((int(word) for word in more if word.isdigit()), 7 if op.startswith("dynamic") else 0)
+        dtype = next((word for word in more if not word.isdigit()), "float32")
+        if op not in OPS or dtype not in DTYPES:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"expected op:BxKxHxW[:kernel][:dtype], such as dynamic_conv2d:8x256x64x64:7:bfloat16, got {text}"
+        ) from None
+    return Case(op, samples, maps, height, width, kernel, dtype=dtype)
 
 
 class Contender(NamedTuple):

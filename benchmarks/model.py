@@ -61,12 +61,12 @@ class ReleasedRelation(nn.Module):
         super().__init__()
         self.conv_g, self.conv_o, self.norm = source.conv_g, source.conv_o, source.norm
 
-    def forward(self, heatmaps: Tensor, *, apply_norm: bool = True) -> Tensor:
+    def forward(self, heatmaps: Tensor, *, apply_norm: bool = True, norm: nn.Module | None = None) -> Tensor:
         values = heatmaps.flatten(2)
         weights = torch.softmax(torch.bmm(values, values.transpose(1, 2)), dim=2)
         messages = torch.bmm(weights.to(values.dtype), self.conv_g(heatmaps).flatten(2))
         related = self.conv_o(messages.view_as(heatmaps)) + heatmaps
-        return self.norm(related) if apply_norm else related
+        return (norm or self.norm)(related) if apply_norm else related
 
 
 def build(way: str, options: argparse.Namespace) -> nn.Module:

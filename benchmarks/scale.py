@@ -97,10 +97,11 @@ def counted(config: Config) -> tuple[int, int, int]:
     """
     model = build_network(config.model, load_skeleton(config.data), config.heatmap.maps_per_joint).train()
     calls: list[int] = []
-    fused = {module.norm for module in model.modules() if isinstance(module, JointRelationExtractor)}
+    norms = [module.norm for module in model.modules() if isinstance(module, JointRelationExtractor)]
+    fused = {id(norm.weight) for norm in norms if norm is not None}  # the first frame's norm has the same
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            size = 8 if module in fused else 4
+            size = 8 if id(module.weight) in fused else 4
             numbers = 4 * module.num_features + 1
             module.register_forward_hook(lambda *_, told=size * numbers: calls.append(told))
     width, height = config.data.input_size

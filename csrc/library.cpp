@@ -1,5 +1,5 @@
 // Every schema of the package. Each operation's backend registers itself: autograd/<op>.cpp (autograd, shape
-// inference, autocast), cpu/<op>.cpp. Those that end in _forward and _backward
+// inference, autocast), cpu/library.cpp. Those that end in _forward and _backward
 // are steps of derivatives, registered so that compilers can trace them.
 
 #include "first_copy.h"
@@ -56,6 +56,10 @@ void define(torch::Library& m) {
         "Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, Tensor norm_weight, bool training, "
         "float eps, float scale, Tensor? scale_tensor, bool need_heatmaps, bool need_parameters, "
         "Tensor? totals=None) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
+  // Moves running statistics in place by `momentum` towards those of a batch of `count` values per joint, the variance
+  // with Bessel's correction: one call where PyTorch's operations are five.
+  m.def("move_statistics(Tensor(a!) running_mean, Tensor(b!) running_var, Tensor mean, Tensor var, SymInt count, "
+        "float momentum) -> ()");
 
   // Rows and columns of zeros at each side.
   m.def("dynamic_conv2d(Tensor features, Tensor kernels, SymInt top, SymInt left, SymInt bottom, SymInt right) "

@@ -18,6 +18,8 @@ ONCE = (
 )
 
 
+FILES = ("ops", "joint_relation", "shared_norm", "dynamic_conv2d")
+MORE = {(90, "forwards"): ("cuda", "tune_cuda")}  # large sizes, in the run that has time for them
 RUNS = ((90, "forwards"), (90, "backwards"), (75, "backwards"))  # architecture, order of the threads
 
 
@@ -35,7 +37,7 @@ def runs(tmp_path_factory):
                     [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", chosen]
                     + [
                         str(HERE / f"test_{name}.py")
-                        for name in ("ops", "joint_relation", "shared_norm", "dynamic_conv2d")
+                        for name in (*FILES, *MORE.get((architecture, order), ()))
                     ],
                     env={
                         **os.environ,

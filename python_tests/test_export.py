@@ -42,6 +42,7 @@ GRAPHS = [
     ("rpstn", "start"),
     ("rpstn", "step"),
     ("rpstn", "clip"),
+    ("dkd", "start"),
     ("dkd", "step"),
     ("rpstn, no propagation", "clip"),
     ("sbl, resnet18", "step"),

@@ -21,7 +21,9 @@ def largest_error(model: nn.Module, other: nn.Module, frames: torch.Tensor) -> f
         return max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
 
 
-@pytest.mark.parametrize("build", [small, image_network], ids=["rpstn", "sbl"])
+@pytest.mark.parametrize(
+    "build", [small, lambda: small(relation="none"), image_network], ids=["rpstn", "dkd", "sbl"]
+)
 def test_folded_networks_agree_and_hardly_normalise(build):
     model = shaken(build())
     before = copy.deepcopy(model.state_dict())

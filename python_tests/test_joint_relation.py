@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 import rpstn_ext as rx
 
@@ -120,6 +121,60 @@ def test_norm_is_the_composition_and_moves_the_running_statistics():
     )
     out = rx.joint_relation_norm(heatmaps, *parameters, norm.weight, norm.bias, mean, var, training=False)
     torch.testing.assert_close(out, plain)
+
+
+@pytest.mark.skipif(
+    rx.backend() == "reference" or "RPSTN_CUDA_ON_CPU" in os.environ, reason="of the CPU's library"
+)
+def test_training_with_the_norm_makes_no_small_operations_around_the_kernel():
+    """Copies, conversions and five operations on K numbers took longer than the kernel on a small sample."""
+    heatmaps, weight, vector = torch.rand(2, 5, 4, 4), torch.eye(5), torch.zeros(5)
+    statistics = torch.zeros(5), torch.ones(5)
+    norm = torch.ones(5), vector
+    with torch.autograd.profiler.profile() as profile:
+        rx.joint_relation_norm(heatmaps, weight, vector, weight, vector, *norm, *statistics, training=True)
+    names = {event.name() for event in profile.kineto_results.events()}
+    assert {name for name in names if name.startswith("aten::")} == {"aten::empty"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
+def test_running_statistics_of_any_dtype_and_stride_are_moved_in_place(dtype):
+    heatmaps = torch.randn(2, 5, 4, 6)
+    parameters = [torch.randn(size) for size in ((5, 5), 5, (5, 5), 5, 5, 5)]
+    statistics = [torch.rand(10).to(dtype)[::2] for _ in range(2)]
+    expected = [tensor.double().clone() for tensor in statistics]
+    related = rx.joint_relation(heatmaps, *parameters[:4]).double()
+    torch.nn.functional.batch_norm(related, *expected, training=True, momentum=0.3)
+    versions = [tensor._version for tensor in statistics]
+    rx.joint_relation_norm(heatmaps, *parameters, *statistics, training=True, momentum=0.3)
+    tolerance = 1e-2 if dtype == torch.bfloat16 else 1e-5
+    for found, wanted in zip(statistics, expected):
+        torch.testing.assert_close(found.double(), wanted, rtol=tolerance, atol=tolerance)
+    assert all(tensor._version > version for tensor, version in zip(statistics, versions))
+
+
+def test_running_statistics_under_fake_tensors():
+    """As torch.export and what counts operations call it."""
+    with FakeTensorMode():
+        vector = torch.zeros(5)
+        relation = (torch.eye(5), vector, torch.eye(5), vector)
+        out = rx.joint_relation_norm(
+            torch.rand(2, 5, 4, 4), *relation, vector, vector, vector.clone(), vector.clone(), training=True
+        )
+    assert out.shape == (2, 5, 4, 4)
+
+
+@pytest.mark.skipif(rx.backend() == "reference", reason="no compiled library")
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_statistics_of_other_sizes_are_refused(device):
+    five, four = torch.zeros(5, device=device), torch.zeros(4, device=device)
+    move = torch.ops.rpstn_ext.move_statistics
+    with pytest.raises(
+        ValueError, match=r"move_statistics: expected running_var to have shape \[5\], got \[4\]"
+    ):
+        move(five, four, five, five, 8, 0.1)
+    with pytest.raises(ValueError, match="move_statistics: expected more than one value per joint, got 1"):
+        move(five, five, five, five, 1, 0.1)
 
 
 def test_norm_of_a_batch_larger_than_the_caches():

@@ -246,6 +246,44 @@ def test_the_relation_of_many_joints_needs_one_samples_sums_at_a_time():
     assert seen == ["True"]
 
 
+@compiled
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").is_dir() or not Path("/proc/self/smaps").is_file(),
+    reason="no huge pages that a program may ask for",
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        "rx.joint_relation(maps, weight, bias, weight, bias)",
+        "rx.joint_relation_norm(maps, weight, bias, weight, bias, *norm, training=False)",
+        "torch.ops.rpstn_ext.joint_relation_backward("
+        "maps, maps, torch.ones(1, 2, 2), weight, bias, weight, 1.0, None, True, False)[0]",
+        "rx.dynamic_conv2d(maps, kernels)",
+        "torch.ops.rpstn_ext.dynamic_conv2d_backward(maps, maps, kernels, 0, 0, 0, 0, True, False)[0]",
+        "rx.dynamic_match(maps, kernels, weight, bias)",
+    ],
+)
+def test_large_results_ask_for_huge_pages(call):
+    """Half of the time went into a fault for every 4 KiB of a fresh result. What PyTorch allocates asks for none."""
+    code = f"""
+import torch, rpstn_ext as rx
+maps, kernels = torch.ones(1, 2, 2048, 2304), torch.ones(1, 2, 1, 1)
+weight, bias = torch.eye(2), torch.zeros(2)
+norm = torch.ones(2), torch.zeros(2), torch.zeros(2), torch.ones(2)
+out = {call}
+def asks(tensor):
+    middle, inside = tensor.data_ptr() + tensor.nbytes // 2, False
+    for line in open("/proc/self/smaps"):
+        first, _, last = line.split()[0].partition("-")
+        if last:
+            inside = int(first, 16) <= middle < int(last, 16)
+        elif inside and first == "VmFlags:":
+            return "hg" in line.split()
+print(asks(maps), asks(out), out.shape == maps.shape)
+"""
+    assert run_python(code, OMP_NUM_THREADS="1") == ["False True True"]
+
+
 def test_the_convolution_that_hangs_is_known(tmp_path):
     intel, amd = tmp_path / "intel", tmp_path / "amd"
     intel.write_text("flags\t\t: fpu avx512_bf16 avx512_fp16 amx_tile\n")
@@ -325,23 +363,6 @@ def test_use_backend_reaches_compiled_functions():
     assert targets[:3] == [True, False, True] and not any(target is False for target in targets[3:])
     for out in outs[1:]:
         torch.testing.assert_close(out, outs[0])
-
-
-@compiled
-@pytest.mark.parametrize("capability", ["default", "avx2"])
-def test_values_on_every_instruction_set(capability):
-    """This process runs the best one; the others are asked for by torch's own variable."""
-    environment = {**os.environ, "ATEN_CPU_CAPABILITY": capability}
-    tests = [str(ROOT / "python_tests" / "test_ops.py"), "-k", "matches_reference or strides or threads"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "passed" in done.stdout
 
 
 @compiled

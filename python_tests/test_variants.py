@@ -165,7 +165,7 @@ def test_initialised_on_every_frame_it_begins_as_its_image_network(extractor):
         guesses = model.pose_initializer(clip)
         extract = model.pose_initializer.backbone if model.shared else model.feature_extractor
         features = extract(clip.flatten(0, 1)).unflatten(0, (2, 3))
-        first = model.relation(guesses[:, 0])
+        first = model.relation(guesses[:, 0], norm=model.first_norm)
         kernels = model.propagator(model.conv_a(torch.cat([features[:, 0], first], dim=1)))
         second = model.relation(guesses[:, 1] + model.matcher(features[:, 1], kernels))
         torch.testing.assert_close(model(clip)[:, :2], torch.stack([first, second], dim=1))
@@ -216,7 +216,8 @@ def test_cat_is_two_convolutions_of_maps_and_features():
             hidden = torch.einsum("oc,nchw->nohw", first.weight[:, :, 0, 0], both)
             hidden = (hidden + first.bias[:, None, None]).clamp(min=0)
             pseudo = torch.einsum("oc,nchw->nohw", last.weight[:, :, 0, 0], hidden)
-            heatmaps = model.relation(pseudo + last.bias[:, None, None])
+            norm = model.first_norm if t == 0 else None
+            heatmaps = model.relation(pseudo + last.bias[:, None, None], norm=norm)
             semantics = torch.cat([features, heatmaps], 1)
             expected.append(heatmaps)
         torch.testing.assert_close(model(clip), torch.stack(expected, 1))

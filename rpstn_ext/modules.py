@@ -92,7 +92,7 @@ class JointRelationExtractor(nn.Module):
         start: "identity", or "random" for Conv_o as `nn.Conv2d` starts it; the release's always does.
 
     Input and output: heatmaps (Tensor[B, K, H, W]). `forward(heatmaps, apply_norm=False)` leaves the normalisation out
-    for this call (the paper's first frame).
+    for this call (the paper's first frame), `forward(heatmaps, norm=other)` puts another in its place, fused likewise.
 
     Raises:
         ValueError: an option is not one of these.
@@ -135,10 +135,10 @@ class JointRelationExtractor(nn.Module):
         if scale == LEARNABLE:
             self.log_scale = nn.Parameter(torch.zeros(()))
 
-    def forward(self, heatmaps: Tensor, *, apply_norm: bool = True) -> Tensor:
+    def forward(self, heatmaps: Tensor, *, apply_norm: bool = True, norm: nn.Module | None = None) -> Tensor:
         if self.layout == "release":
             return self._released(heatmaps)
-        norm = self.norm if apply_norm else None
+        norm = (self.norm if norm is None else norm) if apply_norm else None
         if not (_is_plain_1x1(self.conv_g) and _is_plain_1x1(self.conv_o)):
             related = self.conv_o(self._messages(heatmaps).view_as(heatmaps)) + heatmaps
             return related if norm is None else norm(related)

@@ -33,6 +33,8 @@ using BackwardSignature = JointRelationNormBackward(
     const Tensor&, const Tensor&, const Tensor&, bool, double, double, const OptionalTensor&, bool, bool,
     const OptionalTensor&);
 
+using MoveSignature = void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, c10::SymInt, double);
+
 const auto& plain_op() {
   static const auto op = find_op<Signature>("rpstn_ext::joint_relation_norm");
   return op;
@@ -40,6 +42,11 @@ const auto& plain_op() {
 
 const auto& forward_op() {
   static const auto op = find_op<ForwardSignature>("rpstn_ext::joint_relation_norm_forward");
+  return op;
+}
+
+const auto& move_op() {
+  static const auto op = find_op<MoveSignature>("rpstn_ext::move_statistics");
   return op;
 }
 
@@ -274,8 +281,34 @@ JointRelationNorm joint_relation_norm_autocast(
                  running_mean, running_var, training, eps, scale, scale_tensor);
 }
 
+// --- Running statistics: no derivative, a change that autograd's saved tensors see, and any device's own operations ---
+
+void move_statistics_in_place(
+    c10::DispatchKeySet keys, const Tensor& running_mean, const Tensor& running_var, const Tensor& mean,
+    const Tensor& var, c10::SymInt count, double momentum) {
+  call_below(move_op(), keys, running_mean, running_var, mean, var, count, momentum);
+  for (const auto& moved : {running_mean, running_var}) moved.unsafeGetTensorImpl()->bump_version();
+}
+
+void move_statistics(
+    const Tensor& running_mean, const Tensor& running_var, const Tensor& mean, const Tensor& var, int64_t count,
+    double momentum) {
+  check_move_statistics(running_mean, running_var, mean, var, count);
+  running_mean.lerp_(as_dtype(mean, running_mean.scalar_type()), momentum);
+  running_var.lerp_(as_dtype(var * (double(count) / double(count - 1)), running_var.scalar_type()), momentum);
+}
+
+TORCH_LIBRARY_IMPL(rpstn_ext, CompositeExplicitAutograd, m) {
+  if (first_copy()) m.impl("move_statistics", &move_statistics);
+}
+
+TORCH_LIBRARY_IMPL(rpstn_ext, ADInplaceOrView, m) {
+  if (first_copy()) m.impl("move_statistics", &move_statistics_in_place);
+}
+
 TORCH_LIBRARY_IMPL(rpstn_ext, Autograd, m) {
   if (!first_copy()) return;
+  m.impl("move_statistics", torch::CppFunction::makeFallthrough());
   m.impl("joint_relation_norm", &joint_relation_norm_autograd);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_autograd);
 }

@@ -8,7 +8,6 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <torch/library.h>
 
 #include "checks.h"
 #include "cpu/dynamic_conv2d_simd.h"
@@ -16,7 +15,7 @@
 #include "cpu/plane_shape.h"
 #include "cpu/raw.h"
 #include "cpu/sums.h"
-#include "first_copy.h"
+#include "serve.h"
 
 namespace rpstn {
 namespace {
@@ -34,8 +33,8 @@ Tensor dynamic_conv2d_cpu(
   check_dynamic_conv2d(features, kernels, top, left, bottom, right);
   const auto dtype = common_dtype(features, kernels);
   const auto shape = plane_shape(features, kernels, top, left, bottom, right);
-  auto out = at::empty({features.size(0), features.size(1), shape.out_height, shape.out_width},
-                       features.options().dtype(dtype));
+  auto out = empty_result({features.size(0), features.size(1), shape.out_height, shape.out_width},
+                          features.options().dtype(dtype));
   const auto f = dense(features, dtype), k = dense(kernels, dtype);
   if (out.numel() == 0) return out;
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "dynamic_conv2d", [&] {
@@ -90,7 +89,7 @@ Gradients dynamic_conv2d_backward_cpu(
   const bool whole = Bands(shape.height, shape.width, shape.kernel_h).count == 1 &&
                      Bands(shape.out_height, shape.out_width, shape.kernel_h).count == 1;
   const auto acc = accumulate_dtype(dtype);
-  auto grad_features = empty_gradient(features, dtype, need_features);
+  auto grad_features = empty_gradient_result(features, dtype, need_features);
   auto grad_kernels = empty_gradient(kernels, whole ? dtype : acc, need_kernels);
   const auto d = dense(grad_out, dtype), f = dense(features, dtype), k = dense(kernels, dtype);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "dynamic_conv2d_backward", [&] {
@@ -113,11 +112,11 @@ Gradients dynamic_conv2d_backward_cpu(
   return {as_dtype(grad_features, features.scalar_type()), as_dtype(grad_kernels, kernels.scalar_type())};
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
-  if (!first_copy()) return;
+}  // namespace
+
+void serve_dynamic_conv2d(torch::Library& m) {
   m.impl("dynamic_conv2d", &dynamic_conv2d_cpu);
   m.impl("dynamic_conv2d_backward", &dynamic_conv2d_backward_cpu);
 }
 
-}  // namespace
 }  // namespace rpstn

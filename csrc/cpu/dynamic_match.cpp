@@ -9,7 +9,6 @@
 #include <ATen/Dispatch.h>
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
-#include <torch/library.h>
 
 #include "checks.h"
 #include "cpu/dynamic_match_simd.h"
@@ -17,7 +16,8 @@
 #include "cpu/plane_shape.h"
 #include "cpu/raw.h"
 #include "cpu/sums.h"
-#include "first_copy.h"
+#include "serve.h"
+#include "tuned.h"
 
 namespace rpstn {
 namespace {
@@ -27,7 +27,8 @@ using at::Tensor;
 // Rows of a band: its part of every joint and of a group of channels stays in the nearest caches.
 int64_t band_rows(const DynamicConv2dShape& s) {
   constexpr int64_t kElements = 512;
-  return std::clamp<int64_t>(kElements / std::max<int64_t>(1, s.out_width) / 4 * 4, 4, 64);
+  const int64_t rows = kElements / std::max<int64_t>(1, s.out_width) / 4 * 4;
+  return tuned("match_rows", std::clamp<int64_t>(rows, 4, 64));
 }
 
 Tensor dynamic_match_cpu(
@@ -38,7 +39,7 @@ Tensor dynamic_match_cpu(
   const DynamicMatchShape shape{
       features.size(1), weight.size(0), plane_shape(features, kernels, top, left, bottom, right)};
   const auto& s = shape.plane;
-  auto out = at::empty({features.size(0), shape.joints, s.out_height, s.out_width}, features.options().dtype(dtype));
+  auto out = empty_result({features.size(0), shape.joints, s.out_height, s.out_width}, features.options().dtype(dtype));
   const auto f = dense(features, dtype), k = dense(kernels, dtype);
   const auto w = dense(weight, accumulate_dtype(dtype)), b = dense(bias, accumulate_dtype(dtype));
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "dynamic_match", [&] {
@@ -93,7 +94,7 @@ DynamicMatchBackward dynamic_match_backward_cpu(
   const int64_t size = s.height * s.width, out_size = s.out_height * s.out_width, taps = s.kernel_h * s.kernel_w;
   const Bands feature_bands(s.height, s.width, s.kernel_h), bands(s.out_height, s.out_width, s.kernel_h);
   const bool whole = feature_bands.count == 1 && bands.count == 1;
-  auto grad_features = empty_gradient(features, dtype, need_features);
+  auto grad_features = empty_gradient_result(features, dtype, need_features);
   auto grad_kernels = empty_gradient(kernels, acc, need_kernels);
   auto grad_weight = empty_gradient(weight, acc, need_weight);
   auto grad_bias = at::empty({need_bias ? joints : 0}, weight.options().dtype(acc));
@@ -159,11 +160,11 @@ DynamicMatchBackward dynamic_match_backward_cpu(
           as_dtype(grad_weight, weight.scalar_type()), as_dtype(grad_bias, weight.scalar_type())};
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
-  if (!first_copy()) return;
+}  // namespace
+
+void serve_dynamic_match(torch::Library& m) {
   m.impl("dynamic_match", &dynamic_match_cpu);
   m.impl("dynamic_match_backward", &dynamic_match_backward_cpu);
 }
 
-}  // namespace
 }  // namespace rpstn

@@ -4,6 +4,8 @@
 
 #include <ATen/Version.h>
 
+#include "tuned.h"
+
 namespace rpstn {
 
 InstructionSet instruction_set() {
@@ -13,7 +15,7 @@ InstructionSet instruction_set() {
     if (capability == "AVX2") return InstructionSet::avx2;
     return InstructionSet::baseline;
   }();
-  return chosen;
+  return tuned("instruction_set", chosen);
 }
 
 }  // namespace rpstn

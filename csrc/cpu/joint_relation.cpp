@@ -8,14 +8,13 @@
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <torch/library.h>
 
 #include "checks.h"
 #include "cpu/instruction_set.h"
 #include "cpu/joint_relation_simd.h"
 #include "cpu/joint_relation_work.h"
 #include "cpu/raw.h"
-#include "first_copy.h"
+#include "serve.h"
 
 namespace rpstn {
 namespace {
@@ -39,7 +38,7 @@ void forward(
              *wo = weight_o.const_data_ptr<acc_t>(), *bo = bias_o.const_data_ptr<acc_t>();
   const int64_t work = 3 * size + d.joints;  // two matrices of scratch, A - I and c
   d.run<acc_t>(
-      gram, Order::forwards, size, work, Nothing{},
+      Order::forwards, size, work, Nothing{},
       [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums) {
         const scalar_t* values = x + b * d.sample_size();
         simd.product(d.shape(), begin, end, values, values, nullptr, scratch, sums, nullptr);
@@ -72,12 +71,12 @@ void backward(
              *wo = weight_o.const_data_ptr<acc_t>();
   // The total of the products and sums, four matrices of scratch, A^T - I and Q; the gradients of Wg, bg, Wo, bo and scale.
   const int64_t work = row + 6 * size, gradient = 2 * row + 1;
-  const Tensor gradients_memory = buffer<acc_t>(gram, d.samples * gradient);
-  acc_t* gradients = gradients_memory.mutable_data_ptr<acc_t>();
+  const Buffer<acc_t> gradients_memory(d.samples * gradient);
+  acc_t* gradients = gradients_memory.data;
 
   const auto run = [&](const auto& mix) {
     d.run<acc_t>(
-        gram, Order::forwards, row, work, Nothing{},
+        Order::forwards, row, work, Nothing{},
         [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums) {
           simd.product(d.shape(), begin, end, grad + b * d.sample_size(), x + b * d.sample_size(), nullptr, scratch,
                        sums, sums + size);
@@ -111,7 +110,7 @@ JointRelationForward joint_relation_forward_cpu(
   const auto acc = accumulate_dtype(dtype);
   const auto values = dense(heatmaps, dtype);
   const auto joints = values.size(1);
-  auto out = at::empty(values.sizes(), values.options());
+  auto out = empty_result(values.sizes(), values.options());
   auto gram = at::empty({values.size(0), joints, joints}, values.options().dtype(acc));
   if (gram.numel() == 0) return {out, gram};
   const auto wg = dense(weight_g, acc), bg = dense(bias_g, acc), wo = dense(weight_o, acc), bo = dense(bias_o, acc);
@@ -136,7 +135,7 @@ JointRelationBackward joint_relation_backward_cpu(
   const auto dtype = heatmaps.scalar_type();
   const auto acc = accumulate_dtype(dtype);
   const int64_t joints = heatmaps.size(1), row = joints * joints + joints;
-  auto grad_heatmaps = empty_gradient(heatmaps, dtype, need_heatmaps);
+  auto grad_heatmaps = empty_gradient_result(heatmaps, dtype, need_heatmaps);
   auto grad_parameters = at::empty({2 * row + 1}, heatmaps.options().dtype(acc));
   if (heatmaps.size(0) == 0 || joints == 0) {
     grad_parameters.zero_();
@@ -153,12 +152,12 @@ JointRelationBackward joint_relation_backward_cpu(
           part(row + joints * joints, bias_g), part(2 * row, scale_tensor)};
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
-  if (!first_copy()) return;
+}  // namespace
+
+void serve_joint_relation(torch::Library& m) {
   m.impl("joint_relation", &joint_relation_cpu);
   m.impl("joint_relation_forward", &joint_relation_forward_cpu);
   m.impl("joint_relation_backward", &joint_relation_backward_cpu);
 }
 
-}  // namespace
 }  // namespace rpstn

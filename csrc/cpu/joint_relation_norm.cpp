@@ -11,7 +11,6 @@
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
-#include <torch/library.h>
 
 #include "checks.h"
 #include "cpu/instruction_set.h"
@@ -19,7 +18,8 @@
 #include "cpu/joint_relation_simd.h"
 #include "cpu/joint_relation_work.h"
 #include "cpu/raw.h"
-#include "first_copy.h"
+#include "serve.h"
+#include "tuned.h"
 
 namespace rpstn {
 namespace {
@@ -48,7 +48,7 @@ struct SampleSums {
 template <typename scalar_t>
 bool outgrows_caches(const Division& d) {
   constexpr int64_t kBytes = 8 * 1024 * 1024;
-  return d.samples * d.sample_size() * static_cast<int64_t>(sizeof(scalar_t)) > kBytes;
+  return tuned("past_caches", d.samples * d.sample_size() * static_cast<int64_t>(sizeof(scalar_t)) > kBytes);
 }
 
 // mu and var of the batch, over the samples in their order.
@@ -89,8 +89,8 @@ void forward(
              *beta = data(parameters.norm_bias);
   // Three matrices of scratch; A - I and c, which in training outlive the statistics.
   const int64_t work = 3 * size + (training ? 0 : row);
-  const Tensor kept_memory = buffer<acc_t>(moments, training ? d.samples * row : 0);
-  acc_t* kept = kept_memory.mutable_data_ptr<acc_t>();
+  const Buffer<acc_t> kept_memory(training ? d.samples * row : 0);
+  acc_t* kept = kept_memory.data;
   SampleSums sums(d.samples, joints);
   std::vector<acc_t> gain(joints), means(training ? d.samples * joints : 0);
 
@@ -137,16 +137,16 @@ void forward(
   };
 
   if (training) {
-    d.run<acc_t>(moments, Order::forwards, row, work, average, relate, fold, Nothing{});
+    d.run<acc_t>(Order::forwards, row, work, average, relate, fold, Nothing{});
     batch_statistics(d, sums, batch, batch + joints);
     if (out == nullptr) return;
     prepare();
     d.run<acc_t>(
-        moments, Order::backwards, 0, 0, [&](int64_t b, acc_t*, acc_t* own) { normalise(mixing_of(b, own)); }, Nothing{},
+        Order::backwards, 0, 0, [&](int64_t b, acc_t*, acc_t* own) { normalise(mixing_of(b, own)); }, Nothing{},
         Nothing{}, mix);
   } else {
     prepare();
-    d.run<acc_t>(moments, Order::forwards, row, work, Nothing{}, relate, fold, mix);
+    d.run<acc_t>(Order::forwards, row, work, Nothing{}, relate, fold, mix);
   }
 }
 
@@ -196,9 +196,8 @@ void backward(
   // seven matrices of scratch; the first three again in the type of the sums.
   const int64_t kept = 2 * row + size, mixture = 2 * size + joints, gradient = 2 * row + 1;
   const int64_t work = 2 * mixture + joints * width + 7 * size;
-  const Tensor kept_memory = buffer<double>(moments, d.samples * kept);
-  const Tensor gradients_memory = buffer<double>(moments, d.samples * gradient);
-  double *kept_data = kept_memory.mutable_data_ptr<double>(), *gradients = gradients_memory.mutable_data_ptr<double>();
+  const Buffer<double> kept_memory(d.samples * kept), gradients_memory(d.samples * gradient);
+  double *kept_data = kept_memory.data, *gradients = gradients_memory.data;
   SampleSums sums(d.samples, joints);
   std::vector<double> t_of(d.samples * joints), a(joints), b_of(joints), d_of(joints);
   std::vector<acc_t> gain(joints), means(training ? d.samples * joints : 0);
@@ -263,7 +262,7 @@ void backward(
     }
   };
   if (training) {
-    d.run<acc_t, double>(moments, Order::forwards, row, work, Nothing{}, relate, fold, Nothing{});
+    d.run<acc_t, double>(Order::forwards, row, work, Nothing{}, relate, fold, Nothing{});
     // Of the moments again: what mean and var, rounded, would leave over is multiplied by the means.
     if (shared.totals == nullptr && shared.of_samples == nullptr) batch_statistics(d, sums, mu.data(), variance.data());
     prepare();
@@ -286,13 +285,13 @@ void backward(
     }
     const auto fold_before = [&](int64_t b, acc_t*, double* own) { fold_backward(b, own); };
     const auto run = [&](const auto& last) {
-      d.run<acc_t, double>(moments, Order::backwards, 0, work, fold_before, Nothing{}, Nothing{}, last);
+      d.run<acc_t, double>(Order::backwards, 0, work, fold_before, Nothing{}, Nothing{}, last);
     };
     need_heatmaps ? run(mix) : run(Nothing{});
   } else {
     prepare();
     const auto run = [&](const auto& last) {
-      d.run<acc_t, double>(moments, Order::forwards, row, work, Nothing{}, relate, fold, last);
+      d.run<acc_t, double>(Order::forwards, row, work, Nothing{}, relate, fold, last);
     };
     need_heatmaps ? run(mix) : run(Nothing{});
     add_samples();
@@ -323,16 +322,20 @@ JointRelationNormForward joint_relation_norm_forward_cpu(
   const auto values = dense(heatmaps, dtype);
   const auto joints = values.size(1);
   const auto options = values.options().dtype(acc);
-  auto out = at::empty(values.sizes(), values.options());
+  auto out = empty_result(values.sizes(), values.options());
   auto moments = at::empty({values.size(0), joints, joints + 2}, options);
-  auto mean = dense(running_mean, acc).clone(), var = dense(running_var, acc).clone();
-  if (values.numel() == 0) return {out, moments.zero_(), mean, var};
+  auto mean = at::empty({joints}, options), var = at::empty({joints}, options);
+  if (values.numel() == 0) return {out, moments.zero_(), mean.copy_(running_mean), var.copy_(running_var)};
   const auto parameters = dense_parameters(acc, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias);
   std::vector<double> batch(2 * joints);  // mu, var
+  if (!training) {
+    const auto given = {as_doubles(running_mean), as_doubles(running_var)};
+    auto* next = batch.data();
+    for (const auto& numbers : given) next = std::copy(numbers.begin(), numbers.end(), next);
+  }
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, dtype, "joint_relation_norm", [&] {
     using acc_t = typename Accumulate<typename Raw<scalar_t>::type>::type;
     acc_t *mu = mean.mutable_data_ptr<acc_t>(), *variance = var.mutable_data_ptr<acc_t>();
-    if (!training) std::copy_n(variance, joints, std::copy_n(mu, joints, batch.data()));
     forward<scalar_t>(values, parameters, training, eps, number(scale, scale_tensor), &out, moments, batch.data());
     for (int64_t k = 0; k < joints; ++k) {
       mu[k] = static_cast<acc_t>(batch[k]);
@@ -381,7 +384,7 @@ JointRelationNormBackward joint_relation_norm_backward_cpu(
   const auto dtype = heatmaps.scalar_type();
   const auto acc = accumulate_dtype(dtype);
   const int64_t joints = heatmaps.size(1), row = joints * joints + joints;
-  auto grad_heatmaps = empty_gradient(heatmaps, dtype, need_heatmaps);
+  auto grad_heatmaps = empty_gradient_result(heatmaps, dtype, need_heatmaps);
   auto grad_parameters = at::empty({2 * row + 1 + 2 * joints}, heatmaps.options().dtype(acc));
   if (heatmaps.numel() == 0) {
     grad_parameters.zero_();
@@ -430,8 +433,31 @@ Tensor joint_relation_norm_gradient_sums_cpu(
   return of_samples;
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
-  if (!first_copy()) return;
+// running += momentum * (factor * batch - running)
+void move(const Tensor& running, const Tensor& batch, double factor, double momentum) {
+  const auto to = as_doubles(batch);
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, running.scalar_type(), "move_statistics", [&] {
+    auto* values = running.mutable_data_ptr<scalar_t>();
+    const int64_t stride = running.stride(0);
+    for (size_t k = 0; k < to.size(); ++k) {
+      const double from = values[k * stride];
+      values[k * stride] = static_cast<scalar_t>(from + momentum * (factor * to[k] - from));
+    }
+  });
+}
+
+void move_statistics_cpu(
+    const Tensor& running_mean, const Tensor& running_var, const Tensor& mean, const Tensor& var, int64_t count,
+    double momentum) {
+  check_move_statistics(running_mean, running_var, mean, var, count);
+  move(running_mean, mean, 1, momentum);
+  move(running_var, var, double(count) / double(count - 1), momentum);
+}
+
+}  // namespace
+
+void serve_joint_relation_norm(torch::Library& m) {
+  m.impl("move_statistics", &move_statistics_cpu);
   m.impl("joint_relation_norm", &joint_relation_norm_cpu);
   m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_cpu);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_cpu);
@@ -439,5 +465,4 @@ TORCH_LIBRARY_IMPL(rpstn_ext, CPU, m) {
   m.impl("joint_relation_norm_gradient_sums", &joint_relation_norm_gradient_sums_cpu);
 }
 
-}  // namespace
 }  // namespace rpstn

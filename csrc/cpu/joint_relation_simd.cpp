@@ -53,45 +53,64 @@ int64_t in_place_end(int64_t begin, int64_t end) {
   return end - (end - begin) % kLanes<acc_t>;
 }
 
-// `shift` [K], or null, is taken off the rows of `right`, and off those of `left` where it is the same panel.
+// `shift` [K], or null, is taken off the rows of `right`.
 template <typename acc_t>
 void add_products(Panel<acc_t> left, Panel<acc_t> right, const acc_t* shift, int64_t joints, acc_t* products) {
-  const bool symmetric = left.data == right.data;
   for_tiles<kTile>(joints, [&](int64_t first_i, int rows_i) {
     for_tiles<kTile>(joints, [&](int64_t first_j, int rows_j) {
-      if (symmetric && first_j < first_i) return;
       with_constant<kTile>(rows_i, [&]<int kI>() {
         with_constant<kTile>(rows_j, [&]<int kJ>() {
-          const auto tile = [&](auto left_shift, auto right_shift) {
+          const auto tile = [&](auto right_shift) {
             product_tile<kI, kJ>(
                 left.data + first_i * left.stride, left.stride, right.data + first_j * right.stride, right.stride,
-                left.columns, products + first_i * joints + first_j, joints, left_shift, right_shift);
+                left.columns, products + first_i * joints + first_j, joints, NoShift{}, right_shift);
           };
-          if (shift == nullptr) {
-            tile(NoShift{}, NoShift{});
-          } else if (symmetric) {
-            tile(Shift<acc_t>{shift + first_i}, Shift<acc_t>{shift + first_j});
-          } else {
-            tile(NoShift{}, Shift<acc_t>{shift + first_j});
-          }
+          shift == nullptr ? tile(NoShift{}) : tile(Shift<acc_t>{shift + first_j});
         });
       });
     });
   });
 }
 
-// Of the rows of `panel`, less `shift`.
+// Of a panel, less `shift`, with itself: the upper triangle, and with kSums the sums of its rows.
+template <bool kSums, typename acc_t>
+void add_symmetric_products(Panel<acc_t> panel, const acc_t* shift, int64_t joints, acc_t* products, acc_t* sums) {
+  for_tiles<kTile>(joints, [&](int64_t first_i, int rows_i) {
+    for_tiles<kTile>(joints, [&](int64_t first_j, int rows_j) {
+      if (first_j < first_i) return;
+      const acc_t *of_i = panel.data + first_i * panel.stride, *of_j = panel.data + first_j * panel.stride;
+      acc_t* place = products + first_i * joints + first_j;
+      with_constant<kTile>(rows_i, [&]<int kI>() {
+        if (first_j == first_i) {
+          const auto tile = [&](auto row_shift) {
+            symmetric_tile<kI, kSums>(of_i, panel.stride, panel.columns, place, joints, row_shift,
+                                      kSums ? sums + first_i : nullptr);
+          };
+          return shift == nullptr ? tile(NoShift{}) : tile(Shift<acc_t>{shift + first_i});
+        }
+        with_constant<kTile>(rows_j, [&]<int kJ>() {
+          const auto tile = [&](auto i_shift, auto j_shift) {
+            product_tile<kI, kJ>(
+                of_i, panel.stride, of_j, panel.stride, panel.columns, place, joints, i_shift, j_shift);
+          };
+          shift == nullptr ? tile(NoShift{}, NoShift{}) : tile(Shift<acc_t>{shift + first_i}, Shift<acc_t>{shift + first_j});
+        });
+      });
+    });
+  });
+}
+
+// Of the rows of `panel`.
 template <typename acc_t>
-void add_sums(Panel<acc_t> panel, const acc_t* shift, int64_t joints, acc_t* sums) {
+void add_sums(Panel<acc_t> panel, int64_t joints, acc_t* sums) {
   for (int64_t k = 0; k < joints; ++k) {
-    const acc_t off = shift != nullptr ? shift[k] : acc_t(0);
     Vector<acc_t> total[2] = {};
     int64_t n = 0;
     for (; n + 2 * kLanes<acc_t> <= panel.columns; n += 2 * kLanes<acc_t>) {
-      total[0] += load(panel.data + k * panel.stride + n) - off;
-      total[1] += load(panel.data + k * panel.stride + n + kLanes<acc_t>) - off;
+      total[0] += load(panel.data + k * panel.stride + n);
+      total[1] += load(panel.data + k * panel.stride + n + kLanes<acc_t>);
     }
-    for (; n < panel.columns; n += kLanes<acc_t>) total[0] += load(panel.data + k * panel.stride + n) - off;
+    for (; n < panel.columns; n += kLanes<acc_t>) total[0] += load(panel.data + k * panel.stride + n);
     sums[k] += sum_lanes<acc_t>(total[0] + total[1]);
   }
 }
@@ -105,8 +124,14 @@ void product(
   for (int64_t i = 0; sums != nullptr && i < joints; ++i) sums[i] = 0;
   const int64_t middle = in_place_end<scalar_t>(begin, end);
   const auto add = [&](Panel<acc_t> left_panel, Panel<acc_t> right_panel, const acc_t* to_shift) {
-    add_products(left_panel, right_panel, to_shift, joints, products);
-    if (sums != nullptr) add_sums(left_panel, left == right ? to_shift : nullptr, joints, sums);
+    if (left != right) {
+      add_products(left_panel, right_panel, to_shift, joints, products);
+      if (sums != nullptr) add_sums(left_panel, joints, sums);
+    } else if (sums != nullptr) {
+      add_symmetric_products<true>(left_panel, to_shift, joints, products, sums);
+    } else {
+      add_symmetric_products<false>(left_panel, to_shift, joints, products, sums);
+    }
   };
   if constexpr (sizeof(scalar_t) == sizeof(acc_t)) {
     if (middle > begin) add({left + begin, columns, middle - begin}, {right + begin, columns, middle - begin}, shift);

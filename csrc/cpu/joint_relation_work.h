@@ -9,10 +9,12 @@
 #include <type_traits>
 
 #include <ATen/Parallel.h>
-#include <ATen/ops/empty.h>
+#include <ATen/core/Tensor.h>
 
 #include "cpu/joint_relation_simd.h"
+#include "cpu/memory.h"
 #include "cpu/sums.h"
+#include "tuned.h"
 
 namespace rpstn {
 
@@ -23,10 +25,16 @@ struct Nothing {};  // in the place of a step that is left out
 template <typename Step>
 constexpr bool kIsGiven = !std::is_same_v<std::decay_t<Step>, Nothing>;
 
-template <typename scalar_t>
-at::Tensor buffer(const at::Tensor& like, int64_t size) {
-  return at::empty({size}, like.options().dtype(c10::CppTypeToScalarType<scalar_t>::value));
-}
+// `count` numbers that are not set. A tensor costs five times as much, and a call on one small sample needs a dozen.
+template <typename number_t>
+struct Buffer {
+  number_t* data;
+  explicit Buffer(int64_t count)
+      : data(static_cast<number_t*>(allocate_lines(count * static_cast<int64_t>(sizeof(number_t))))) {}
+  ~Buffer() { release_lines(data); }
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+};
 
 struct Division {
   int64_t samples, joints, columns, chunk, chunks, chunks_of_part, parts;
@@ -34,9 +42,10 @@ struct Division {
   explicit Division(const at::Tensor& heatmaps)
       : samples(heatmaps.size(0)), joints(heatmaps.size(1)), columns(heatmaps.size(2) * heatmaps.size(3)) {
     constexpr int64_t kFirstLevelCache = 16 * 1024;  // elements of a chunk, and at least a few vectors a row
-    chunk = std::clamp<int64_t>(kFirstLevelCache / std::max<int64_t>(joints, 1) / 64 * 64, 64, 1024);
+    const int64_t fits = kFirstLevelCache / std::max<int64_t>(joints, 1) / 64 * 64;
+    chunk = tuned("relation_chunk", std::clamp<int64_t>(fits, 64, 1024));
     chunks = (columns + chunk - 1) / chunk;
-    chunks_of_part = std::max<int64_t>((4 * joints + chunk - 1) / chunk, 1);
+    chunks_of_part = tuned("relation_chunks_of_part", std::max<int64_t>((4 * joints + chunk - 1) / chunk, 1));
     parts = (chunks + chunks_of_part - 1) / chunks_of_part;
   }
 
@@ -60,18 +69,20 @@ struct Division {
   // Many samples: a thread per sample, which stays in its cache from step to step. Few: a thread per chunk, step by step.
   template <typename acc_t, typename work_t = acc_t, typename Before, typename Sum, typename After, typename Mix>
   void run(
-      const at::Tensor& like, Order order, int64_t size, int64_t work, const Before& before, const Sum& sum,
-      const After& after, const Mix& mix) const {
-    if (samples < 2 * at::get_num_threads() && chunks > 1 && !at::in_parallel_region()) {
-      return run_by_chunk<acc_t, work_t>(like, size, work, before, sum, after, mix);
+      Order order, int64_t size, int64_t work, const Before& before, const Sum& sum, const After& after,
+      const Mix& mix) const {
+    const bool few = tuned("relation_by_chunk", samples < 2 * at::get_num_threads());
+    if (few && chunks > 1 && !at::in_parallel_region()) {
+      return run_by_chunk<acc_t, work_t>(size, work, before, sum, after, mix);
     }
     constexpr int64_t kPasses = kIsGiven<Sum> + kIsGiven<Mix>;
     at::parallel_for(0, samples, worth_a_thread(kPasses * columns + 10 * joints), [&](int64_t begin, int64_t end) {
-      const at::Tensor memory = buffer<acc_t>(like, scratch_elements(joints, chunk) + size);
-      const at::Tensor sums_memory = buffer<double>(like, 2 * size), work_memory = buffer<work_t>(like, work);
-      acc_t *scratch = memory.mutable_data_ptr<acc_t>(), *sums = scratch + scratch_elements(joints, chunk);
-      auto* own = work_memory.mutable_data_ptr<work_t>();
-      double *exact = sums_memory.mutable_data_ptr<double>(), *total = exact + size;
+      const Buffer<acc_t> memory(scratch_elements(joints, chunk) + size);
+      const Buffer<double> sums_memory(2 * size);
+      const Buffer<work_t> work_memory(work);
+      acc_t *scratch = memory.data, *sums = scratch + scratch_elements(joints, chunk);
+      auto* own = work_memory.data;
+      double *exact = sums_memory.data, *total = exact + size;
       for (int64_t i = begin; i < end; ++i) {
         const int64_t sample = order == Order::forwards ? i : begin + end - 1 - i;
         if constexpr (kIsGiven<Before>) before(sample, scratch, own);
@@ -115,34 +126,32 @@ struct Division {
 
   template <typename acc_t, typename work_t, typename Before, typename Sum, typename After, typename Mix>
   void run_by_chunk(
-      const at::Tensor& like, int64_t size, int64_t work, const Before& before, const Sum& sum, const After& after,
-      const Mix& mix) const {
-    const at::Tensor work_memory = buffer<work_t>(like, samples * work);
-    auto* of_samples = work_memory.mutable_data_ptr<work_t>();
+      int64_t size, int64_t work, const Before& before, const Sum& sum, const After& after, const Mix& mix) const {
+    const Buffer<work_t> work_memory(samples * work);
+    auto* of_samples = work_memory.data;
     const auto with_scratch = [&](int64_t pieces, int64_t grain, auto body) {
       at::parallel_for(0, pieces, grain, [&](int64_t begin, int64_t end) {
-        const at::Tensor memory = buffer<acc_t>(like, scratch_elements(joints, chunk));
-        for (int64_t i = begin; i < end; ++i) body(i, memory.mutable_data_ptr<acc_t>());
+        const Buffer<acc_t> memory(scratch_elements(joints, chunk));
+        for (int64_t i = begin; i < end; ++i) body(i, memory.data);
       });
     };
     if constexpr (kIsGiven<Before>) {
       with_scratch(samples, worth_a_thread(10 * joints), [&](int64_t b, acc_t* scratch) { before(b, scratch, of_samples + b * work); });
     }
-    const at::Tensor parts_memory = buffer<acc_t>(like, kIsGiven<Sum> ? samples * parts * size : 0);
-    auto* sums = parts_memory.mutable_data_ptr<acc_t>();
+    const Buffer<acc_t> parts_memory(kIsGiven<Sum> ? samples * parts * size : 0);
+    auto* sums = parts_memory.data;
     if constexpr (kIsGiven<Sum>) {
       with_scratch(samples * parts, worth_a_thread(chunks_of_part * chunk), [&](int64_t i, acc_t* scratch) {
-        const at::Tensor exact = chunks_of_part > 1 ? buffer<double>(like, size) : at::Tensor();
-        sum_part(i / parts, i % parts, size, sum, scratch, exact.defined() ? exact.mutable_data_ptr<double>() : nullptr,
-                 sums + i * size);
+        const Buffer<double> exact(chunks_of_part > 1 ? size : 0);
+        sum_part(i / parts, i % parts, size, sum, scratch, exact.data, sums + i * size);
       });
     }
     if constexpr (kIsGiven<After>) {
       at::parallel_for(0, samples, worth_a_thread(10 * joints), [&](int64_t begin, int64_t end) {
-        const at::Tensor total = buffer<double>(like, size);
+        const Buffer<double> total(size);
         for (int64_t b = begin; b < end; ++b) {
-          if (kIsGiven<Sum>) add_in_order(parts, size, sums + b * parts * size, total.mutable_data_ptr<double>());
-          after(b, total.mutable_data_ptr<double>(), of_samples + b * work);
+          if (kIsGiven<Sum>) add_in_order(parts, size, sums + b * parts * size, total.data);
+          after(b, total.data, of_samples + b * work);
         }
       });
     }

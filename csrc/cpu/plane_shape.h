@@ -7,6 +7,7 @@
 #include <ATen/core/Tensor.h>
 
 #include "dynamic_conv2d.h"
+#include "tuned.h"
 
 namespace rpstn {
 
@@ -32,9 +33,9 @@ struct Bands {
 
   Bands(int64_t height, int64_t width, int64_t kernel_h) : rows(std::max<int64_t>(height, 1)), count(1) {
     constexpr int64_t kResults = 16 * 1024, kFewest = 16;
-    if (height * width <= 4 * kResults) return;
-    rows = (std::max({kResults / width, kFewest, kernel_h}) + 3) / 4 * 4;
-    count = (height + rows - 1) / rows;
+    if (height * width > 4 * kResults) rows = (std::max({kResults / width, kFewest, kernel_h}) + 3) / 4 * 4;
+    rows = tuned("band_rows", rows);
+    if (rows < height) count = (height + rows - 1) / rows;
   }
 };
 

@@ -5,7 +5,9 @@
 #include <optional>
 
 #include <ATen/core/Tensor.h>
+#include <ATen/ops/empty.h>
 
+#include "cpu/memory.h"
 #include "cpu/rows.h"
 #include "dtypes.h"
 
@@ -33,6 +35,18 @@ const typename Raw<tensor_t>::type* input(const at::Tensor& tensor) {
 template <typename tensor_t>
 typename Raw<tensor_t>::type* output(const at::Tensor& tensor) {
   return reinterpret_cast<typename Raw<tensor_t>::type*>(tensor.mutable_data_ptr<tensor_t>());
+}
+
+// Memory for a result.
+inline at::Tensor empty_result(at::IntArrayRef sizes, const at::TensorOptions& options) {
+  auto result = at::empty(sizes, options);
+  prefer_huge_pages(result.mutable_data_ptr(), result.nbytes());
+  return result;
+}
+
+// The same for a gradient, of shape [0] where it is not needed.
+inline at::Tensor empty_gradient_result(const at::Tensor& like, at::ScalarType dtype, bool needed) {
+  return empty_result(needed ? like.sizes() : at::IntArrayRef{0}, like.options().dtype(dtype));
 }
 
 inline at::Tensor dense(const at::Tensor& tensor, at::ScalarType dtype) { return as_dtype(tensor, dtype).contiguous(); }

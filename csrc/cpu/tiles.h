@@ -66,5 +66,30 @@ void product_tile(
   }
 }
 
+// The same of rows with themselves, for j >= i only; with kSums also sums[i] += sum_n (rows[i,n] - shift[i]).
+template <int kN, bool kSums, typename acc_t, typename RowShift>
+void symmetric_tile(
+    const acc_t* rows, int64_t stride, int64_t columns, acc_t* products, int64_t products_stride, RowShift shift,
+    acc_t* sums) {
+  Vector<acc_t> total[kN][kN] = {}, of_row[kN] = {};
+  for (int64_t n = 0; n < columns; n += kLanes<acc_t>) {
+    Vector<acc_t> a[kN];
+#pragma GCC unroll 16
+    for (int i = 0; i < kN; ++i) {
+      a[i] = shift(load(rows + i * stride + n), i);
+      in_register(a[i]);
+      if constexpr (kSums) of_row[i] += a[i];
+#pragma GCC unroll 16
+      for (int j = 0; j <= i; ++j) total[j][i] += a[j] * a[i];
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kN; ++i) {
+#pragma GCC unroll 16
+    for (int j = i; j < kN; ++j) products[i * products_stride + j] += sum_lanes<acc_t>(total[i][j]);
+    if constexpr (kSums) sums[i] += sum_lanes<acc_t>(of_row[i]);
+  }
+}
+
 }  // namespace
 }  // namespace rpstn::RPSTN_ISA

@@ -6,12 +6,12 @@
 #include <tuple>
 
 #include <ATen/ops/empty.h>
-#include <torch/library.h>
 
 #include "checks.h"
 #include "cuda/stream.h"
 #include "cuda/views.h"
 #include "dtypes.h"
+#include "serve.h"
 
 namespace rpstn {
 namespace {
@@ -49,10 +49,11 @@ Gradients dynamic_conv2d_backward_cuda(
   return {as_dtype(grad_features, features.scalar_type()), as_dtype(grad_kernels, kernels.scalar_type())};
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, RPSTN_CUDA_KEY, m) {
+}  // namespace
+
+void serve_dynamic_conv2d(torch::Library& m) {
   m.impl("dynamic_conv2d", &dynamic_conv2d_cuda);
   m.impl("dynamic_conv2d_backward", &dynamic_conv2d_backward_cuda);
 }
 
-}  // namespace
 }  // namespace rpstn

@@ -6,17 +6,23 @@
 #include "cuda/dynamic_match.cuh"
 
 #include <ATen/ops/empty.h>
-#include <torch/library.h>
 
 #include "checks.h"
 #include "cuda/stream.h"
 #include "cuda/views.h"
 #include "dtypes.h"
+#include "serve.h"
 
 namespace rpstn {
 namespace {
 
 using at::Tensor;
+
+// In its own type where the kernels take any.
+Tensor contiguous(const Tensor& tensor, bool any, at::ScalarType acc) {
+  return (any ? tensor : as_dtype(tensor, acc)).contiguous();
+}
+Parameter parameter(const Tensor& tensor) { return {tensor.const_data_ptr(), dtype_of(tensor.scalar_type())}; }
 
 Tensor dynamic_match_cuda(
     const Tensor& features, const Tensor& kernels, const Tensor& weight, const Tensor& bias, int64_t top, int64_t left,
@@ -30,11 +36,12 @@ Tensor dynamic_match_cuda(
   auto out = at::empty({shape.samples, shape.joints, shape.plane.out_height, shape.plane.out_width},
                        features.options().dtype(dtype));
   const auto f = as_dtype(features, dtype), k = as_dtype(kernels, dtype);
-  const auto w = as_dtype(weight, acc).contiguous(), b = as_dtype(bias, acc).contiguous();
-  const auto workspace = at::empty({dynamic_match_workspace(shape, dtype_of(dtype))}, w.options());
+  const bool any = dynamic_match_takes_any_weight(shape, dtype_of(dtype));
+  const auto w = contiguous(weight, any, acc), b = contiguous(bias, any, acc);
+  const auto workspace = at::empty({dynamic_match_workspace(shape, dtype_of(dtype))}, features.options().dtype(acc));
   launch_dynamic_match(
-      shape, plane_view(f), plane_view(k), w.const_data_ptr(), b.const_data_ptr(), plane_target(out),
-      workspace.mutable_data_ptr(), scope.stream);
+      shape, plane_view(f), plane_view(k), parameter(w), parameter(b), plane_target(out), workspace.mutable_data_ptr(),
+      scope.stream);
   return out;
 }
 
@@ -51,27 +58,30 @@ DynamicMatchBackward dynamic_match_backward_cuda(
   const auto empty = [](at::IntArrayRef sizes, bool needed, at::TensorOptions options) {
     return at::empty(needed ? sizes : at::IntArrayRef{0}, options);
   };
-  const auto pointer = [](const Tensor& tensor, bool needed) { return needed ? tensor.mutable_data_ptr() : nullptr; };
+  const auto target = [](const Tensor& tensor, bool needed) {
+    return Target{needed ? tensor.mutable_data_ptr() : nullptr, dtype_of(tensor.scalar_type())};
+  };
   auto grad_features = empty(features.sizes(), need_features, features.options().dtype(dtype));
   auto grad_kernels = empty(kernels.sizes(), need_kernels, kernels.options().dtype(dtype));
-  auto grad_weight = empty(weight.sizes(), need_weight, weight.options().dtype(acc));
-  auto grad_bias = empty({shape.joints}, need_bias, weight.options().dtype(acc));
+  auto grad_weight = empty(weight.sizes(), need_weight, weight.options());
+  auto grad_bias = empty({shape.joints}, need_bias, weight.options());
   const auto d = as_dtype(grad_out, dtype), f = as_dtype(features, dtype), k = as_dtype(kernels, dtype);
-  const auto w = as_dtype(weight, acc).contiguous();
+  const auto w = contiguous(weight, dynamic_match_backward_takes_any_weight(shape, dtype_of(dtype)), acc);
   const auto workspace = at::empty(
-      {dynamic_match_backward_workspace(shape, dtype_of(dtype), need_weight, need_bias)}, w.options());
+      {dynamic_match_backward_workspace(shape, dtype_of(dtype), need_weight, need_bias)}, features.options().dtype(acc));
   launch_dynamic_match_backward(
-      shape, plane_view(d), plane_view(f), plane_view(k), w.const_data_ptr(), plane_target(grad_features, need_features),
-      plane_target(grad_kernels, need_kernels), pointer(grad_weight, need_weight), pointer(grad_bias, need_bias),
+      shape, plane_view(d), plane_view(f), plane_view(k), parameter(w), plane_target(grad_features, need_features),
+      plane_target(grad_kernels, need_kernels), target(grad_weight, need_weight), target(grad_bias, need_bias),
       workspace.mutable_data_ptr(), scope.stream);
-  return {as_dtype(grad_features, features.scalar_type()), as_dtype(grad_kernels, kernels.scalar_type()),
-          as_dtype(grad_weight, weight.scalar_type()), as_dtype(grad_bias, weight.scalar_type())};
+  return {as_dtype(grad_features, features.scalar_type()), as_dtype(grad_kernels, kernels.scalar_type()), grad_weight,
+          grad_bias};
 }
 
-TORCH_LIBRARY_IMPL(rpstn_ext, RPSTN_CUDA_KEY, m) {
+}  // namespace
+
+void serve_dynamic_match(torch::Library& m) {
   m.impl("dynamic_match", &dynamic_match_cuda);
   m.impl("dynamic_match_backward", &dynamic_match_backward_cuda);
 }
 
-}  // namespace
 }  // namespace rpstn

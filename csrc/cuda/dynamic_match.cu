@@ -42,9 +42,9 @@ struct MatchTiles {
 template <int kSize, int kJoints>
 __global__ void __launch_bounds__(kThreads, kJoints <= 8 ? 2 : 1) dynamic_match_kernel(
     MatchShape shape, MatchTiles tiles, bool async, PlaneView features, PlaneView kernels,
-    const float* __restrict__ weight,  // [K, C]
-    const float* __restrict__ bias,    // [K]
-    PlaneTarget output) {              // [B, K, out_height, out_width]
+    Parameter weight,      // [K, C]
+    Parameter bias,        // [K]
+    PlaneTarget output) {  // [B, K, out_height, out_width]
   auto* regions = reinterpret_cast<float*>(shared_memory());   // [2][channels][region_rows][region_pitch]
   float* matched = regions + 2 * tiles.region();               // [channels][quads][4]
   float* taps = matched + tiles.channels * tiles.quads() * 4;  // [2][channels][kSize][kTapPitch]
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(kThreads, kJoints <= 8 ? 2 : 1) dynamic_match_
     for_block(1, tiles.channels, tiles.mixed(), [&](int, int s, int j) {
       const int k = first_joint + j;
       weights[(odd * tiles.channels + s) * tiles.mixed() + j] =
-          s < count && k < joints ? weight[static_cast<int64_t>(k) * channels + c + s] : 0.0f;
+          s < count && k < joints ? weight.at<float>(static_cast<int64_t>(k) * channels + c + s) : 0.0f;
     });
   };
 
@@ -131,7 +131,8 @@ __global__ void __launch_bounds__(kThreads, kJoints <= 8 ? 2 : 1) dynamic_match_
     const int k = first_joint + n / tiles.quads(), q = n % tiles.quads();
     const int y = y0 + q / tiles.unit_columns, x = x0 + q % tiles.unit_columns * 4;
     if (k >= joints || y >= height || x >= width) continue;
-    float sums[4] = {bias[k], bias[k], bias[k], bias[k]};
+    const float own = bias.at<float>(k);
+    float sums[4] = {own, own, own, own};
     for (int other = 0; other < tiles.cluster; ++other) {
       float values[4];
       read_four(static_cast<const float*>(tiles.cluster > 1 ? in_cluster(partial, other) : partial) + 4 * n, values);
@@ -172,8 +173,15 @@ MatchTiles divide_match(const MatchShape& shape, int size, const DeviceLimits& l
 
 // --- A few channels at a time ---
 
-// So many that their [B, channels, H, W] is a twentieth of that of all.
-int64_t channels_at_once(const MatchShape& shape) { return std::max<int64_t>(1, shape.channels / 20); }
+// So many that their [B, channels, H, W] is a twentieth of that of all, but no fewer than fill the device twice: a plane
+// of 64 x 64 is a block of dynamic_conv2d, of which two share a multiprocessor. No sum depends on it: what is mixed is
+// added channel after channel, and gradients are of one channel each.
+int64_t channels_at_once(const MatchShape& shape) {
+  constexpr int64_t kPixelsOfBlock = 64 * 64, kBlocks = 2 * 2;
+  const int64_t pixels = shape.plane.out_height * shape.plane.out_width, of_plane = ceil_div(pixels, kPixelsOfBlock);
+  const int64_t planes = ceil_div(kBlocks * device_limits().multiprocessors, std::max<int64_t>(1, of_plane));
+  return std::max({shape.channels / 20, ceil_div(planes, std::max<int64_t>(1, shape.samples)), int64_t(1)});
+}
 
 int64_t step_elements(const MatchShape& shape) {
   const int64_t channels = std::min(channels_at_once(shape), shape.channels);
@@ -299,8 +307,16 @@ int64_t dynamic_match_backward_workspace(const MatchShape& shape, Dtype dtype, b
          (fused ? 0 : step_elements(shape));
 }
 
+bool dynamic_match_takes_any_weight(const MatchShape& shape, Dtype dtype) {
+  return compiled_size(shape.plane, dtype) != 0;
+}
+
+bool dynamic_match_backward_takes_any_weight(const MatchShape& shape, Dtype dtype) {
+  return backward_way(shape, compiled_size(shape.plane, dtype), device_limits()).fused;
+}
+
 void launch_dynamic_match(
-    const MatchShape& shape, const PlaneView& features, const PlaneView& kernels, const void* weight, const void* bias,
+    const MatchShape& shape, const PlaneView& features, const PlaneView& kernels, Parameter weight, Parameter bias,
     const PlaneTarget& output, void* workspace, cudaStream_t stream) {
   if (shape.samples * shape.joints == 0) return;
   const int size = compiled_size(shape.plane, output.dtype);
@@ -308,7 +324,7 @@ void launch_dynamic_match(
     with_sums(output.dtype, [&](auto sum) {
       using acc_t = decltype(sum);
       match_in_steps<acc_t>(
-          shape, features, kernels, static_cast<const acc_t*>(weight), static_cast<const acc_t*>(bias), output,
+          shape, features, kernels, static_cast<const acc_t*>(weight.data), static_cast<const acc_t*>(bias.data), output,
           static_cast<acc_t*>(workspace), stream);
     });
     return;
@@ -320,7 +336,7 @@ void launch_dynamic_match(
       dim3(kThreads), stream, tiles.bytes(), tiles.cluster};
   const auto run = [&](auto* kernel) {
     launch("dynamic_match", how, kernel, shape, tiles, limits.architecture >= 80, features, kernels,
-           static_cast<const float*>(weight), static_cast<const float*>(bias), output);
+           weight, bias, output);
   };
   with_size(size, [&](auto kSize) {
     if (tiles.joints <= 8) run(dynamic_match_kernel<kSize.value, 8>);
@@ -330,8 +346,8 @@ void launch_dynamic_match(
 
 void launch_dynamic_match_backward(
     const MatchShape& shape, const PlaneView& grad_out, const PlaneView& features, const PlaneView& kernels,
-    const void* weight, const PlaneTarget& grad_features, const PlaneTarget& grad_kernels, void* grad_weight,
-    void* grad_bias, void* workspace, cudaStream_t stream) {
+    Parameter weight, const PlaneTarget& grad_features, const PlaneTarget& grad_kernels, Target grad_weight,
+    Target grad_bias, void* workspace, cudaStream_t stream) {
   with_sums(grad_kernels.dtype, [&](auto sum) {
     using acc_t = decltype(sum);
     const int joints = static_cast<int>(shape.joints);
@@ -340,16 +356,16 @@ void launch_dynamic_match_backward(
     const auto way = backward_way(shape, size, limits);
     auto* steps = static_cast<acc_t*>(workspace);  // first, for its alignment
     auto* weight_parts = steps + (way.fused ? 0 : step_elements(shape));
-    const int64_t weights = grad_weight != nullptr ? shape.joints * shape.channels : 0;
+    const int64_t weights = grad_weight.data != nullptr ? shape.joints * shape.channels : 0;
     auto* bias_parts = weight_parts + shape.samples * weights;
-    if (grad_weight == nullptr) weight_parts = nullptr;
-    const auto* w = static_cast<const acc_t*>(weight);
+    if (grad_weight.data == nullptr) weight_parts = nullptr;
     const bool of_planes =
         shape.plane.planes > 0 &&
         (grad_features.data != nullptr || grad_kernels.data != nullptr || weight_parts != nullptr);
     if (of_planes && !way.fused) {
       match_backward_in_steps<acc_t>(
-          shape, grad_out, features, kernels, w, grad_features, grad_kernels, weight_parts, steps, stream);
+          shape, grad_out, features, kernels, static_cast<const acc_t*>(weight.data), grad_features, grad_kernels,
+          weight_parts, steps, stream);
     }
     if constexpr (std::is_same_v<acc_t, float>) {
       if (of_planes && way.fused) with_size(size, [&](auto kSize) {
@@ -357,21 +373,19 @@ void launch_dynamic_match_backward(
                {dim3(shape.samples * ceil_div(shape.channels, way.tiles.planes)), dim3(way.tiles.threads()), stream,
                 4 * way.memory.all},
                dynamic_match_backward_kernel<kSize.value>, shape, way.tiles, way.memory, way.before_y, way.before_x,
-               limits.architecture >= 80, grad_out, features, kernels, w, grad_features, grad_kernels, weight_parts);
+               limits.architecture >= 80, grad_out, features, kernels, weight, grad_features, grad_kernels, weight_parts);
       });
     }
-    const auto add_samples = [&](const acc_t* parts, int64_t count, void* total) {
-      launch("dynamic_match_backward", {dim3(ceil_div(count, kStepThreads)), dim3(kStepThreads), stream},
-             add_samples_kernel<acc_t>, shape.samples, count, parts, static_cast<acc_t*>(total));
-    };
-    if (grad_weight != nullptr) add_samples(weight_parts, weights, grad_weight);
-    if (grad_bias != nullptr) {
+    const int64_t biases = grad_bias.data != nullptr ? shape.joints : 0;
+    if (biases > 0) {
       launch("dynamic_match_backward",
              {dim3(shape.samples, ceil_div(joints, kStepJoints)), dim3(kStepThreads), stream,
               kStepThreads / 32 * kStepJoints * sizeof(acc_t)},
              weight_gradient_kernel<acc_t>, joints, 1, 0, 1, grad_out, static_cast<const acc_t*>(nullptr), bias_parts);
-      add_samples(bias_parts, shape.joints, grad_bias);
     }
+    launch("dynamic_match_backward", {dim3(ceil_div(weights + biases, kStepThreads)), dim3(kStepThreads), stream},
+           add_samples_kernel<acc_t>, shape.samples, PartSums{weight_parts, weights, grad_weight},
+           PartSums{bias_parts, biases, grad_bias});
   });
 }
 

@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include "cuda/parameters.cuh"
 #include "cuda/plane_view.cuh"
 #include "dynamic_conv2d.h"
 
@@ -18,16 +19,19 @@ struct MatchShape {
 int64_t dynamic_match_workspace(const MatchShape& shape, Dtype dtype);
 int64_t dynamic_match_backward_workspace(const MatchShape& shape, Dtype dtype, bool need_weight, bool need_bias);
 
-// weight [K, C] and bias [K], contiguous, have the type of the sums: float, or double for double.
+// Whether weight and bias may have any type; else they must have that of the sums: float, or double for double.
+bool dynamic_match_takes_any_weight(const MatchShape& shape, Dtype dtype);
+bool dynamic_match_backward_takes_any_weight(const MatchShape& shape, Dtype dtype);
+
+// weight [K, C] and bias [K], contiguous.
 void launch_dynamic_match(
-    const MatchShape& shape, const PlaneView& features, const PlaneView& kernels, const void* weight, const void* bias,
+    const MatchShape& shape, const PlaneView& features, const PlaneView& kernels, Parameter weight, Parameter bias,
     const PlaneTarget& output, void* workspace, cudaStream_t stream);
 
-// Targets without data and null pointers are gradients that are not needed; grad_weight and grad_bias have the type of
-// the sums.
+// Targets without data are gradients that are not needed.
 void launch_dynamic_match_backward(
     const MatchShape& shape, const PlaneView& grad_out, const PlaneView& features, const PlaneView& kernels,
-    const void* weight, const PlaneTarget& grad_features, const PlaneTarget& grad_kernels, void* grad_weight,
-    void* grad_bias, void* workspace, cudaStream_t stream);
+    Parameter weight, const PlaneTarget& grad_features, const PlaneTarget& grad_kernels, Target grad_weight,
+    Target grad_bias, void* workspace, cudaStream_t stream);
 
 }  // namespace rpstn

@@ -89,7 +89,7 @@ template <int kSize>
 __global__ void __launch_bounds__(kThreads, 2) dynamic_match_backward_kernel(
     MatchShape shape, PlaneTiles tiles, BackwardMemory at, int grad_y, int grad_x, bool async, PlaneView grad_out,
     PlaneView features, PlaneView kernels,
-    const float* __restrict__ weight,    // [K, C]
+    Parameter weight,                    // [K, C]
     PlaneTarget grad_features,           // [B, C, height, width], or no data
     PlaneTarget grad_kernels,            // [B, C, kSize, kSize], or no data
     float* __restrict__ weight_parts) {  // [B, K, C], or null
@@ -114,7 +114,7 @@ __global__ void __launch_bounds__(kThreads, 2) dynamic_match_backward_kernel(
   load_taps(kernels, first, planes, padded, false, 0, 0, kSize, kTapPitch<kSize>, memory + at.taps);
   for (int n = thread; n < joints * padded; n += threads) {  // [K][padded]
     const int k = n / padded, c = n % padded;
-    memory[at.weight + n] = c < planes ? weight[static_cast<int64_t>(k) * channels + c0 + c] : 0.0f;
+    memory[at.weight + n] = c < planes ? weight.at<float>(static_cast<int64_t>(k) * channels + c0 + c) : 0.0f;
     memory[at.weight_total + n] = 0;
   }
   for (int n = thread; n < padded * kTaps; n += threads) memory[at.kernel_total + n] = 0;
@@ -230,7 +230,7 @@ __global__ void __launch_bounds__(kThreads, 2) dynamic_match_backward_kernel(
           [&](int y, int x) {
             float mixed = 0;
             for (int k = 0; k < joints; ++k) {
-              mixed += weight[static_cast<int64_t>(k) * channels + c0 + plane] *
+              mixed += weight.at<float>(static_cast<int64_t>(k) * channels + c0 + plane) *
                        PixelsOf<float>{grad_out, b * joints + k}(y, x);
             }
             return mixed;

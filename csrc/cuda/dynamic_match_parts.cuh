@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "cuda/launch.cuh"
+#include "cuda/parameters.cuh"
 #include "cuda/plane_tiles.cuh"
 #include "cuda/plane_view.cuh"
 
@@ -108,17 +109,26 @@ __global__ void __launch_bounds__(kStepThreads) weight_gradient_kernel(
   }
 }
 
-// total[i] = sum_b parts[b,i], in order, in double.
+// What samples' parts [B, size] are added to; nothing where there are none.
+struct PartSums {
+  const void* parts;
+  int64_t size;
+  Target total;  // [size]
+};
+
+// first.total[i] = sum_b first.parts[b,i], and the same of second, in order, in double.
 template <typename acc_t>
-__global__ void __launch_bounds__(kStepThreads) add_samples_kernel(
-    int64_t samples, int64_t size,
-    const acc_t* __restrict__ parts,  // [B, size]
-    acc_t* __restrict__ total) {      // [size]
-  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (i >= size) return;
+__global__ void __launch_bounds__(kStepThreads) add_samples_kernel(int64_t samples, PartSums first, PartSums second) {
+  int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= first.size + second.size) return;
+  const bool of_second = i >= first.size;
+  if (of_second) i -= first.size;
+  const auto* parts = static_cast<const acc_t*>(of_second ? second.parts : first.parts) + i;
+  const int64_t size = of_second ? second.size : first.size;
   double sum = 0;
-  for (int64_t b = 0; b < samples; ++b) sum += parts[b * size + i];
-  total[i] = static_cast<acc_t>(sum);
+  for (int64_t b = 0; b < samples; ++b) sum += parts[b * size];
+  if (of_second) second.total.store(i, sum);
+  else first.total.store(i, sum);
 }
 
 // Channels first ... of a view or a target.

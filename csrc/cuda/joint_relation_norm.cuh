@@ -7,33 +7,23 @@
 
 namespace rpstn {
 
-struct NormParameters {
-  const void *weight_g, *bias_g, *weight_o, *bias_o, *norm_weight, *norm_bias;  // [K, K] and [K]
-};
-
-// What the batch is normalised by.
+// What the batch is normalised by, written by the block that ends last.
 struct NormBatch {
-  void *mean, *var;   // [K]: mu and var, written in training
-  double* exact;      // [3, K]: mu, var and 1 / sqrt(var + eps)
-  void* gain;         // [K]: gamma / sqrt(var + eps)
+  unsigned* counter;                      // 0 before the launch
+  void *mean, *var;                       // [K]: mu and var; may be null
+  double* exact;                          // [2, K]: mu and var
+  void* gain;                             // [K]: gamma / sqrt(var + eps); may be null
+  double eps;
+  Parameter norm_weight;                  // [K]
+  Parameter running_mean, running_var;    // [K], in evaluation
 };
 
-// m of every sample's moments: in training its rows' means over the first chunk of columns, else 0.
-void launch_centre(Dtype dtype, RelationShape shape, Maps x, bool training, void* moments, cudaStream_t stream);
-
-// moments [B, K, K + 2] from parts; A - I and c per sample: folded [B, part]; A xs, A m + c, diag(A G A^T): sums [B, 3, K].
+// In training: moments [B, K, K + 2] from centred parts; A - I and c per sample: folded [B, part]; A xs, A m + c,
+// diag(A G A^T): sums [B, 3, K]; and the batch's mu and var from them, over all samples in one order. In evaluation parts
+// are not centred, m is 0, and the batch's statistics are the running ones.
 void launch_norm_fold(
-    Dtype dtype, RelationShape shape, RelationScale scale, NormParameters parameters, const void* parts, void* scratch,
-    void* moments, void* folded, double* sums, cudaStream_t stream);
-
-// The batch's mu and var from its samples' sums, over all of them in one order; in evaluation they are given.
-void launch_norm_statistics(
-    Dtype dtype, RelationShape shape, bool training, double eps, NormParameters parameters, const double* sums,
-    NormBatch batch, cudaStream_t stream);
-
-// diag(gain) (A - I) and gain * (c - mu) + beta in the place of A - I and c.
-void launch_normalise(
-    Dtype dtype, RelationShape shape, NormParameters parameters, NormBatch batch, void* folded, cudaStream_t stream);
+    Dtype dtype, RelationShape shape, RelationScale scale, RelationParameters parameters, bool training, const void* parts,
+    void* scratch, void* moments, void* folded, double* sums, const NormBatch& batch, cudaStream_t stream);
 
 // What the gradients of a sample need, in memory between two kernels.
 struct NormGradientWork {
@@ -41,26 +31,46 @@ struct NormGradientWork {
   void* folded;    // [B, part]: A - I, c
   double* sums;    // [B, 3, K]
   double* of_t;    // [B, 2, K]: t, r
-  double* batch;   // [3, K]: a, b, d
 };
 
-void launch_norm_gradient_sums(
-    Dtype dtype, RelationShape shape, RelationScale scale, NormParameters parameters, const void* parts, const void* moments,
-    NormBatch batch, void* scratch, NormGradientWork work, cudaStream_t stream);
+// What the gradients of the batch are made of, by the block that ends last.
+struct NormBatchGradients {
+  unsigned* counter;     // 0 before the launch; null where they are not wanted
+  bool training;
+  double eps;
+  const void* var;       // [K]
+  Parameter norm_weight;
+  const double* totals;  // [2 K + 1]: t, R and the number of values per joint of a batch of which this is a part; or null
+  double* batch;         // [3, K]: a, b, d
+  void* gain;            // [K]: a
+  Target of_weight, of_bias;  // dgamma and dbeta, of these samples
+};
 
-// a, b, d and the gradients of gamma and beta: grad_norm [2, K]. a, b and d are of the whole batch where its totals are
-// given [2 K + 1]: t, R and the number of values per joint.
-void launch_norm_batch_gradients(
-    Dtype dtype, RelationShape shape, bool training, NormBatch batch, NormGradientWork work, const double* totals,
-    void* grad_norm, cudaStream_t stream);
+// Per sample Cc, r and t, with A and the sums anew from its moments; and the gradients of the batch.
+void launch_norm_gradient_sums(
+    Dtype dtype, RelationShape shape, RelationScale scale, RelationParameters parameters, const void* parts,
+    const void* moments, const void* mean, void* scratch, NormGradientWork work, const NormBatchGradients& batch,
+    cudaStream_t stream);
 
 // first, second and offset of dX: mixing [B, 2 K K + K]; a sample's part of the gradients: [B, scale.gradients()].
 void launch_norm_fold_backward(
-    Dtype dtype, RelationShape shape, RelationScale scale, NormParameters parameters, const void* moments, NormBatch batch,
-    NormGradientWork work, void* scratch, void* mixing, void* gradients, cudaStream_t stream);
+    Dtype dtype, RelationShape shape, RelationScale scale, RelationParameters parameters, const void* moments,
+    const void* mean, const double* batch, NormGradientWork work, void* scratch, void* mixing, void* gradients,
+    cudaStream_t stream);
+
+// Numbers `step` elements apart.
+struct Strided {
+  Parameter numbers;
+  int64_t step;
+};
+
+// Moves running statistics [K] in place by `momentum` towards those of a batch of `count` values per joint.
+void launch_move_statistics(
+    int64_t joints, int64_t count, double momentum, Strided mean, Strided var, Strided running_mean, Strided running_var,
+    cudaStream_t stream);
 
 // As fold_scratch: for launch_norm_fold and launch_norm_gradient_sums, and for launch_norm_fold_backward.
-int64_t norm_fold_scratch(RelationShape shape);
-int64_t norm_fold_backward_scratch(RelationShape shape);
+int64_t norm_fold_scratch(Dtype dtype, RelationShape shape);
+int64_t norm_fold_backward_scratch(Dtype dtype, RelationShape shape);
 
 }  // namespace rpstn

@@ -21,6 +21,7 @@ struct OneReadDivision {
 template <typename scalar_t, int kJoints, bool kBackward>
 struct OneReadMemory {
   using Tile = RelationTile<scalar_t, kJoints>;
+  static constexpr int kChunk = Tile::kChunk;
   static constexpr int kMaps = kBackward ? 2 : 1;
   static constexpr int kPart = kBackward ? Tile::kCrossPart : Tile::kSamePart;
   static constexpr int64_t kBarrierBytes = 128;
@@ -99,10 +100,6 @@ struct OneReadSource {
   }
 };
 
-__device__ inline void copy_numbers(int count, const float* source, float* target) {
-  for (int i = threadIdx.x; i < count; i += kOneReadThreads) target[i] = source[i];
-}
-
 // Sum over all chunks of the sample, in their order, of number `index` of their parts, which lie in the cluster's blocks.
 // Eight are on their way at once.
 __device__ inline float sum_of_cluster(OneReadDivision division, int chunks, int part, float* parts, int index) {
@@ -134,6 +131,8 @@ __device__ inline float sum_of_cluster(OneReadDivision division, int chunks, int
 // What both kernels begin with: this block's share of its sample, and its maps on their way.
 template <typename Memory, typename scalar_t>
 struct OneReadBlock {
+  static constexpr int kChunk = Memory::kChunk;
+
   Memory memory;
   int rank, chunks, own_chunks, columns;  // chunks of the sample, of this block, and their columns
   int64_t b, begin;
@@ -147,7 +146,7 @@ struct OneReadBlock {
   }
 
   __device__ OneReadSource<scalar_t> source(Maps maps) const { return {maps, b, memory.joints, begin, columns}; }
-  __device__ TileRows<scalar_t> rows(int which) const { return {memory.maps(which), memory.joints, memory.stride()}; }
+  __device__ TileRows<scalar_t> rows(int which) const { return {memory.maps(which), memory.joints, memory.stride(), own_chunks * kChunk}; }
 
   // The block's columns of dense maps [B, K, N].
   __device__ TileOutput<scalar_t> output(RelationShape shape, scalar_t* out) const {
@@ -184,11 +183,10 @@ struct OneReadBlock {
 template <typename scalar_t, int kJoints>
 __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
     RelationShape shape, OneReadDivision division, RelationScale scale,
-    Maps x,                                                                // [B, K, N]
-    const float* __restrict__ weight_g, const float* __restrict__ bias_g,  // [K, K], [K]
-    const float* __restrict__ weight_o, const float* __restrict__ bias_o,  // [K, K], [K]
-    float* __restrict__ gram,                                              // [B, K, K]
-    scalar_t* __restrict__ out)                                            // [B, K, N]
+    Maps x,  // [B, K, N]
+    RelationParameters parameters,
+    float* __restrict__ gram,    // [B, K, K]
+    scalar_t* __restrict__ out)  // [B, K, N]
 {
 #if RPSTN_ONE_READ
   using Memory = OneReadMemory<scalar_t, kJoints, false>;
@@ -201,17 +199,17 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
   block.copy_in_bulk(source, 0);
   float *wg = memory.matrices(), *bg = wg + size, *wo = bg + joints, *bo = wo + size;
   float *of_sample = bo + joints, *mixing = of_sample + size, *offset = mixing + size;
-  copy_numbers(size, weight_g, wg);
-  copy_numbers(joints, bias_g, bg);
-  copy_numbers(size, weight_o, wo);
-  copy_numbers(joints, bias_o, bo);
+  stage(size, parameters.weight_g, wg);
+  stage(joints, parameters.bias_g, bg);
+  stage(size, parameters.weight_o, wo);
+  stage(joints, parameters.bias_o, bo);
   block.copy_rest(source, 0);
   block.wait();
 
   const auto rows = block.rows(0);
 #pragma unroll 1
   for (int c = threadIdx.x / 32; c < block.own_chunks; c += kOneReadWarps) {
-    Tile::same(rows, c * kChunk, memory.parts() + c * Memory::kPart);
+    Tile::same(rows, c * Memory::kChunk, memory.parts() + c * Memory::kPart);
   }
   cluster_sync();
   for_entries(joints, joints, [&](int i, int j) {
@@ -222,9 +220,10 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
   cluster_sync();
   fold(joints, scale.value<float>(), of_sample, wg, bg, wo, bo, memory.parts(), mixing, offset);
   __syncthreads();
-  Tile::prepare(joints, mixing, true, memory.coefficients(0));
+  const auto one = [](int) { return 1.0f; };
+  Tile::prepare(joints, [&](int k, int j) { return mixing[k * joints + j]; }, one, memory.coefficients(0));
   __syncthreads();
-  Tile::template mix<false>(rows, rows, {memory.coefficients(0), nullptr, offset}, block.output(shape, out));
+  Tile::template mix<false>(rows, rows, {memory.coefficients(0), nullptr, offset, nullptr}, block.output(shape, out));
 #endif
 }
 
@@ -234,12 +233,11 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
 template <typename scalar_t, int kJoints>
 __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
     RelationShape shape, OneReadDivision division, RelationScale scale,
-    Maps grad_out, Maps x,                                                 // [B, K, N] each
-    const float* __restrict__ gram,                                        // [B, K, K]
-    const float* __restrict__ weight_g, const float* __restrict__ bias_g,  // [K, K], [K]
-    const float* __restrict__ weight_o,                                    // [K, K]
-    scalar_t* __restrict__ grad_x,                                         // [B, K, N]
-    float* __restrict__ gradients)                                         // [B, scale.gradients()]
+    Maps grad_out, Maps x,           // [B, K, N] each
+    const float* __restrict__ gram,  // [B, K, K]
+    RelationParameters parameters,
+    scalar_t* __restrict__ grad_x,  // [B, K, N]
+    float* __restrict__ gradients)  // [B, scale.gradients()]
 {
 #if RPSTN_ONE_READ
   using Memory = OneReadMemory<scalar_t, kJoints, true>;
@@ -253,10 +251,10 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
   block.copy_in_bulk(of_x, 1);
   float *wg = memory.matrices(), *bg = wg + size, *wo = bg + joints;
   float *total = wo + size, *mixing_t = total + row, *of_sample = mixing_t + size, *through = of_sample;
-  copy_numbers(size, weight_g, wg);
-  copy_numbers(joints, bias_g, bg);
-  copy_numbers(size, weight_o, wo);
-  copy_numbers(size, gram + block.b * size, of_sample);
+  stage(size, parameters.weight_g, wg);
+  stage(joints, parameters.bias_g, bg);
+  stage(size, parameters.weight_o, wo);
+  stage_typed<float>(size, gram + block.b * size, of_sample);
   block.copy_rest(of_grad, 0);
   block.copy_rest(of_x, 1);
   block.wait();
@@ -265,7 +263,7 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
 #pragma unroll 1
   for (int task = threadIdx.x / 32; task < block.own_chunks * Tile::kCrossTasks; task += kOneReadWarps) {
     const int c = task / Tile::kCrossTasks;
-    Tile::cross(grads, values, c * kChunk, task % Tile::kCrossTasks, memory.parts() + c * Memory::kPart);
+    Tile::cross(grads, values, c * Memory::kChunk, task % Tile::kCrossTasks, memory.parts() + c * Memory::kPart);
   }
   cluster_sync();
   for_entries(joints, joints + 1, [&](int i, int j) {
@@ -278,12 +276,14 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
   const auto place = [&](int begin) { return g != nullptr ? g + begin : nullptr; };
   fold_backward(joints, scale.value<float>(), of_sample, total, total + size, wg, bg, wo, memory.parts(), mixing_t,
                 through, place(0), place(size), place(row), place(row + size),
-                scale.on_device != nullptr ? place(2 * row) : nullptr);
+                scale.is_on_device() ? place(2 * row) : nullptr);
   __syncthreads();
-  Tile::prepare(joints, mixing_t, true, memory.coefficients(0));
-  Tile::prepare(joints, through, false, memory.coefficients(1));
+  const auto one = [](int) { return 1.0f; };
+  const auto none = [](int) { return 0.0f; };
+  Tile::prepare(joints, [&](int k, int j) { return mixing_t[k * joints + j]; }, one, memory.coefficients(0));
+  Tile::prepare(joints, [&](int k, int j) { return through[k * joints + j]; }, none, memory.coefficients(1));
   __syncthreads();
-  Tile::template mix<true>(grads, values, {memory.coefficients(0), memory.coefficients(1), nullptr},
+  Tile::template mix<true>(grads, values, {memory.coefficients(0), memory.coefficients(1), nullptr, nullptr},
                            block.output(shape, grad_x));
 #endif
 }
@@ -294,6 +294,7 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
 // the device is full. False where no cluster holds a sample.
 template <typename scalar_t, int kJoints, bool kBackward>
 bool divide_for_one_read(RelationShape shape, DeviceLimits limits, OneReadDivision& division, int64_t& bytes) {
+  constexpr int kChunk = RelationTile<scalar_t, kJoints>::kChunk;
   constexpr int kLargestCluster = 8, kReserved = 1024;  // what every block takes besides
   const int64_t chunks = (shape.columns + kChunk - 1) / kChunk;
   const auto divide = [&](int cluster) {
@@ -303,7 +304,7 @@ bool divide_for_one_read(RelationShape shape, DeviceLimits limits, OneReadDivisi
   const int64_t most = limits.shared_memory_per_block;
   if (chunks == 0 || chunks * kChunk * shape.joints > kLargestCluster * most) return false;
   for (const int64_t fits : {(most + kReserved) / 2 - kReserved, most}) {
-    for (int cluster = 1; cluster <= kLargestCluster; cluster *= 2) {
+    for (int cluster = tuned("relation_cluster", 1); cluster <= kLargestCluster; cluster *= 2) {
       divide(cluster);
       if (bytes > fits) continue;
       while (cluster < kLargestCluster && cluster < chunks && shape.samples * cluster * 2 <= limits.multiprocessors) {

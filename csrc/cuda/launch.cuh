@@ -8,6 +8,8 @@
 
 #include <cuda_runtime.h>
 
+#include "tuned.h"
+
 namespace rpstn {
 
 inline void check(cudaError_t status, const char* what) {
@@ -32,10 +34,10 @@ inline int device_attribute(cudaDeviceAttr attribute, int device) {
 inline DeviceLimits device_limits() {
   int device = 0;
   check(cudaGetDevice(&device), "asking for the current device");
-  return {device_attribute(cudaDevAttrMultiProcessorCount, device),
-          device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device),
-          10 * device_attribute(cudaDevAttrComputeCapabilityMajor, device) +
-              device_attribute(cudaDevAttrComputeCapabilityMinor, device)};
+  return {tuned("multiprocessors", device_attribute(cudaDevAttrMultiProcessorCount, device)),
+          tuned("shared_memory", device_attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin, device)),
+          tuned("architecture", 10 * device_attribute(cudaDevAttrComputeCapabilityMajor, device) +
+                                    device_attribute(cudaDevAttrComputeCapabilityMinor, device))};
 }
 
 struct Launch {
@@ -77,6 +79,8 @@ void launch(const char* name, const Launch& how, void (*kernel)(Parameters...), 
     config.numAttrs = 1;
   }
   check(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), name);
+  launched(name, function, int64_t(how.grid.x) * how.grid.y * how.grid.z,
+           int64_t(how.block.x) * how.block.y * how.block.z, how.shared_bytes, how.cluster);
 }
 
 }  // namespace rpstn

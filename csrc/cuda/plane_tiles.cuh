@@ -87,7 +87,7 @@ PlaneTiles divide_planes(const TileWish& wish, int64_t limit, Bytes&& bytes) {
   const int64_t across = std::max<int64_t>(1, ceil_div(wish.columns, kUnit));
   const int64_t down = std::max<int64_t>(1, ceil_div(wish.rows, kUnit));
   PlaneTiles t = {};
-  for (int64_t most = wish.units;; most /= 2) {
+  for (int64_t most = std::min<int64_t>(tuned("plane_units", wish.units), wish.units);; most /= 2) {
     t.tiles_x = static_cast<int>(across <= std::min<int64_t>(kMostColumns, most)
                                      ? 1 : ceil_div(across, std::min<int64_t>(kUsualColumns, most)));
     t.unit_columns = static_cast<int>(ceil_div(across, t.tiles_x));
@@ -152,32 +152,98 @@ struct PlaneOffsets {
   }
 };
 
-// Fills region [tiles.planes][rows][pitch] from planes first ... of the view, `planes` of which exist, with the pixels
+// A thread's way through the quads of a region [planes][rows][quads] in the order of memory, blockDim.x quads at a step:
+// all threads are busy whatever the length of a row, and a step takes a few additions.
+struct QuadWalk {
+  const PlaneView& view;
+  PlaneOffsets offsets;
+  int planes, rows, columns, last_y, last_x, down, right;
+  int s = 0, y, x, height;  // where it is; rows of the plane, 0 where there is none
+  int64_t plane;
+
+  __device__ QuadWalk(
+      const PlaneView& view, int64_t first, int planes, int top, int left, int rows, int quads)
+      : view(view), offsets(view, first), planes(planes), rows(rows), columns(4 * quads), last_y(top + rows),
+        last_x(left + 4 * quads), down(static_cast<int>(blockDim.x / static_cast<unsigned>(quads))),
+        right(4 * (static_cast<int>(blockDim.x) - down * quads)) {
+    const int r = static_cast<int>(threadIdx.x / static_cast<unsigned>(quads));
+    y = top + r;
+    x = left + 4 * (static_cast<int>(threadIdx.x) - r * quads);
+    enter_plane();
+  }
+  __device__ void step() {
+    x += right;
+    y += down;
+    if (x >= last_x) {
+      x -= columns;
+      ++y;
+    }
+    if (y >= last_y) enter_plane();
+  }
+  // Whether the quad exists, and where.
+  __device__ bool find(int64_t& offset) const {
+    const bool present = static_cast<unsigned>(y) < static_cast<unsigned>(height) &&
+                         static_cast<unsigned>(x) < static_cast<unsigned>(view.width);
+    offset = present ? plane + y * view.row + x : 0;
+    return present;
+  }
+
+ private:
+  __device__ void enter_plane() {
+    for (; y >= last_y; ++s) y -= rows;
+    height = s < planes ? view.height : 0;
+    plane = s < planes ? offsets(s) : 0;
+  }
+};
+
+// Quads of any type, several on their way at once.
+template <typename scalar_t>
+__device__ inline void load_quads(QuadWalk at, int total, float* region) {
+  constexpr int kAtOnce = 4;
+  const auto* data = static_cast<const scalar_t*>(at.view.data);
+  const int threads = static_cast<int>(blockDim.x);
+  for (int i = threadIdx.x; i < total; i += kAtOnce * threads) {
+    Vector<scalar_t, 4> four[kAtOnce];
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n, at.step()) {
+      int64_t offset;
+      four[n] = {};
+      if (i + n * threads < total && at.find(offset)) four[n] = load_vector<4>(data + offset);
+    }
+#pragma unroll
+    for (int n = 0; n < kAtOnce; ++n) {
+      Vector<float, 4> values;
+#pragma unroll
+      for (int v = 0; v < 4; ++v) values.at[v] = to_acc(four[n].at[v]);
+      if (i + n * threads < total) store_vector(region + 4 * (i + n * threads), values);
+    }
+  }
+}
+
+// Fills region [all_planes][rows][pitch] from planes first ... of the view, `planes` of which exist, with the pixels
 // from (top, left) on; zeros elsewhere. Copies may be on their way until copies_ready().
 template <typename acc_t>
 __device__ inline void load_region(
     const PlaneView& view, int64_t first, int planes, int all_planes, int top, int left, int rows, int pitch, bool async,
     acc_t* region) {
-  const PlaneOffsets offsets(view, first);
   if constexpr (std::is_same_v<acc_t, float>) {
     if (view.quads && left % 4 == 0) {
-      const bool direct = async && view.dtype == Dtype::kFloat32;
-      for_block(all_planes, rows, pitch / 4, [&](int s, int r, int quad) {
-        const int y = top + r, x = left + 4 * quad;
-        const bool present = s < planes && y >= 0 && y < view.height && x >= 0 && x < view.width;
-        const int64_t offset = present ? offsets(s) + y * view.row + x : 0;
-        float* target = region + (s * rows + r) * pitch + 4 * quad;
-        if (direct) {
-          copy_async_16(target, static_cast<const float*>(view.data) + offset, present);
-        } else {
-          float values[4] = {0, 0, 0, 0};
-          if (present) load_quad(view, offset, values);
-          store_four<float>(target, 0, values);
-        }
-      });
+      QuadWalk at(view, first, planes, top, left, rows, pitch / 4);
+      const int total = all_planes * rows * (pitch / 4);
+      if (view.dtype == Dtype::kFloat16) return load_quads<__half>(at, total, region);
+      if (view.dtype == Dtype::kBFloat16) return load_quads<__nv_bfloat16>(at, total, region);
+      if (!async) return load_quads<float>(at, total, region);
+      const auto* data = static_cast<const float*>(view.data);
+#pragma unroll 2
+      for (int i = threadIdx.x; i < total; i += static_cast<int>(blockDim.x), at.step()) {
+        int64_t offset;
+        const bool present = at.find(offset);
+        copy_async_16(region + 4 * i, data + offset, present);
+      }
       return;
     }
   }
+  const PlaneOffsets offsets(view, first);
   const auto copy = [&](int s, int r, int c) {
     const int y = top + r, x = left + c;
     const bool present = s < planes && y >= 0 && y < view.height && x >= 0 && x < view.width;

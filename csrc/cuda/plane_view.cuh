@@ -58,15 +58,6 @@ __device__ inline void load_four(const void* data, int64_t offset, float (&value
   for (int i = 0; i < 4; ++i) values[i] = to_acc(four.at[i]);
 }
 
-// Where view.quads.
-__device__ inline void load_quad(const PlaneView& view, int64_t offset, float (&values)[4]) {
-  switch (view.dtype) {
-    case Dtype::kFloat32: return load_four<float>(view.data, offset, values);
-    case Dtype::kFloat16: return load_four<__half>(view.data, offset, values);
-    default: return load_four<__nv_bfloat16>(view.data, offset, values);
-  }
-}
-
 template <typename acc_t>
 __device__ inline void store_element(void* data, Dtype dtype, int64_t offset, acc_t value) {
   if constexpr (std::is_same_v<acc_t, double>) {

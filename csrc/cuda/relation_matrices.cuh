@@ -7,6 +7,9 @@
 
 #include <cuda_runtime.h>
 
+#include "cuda/joint_relation.cuh"
+#include "cuda/ptx.cuh"
+
 namespace rpstn {
 
 __device__ inline float exponential(float x) { return expf(x); }
@@ -16,6 +19,47 @@ __device__ inline double exponential(double x) { return exp(x); }
 template <typename Function>
 __device__ inline void for_entries(int rows, int columns, Function&& f) {
   for (int entry = threadIdx.x; entry < rows * columns; entry += blockDim.x) f(entry / columns, entry % columns);
+}
+
+// Where a block's matrices lie: in its shared memory, after the parameters that it stages there, or where they do not
+// fit in memory of its sample's; then parameters are read as they lie. Seen after __syncthreads().
+template <typename acc_t>
+struct FoldMemory {
+  const acc_t *weight_g, *bias_g, *weight_o, *bias_o;
+  acc_t* scratch;
+
+  // scratch [blocks, size] or null.
+  __device__ FoldMemory(int joints, const RelationParameters& parameters, acc_t* in_memory, int64_t size) {
+    if (in_memory != nullptr) {
+      weight_g = static_cast<const acc_t*>(parameters.weight_g.data);
+      bias_g = static_cast<const acc_t*>(parameters.bias_g.data);
+      weight_o = static_cast<const acc_t*>(parameters.weight_o.data);
+      bias_o = static_cast<const acc_t*>(parameters.bias_o.data);
+      scratch = in_memory + blockIdx.x * size;
+      return;
+    }
+    acc_t* place = reinterpret_cast<acc_t*>(shared_memory());
+    const auto take = [&](int count, const Parameter& parameter) {
+      if (parameter.data != nullptr) stage(count, parameter, place);
+      place += count;
+      return place - count;
+    };
+    weight_g = take(joints * joints, parameters.weight_g);
+    bias_g = take(joints, parameters.bias_g);
+    weight_o = take(joints * joints, parameters.weight_o);
+    bias_o = take(joints, parameters.bias_o);
+    scratch = place;
+  }
+};
+
+// Bytes of shared memory for `numbers` of scratch and the parameters, and numbers of scratch in memory: one of them is 0.
+template <typename acc_t>
+int64_t fold_shared_bytes(RelationShape shape, int64_t numbers) {
+  const bool shared = shape.joints <= shared_joints(sizeof(acc_t) == sizeof(double));
+  return shared ? (2 * shape.part() + numbers) * static_cast<int64_t>(sizeof(acc_t)) : 0;
+}
+inline int64_t fold_memory(Dtype dtype, RelationShape shape, int64_t numbers) {
+  return stages_parameters(dtype, shape) ? 0 : shape.samples * numbers;
 }
 
 // a[i,:] . b[:,j] and its transposed forms: elements of a and b one step apart.

@@ -28,6 +28,40 @@ __device__ inline void mix_gram(int joints, const acc_t* mixing, const acc_t* mo
   });
 }
 
+// The sample's moments from its chunks' products, sums and centres [chunks, part + K]: m is the mean of its rows, but
+// where nothing was centred [chunks, part], 0. With d a chunk's centre less m and n its columns, its products about m are
+//   G + xs d^T + d xs^T + n d d^T
+template <typename acc_t>
+__device__ inline void moments_of(RelationShape shape, bool centred, const acc_t* parts, acc_t* moments) {
+  const int joints = static_cast<int>(shape.joints), width = joints + 2;
+  const int64_t size = shape.matrix(), row = shape.part(), step = row + (centred ? joints : 0);
+  const auto columns_of = [&](int64_t c) { return min(shape.chunk(), shape.columns - c * shape.chunk()); };
+  for_entries(1, joints, [&](int, int k) {
+    double sum = 0;
+    for (int64_t c = 0; c < shape.chunks(); ++c) {
+      const acc_t* part = parts + c * step;
+      sum += part[size + k];
+      if (centred) sum += static_cast<double>(columns_of(c)) * part[row + k];
+    }
+    const acc_t mean = centred ? static_cast<acc_t>(sum / static_cast<double>(shape.columns)) : acc_t(0);
+    moments[k * width + joints] = static_cast<acc_t>(sum - static_cast<double>(shape.columns) * mean);
+    moments[k * width + joints + 1] = mean;
+  });
+  __syncthreads();
+  for_entries(joints, joints, [&](int i, int j) {
+    acc_t total = 0;
+    for (int64_t c = 0; c < shape.chunks(); ++c) {
+      const acc_t* part = parts + c * step;
+      total += part[i * joints + j];
+      if (!centred) continue;
+      const acc_t of_i = part[row + i] - moments[i * width + joints + 1];
+      const acc_t of_j = part[row + j] - moments[j * width + joints + 1];
+      total += part[size + i] * of_j + of_i * (part[size + j] + static_cast<acc_t>(columns_of(c)) * of_j);
+    }
+    moments[i * width + j] = total;
+  });
+}
+
 // A - I, c and the sample's sums from its moments. scratch: [3, K, K].
 template <typename acc_t>
 __device__ inline void norm_fold(
@@ -56,7 +90,7 @@ __device__ inline void norm_fold(
 template <typename acc_t>
 __device__ inline void norm_fold_backward(
     int joints, int64_t columns, acc_t scale, const acc_t* moments, const acc_t* products, const double* r,
-    const acc_t* mixing, const acc_t* constant, const double* sums, const double* mean, const double* batch,
+    const acc_t* mixing, const acc_t* constant, const double* sums, const acc_t* mean, const double* batch,
     const acc_t* weight_g, const acc_t* bias_g, const acc_t* weight_o, acc_t* scratch, acc_t* first, acc_t* second,
     acc_t* offset, acc_t* grad_weight_g, acc_t* grad_bias_g, acc_t* grad_weight_o, acc_t* grad_bias_o,
     acc_t* grad_scale) {
@@ -83,7 +117,7 @@ __device__ inline void norm_fold_backward(
     const acc_t* of_k = first + k * joints;
     if (j == joints) {
       double total = 0;
-      for (int i = 0; i < joints; ++i) total += (of_k[i] + (i == k ? 1.0 : 0.0)) * (b[i] * (constant[i] - mean[i]) + d[i]);
+      for (int i = 0; i < joints; ++i) total += (of_k[i] + (i == k ? 1.0 : 0.0)) * (b[i] * (double(constant[i]) - mean[i]) + d[i]);
       offset[k] = static_cast<acc_t>(total);
       return;
     }

@@ -15,6 +15,7 @@ constexpr int kProductsWarps = kProductsThreads / 32;
 template <int kJoints, bool kSame>
 struct ProductsMemory {
   using Tile = RelationTile<float, kJoints>;
+  static constexpr int kChunk = Tile::kChunk;
   static constexpr int kPart = kSame ? Tile::kSamePart : Tile::kCrossPart;
   static constexpr int kTiles = kSame ? 1 : 2;
   static constexpr int kColumns = kSame ? 4 * kChunk : 2 * kChunk;  // of a tile: each warp has work at once
@@ -24,12 +25,13 @@ struct ProductsMemory {
 
   __host__ __device__ int chunks() const { return (chunk + kChunk - 1) / kChunk; }
   __host__ __device__ int64_t bytes() const {
-    return (kTiles * joints * kStride + chunks() * kPart) * static_cast<int64_t>(sizeof(float));
+    return (kTiles * joints * kStride + chunks() * kPart + joints) * static_cast<int64_t>(sizeof(float));
   }
   __device__ float* tile(int which) const {
     return reinterpret_cast<float*>(shared_memory()) + which * joints * kStride;
   }
   __device__ float* parts() const { return tile(kTiles); }
+  __device__ float* centres() const { return parts() + chunks() * kPart; }
 };
 
 // Columns [begin, begin + columns) of a sample less `shift`, then zeros up to `padded`, as float in shared memory.
@@ -81,27 +83,54 @@ __device__ inline void load_tile(
   else load_tile<__nv_bfloat16>(maps, b, joints, begin, columns, padded, shift, tile, stride);
 }
 
-// parts[b,c] of joint_relation.cuh. Block: a chunk of one sample, in shared memory as float whatever its type, so that a
+// Centres of the rows' columns [begin, begin + count): target [joints]; by the block.
+__device__ inline void centre_rows(
+    Dtype dtype, Maps maps, int64_t b, int joints, int64_t begin, int count, float* target) {
+  const int64_t first = b * maps.sample + begin * maps.column;
+  for (int k = threadIdx.x / 32; k < joints; k += kProductsWarps) {
+    const auto mean = [&](auto zero) {
+      const auto* data = static_cast<const decltype(zero)*>(maps.data);
+      return mean_over_warp<float>(data + first + k * maps.joint, maps.column, count);
+    };
+    float centre = 0;
+    if (dtype == Dtype::kFloat32) centre = mean(float());
+    else if (dtype == Dtype::kFloat16) centre = mean(__half());
+    else centre = mean(__nv_bfloat16());
+    if (threadIdx.x % 32 == 0) target[k] = centre;
+  }
+}
+
+// parts[b,c] of joint_relation.cuh, and of same maps the centres. Block: a chunk of one sample, in shared memory as float whatever its type, so that a
 // shift costs no digits. Warp: kChunk columns at a time, of different maps one half of the products.
 // Expected, not measured: bound by the one read; float32 multiply-adds and the sums over lanes take two thirds of it.
 template <int kJoints, bool kSame>
 __global__ void __launch_bounds__(kProductsThreads, 2) tile_products_kernel(
     Dtype dtype, RelationShape shape,
-    Maps left,                  // [B, K, N]
-    Maps right,                 // [B, K, N]
-    Shift shift,                // [B, K]
-    float* __restrict__ parts)  // [B, chunks, part]
+    Maps left,   // [B, K, N]
+    Maps right,  // [B, K, N]
+    bool centred,
+    Shift shift,                // [B, K]; of different maps
+    float* __restrict__ parts,  // [B, chunks, part, and of centred ones K]
+    unsigned* counter)          // set to 0, or null
 {
   using Memory = ProductsMemory<kJoints, kSame>;
   using Tile = typename Memory::Tile;
+  constexpr int kChunk = Tile::kChunk;
   const int joints = static_cast<int>(shape.joints), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const Memory memory = {joints, static_cast<int>(shape.chunk())};
   const int64_t b = blockIdx.x / shape.chunks(), begin = blockIdx.x % shape.chunks() * shape.chunk();
   const int columns = static_cast<int>(min(shape.columns - begin, shape.chunk()));
   const int chunks = (columns + kChunk - 1) / kChunk;
-  float* part = parts + blockIdx.x * shape.part();
-  const TileRows<float> first = {memory.tile(0), joints, Memory::kStride};
-  const TileRows<float> second = {memory.tile(Memory::kTiles - 1), joints, Memory::kStride};
+  float* part = parts + blockIdx.x * (shape.part() + (centred ? joints : 0));
+  const TileRows<float> first = {memory.tile(0), joints, Memory::kStride, Memory::kColumns};
+  const TileRows<float> second = {memory.tile(Memory::kTiles - 1), joints, Memory::kStride, Memory::kColumns};
+  if (counter != nullptr && blockIdx.x == 0 && threadIdx.x == 0) *counter = 0;
+  if (centred) {
+    centre_rows(dtype, left, b, joints, begin, min(columns, kCentreColumns), memory.centres());
+    shift = {memory.centres(), 0, 1};
+    __syncthreads();
+    for (int k = threadIdx.x; k < joints; k += kProductsThreads) part[shape.part() + k] = memory.centres()[k];
+  }
   float sum = 0;  // of row `threadIdx.x`, where maps are the same
   for (int from = 0; from < columns; from += Memory::kColumns) {
     const int count = min(columns - from, Memory::kColumns), padded = (count + kChunk - 1) / kChunk * kChunk;

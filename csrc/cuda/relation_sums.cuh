@@ -6,6 +6,8 @@
 
 #include <cuda_runtime.h>
 
+#include "cuda/numbers.cuh"
+
 namespace rpstn {
 
 // Adds kCount values over the warp: afterwards values[i], i < kept, of a lane is the sum of value `first` + i. Halves
@@ -32,6 +34,16 @@ __device__ inline void add_over_warp(acc_t (&values)[kSize], int& first, int& ke
   first += upper ? kHalf : 0;
   kept = upper ? max(kept - kHalf, 0) : min(kept, kHalf);
   if constexpr (kLanes > 1) add_over_warp<kHalf, kLanes / 2>(values, first, kept);
+}
+
+// Mean of the first `count` elements of a row, `column` apart, for all lanes of the warp.
+template <typename acc_t, typename scalar_t>
+__device__ inline acc_t mean_over_warp(const scalar_t* row, int64_t column, int count) {
+  acc_t sum = 0;
+  for (int n = threadIdx.x % 32; n < count; n += 32) sum += to_acc(row[n * column]);
+#pragma unroll
+  for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, lanes);
+  return sum / static_cast<acc_t>(count);
 }
 
 }  // namespace rpstn

@@ -1,7 +1,6 @@
 #pragma once
 
-// Products and mixtures of maps that lie in shared memory, K rows of a tile's columns. A chunk of kChunk columns belongs
-// to one warp, which adds its products in one order: sums of chunks in their order do not depend on how a sample is cut
+// Products and mixtures of maps, K rows of a tile's columns. A chunk of kChunk columns belongs to one warp, which adds its products in one order: sums of chunks in their order do not depend on how a sample is cut
 // into tiles. Rows lie 16 bytes further apart than a multiple of 128, so that what eight lanes read together, 16 bytes
 // each, falls into different banks.
 //
@@ -12,6 +11,7 @@
 
 #include <cmath>
 #include <cstring>
+#include <type_traits>
 
 #include "cuda/numbers.cuh"
 #include "cuda/ptx.cuh"
@@ -19,13 +19,11 @@
 
 namespace rpstn {
 
-constexpr int kChunk = 256;
-
-// The tile's place in memory and of what it holds.
+// Where a tile's rows lie: in shared memory or, to be mixed, in the tensor.
 template <typename scalar_t>
 struct TileRows {
-  const scalar_t* data;  // [joints, stride] in shared memory
-  int joints, stride;
+  const scalar_t* data;  // [joints, stride], whole vectors of 16 bytes
+  int joints, stride, columns;
 
   // Rows beyond the last repeat it: what they give is not kept, or multiplied by a zero.
   __device__ const scalar_t* row(int k) const { return data + min(k, joints - 1) * stride; }
@@ -57,19 +55,28 @@ struct TileOutput {
   }
 };
 
-// out = x + first x + second y + offset, matrices [joints, joints] in shared memory; second and offset may be null.
+// out = gain * x + first x + second y + offset, matrices as prepared, in shared memory; second, offset and gain, then 1,
+// may be null.
 struct TileMixture {
-  const float *first, *second, *offset;
+  const float *first, *second, *offset, *gain;
 };
+
+// Products of the same rows are kept once: i <= j, row after row.
+constexpr int triangle_size(int joints) { return joints * (joints + 1) / 2; }
+__device__ inline int triangle_index(int joints, int i, int j) {
+  const int low = min(i, j), high = max(i, j);
+  return low * joints - low * (low - 1) / 2 + high - low;
+}
 
 template <typename scalar_t, int kJoints>
 struct RelationTile;
 
 template <int kJoints>
 struct RelationTile<float, kJoints> {
+  static constexpr int kChunk = 256;
   static constexpr int kVector = 4;
   static constexpr int kHalfJoints = (kJoints + 1) / 2;
-  static constexpr int kTriangle = kJoints * (kJoints + 1) / 2;
+  static constexpr int kTriangle = triangle_size(kJoints);
   static constexpr int kRectangle = kHalfJoints * kJoints + kHalfJoints;
   static constexpr int kSamePart = kTriangle;
   static constexpr int kCrossPart = 2 * kRectangle;
@@ -77,10 +84,7 @@ struct RelationTile<float, kJoints> {
   static constexpr int kRow = (kJoints + 3) / 4 * 4;
   static constexpr int kPrepared = kJoints * kRow;  // numbers per matrix
 
-  __device__ static int same_index(int i, int j) {
-    const int low = min(i, j), high = max(i, j);
-    return low * kJoints - low * (low - 1) / 2 + high - low;
-  }
+  __device__ static int same_index(int i, int j) { return triangle_index(kJoints, i, j); }
   __device__ static int cross_index(int i, int j) {
     return i / kHalfJoints * kRectangle + i % kHalfJoints * kJoints + j;
   }
@@ -134,11 +138,12 @@ struct RelationTile<float, kJoints> {
     keep<kRectangle>(total, part + half * kRectangle);
   }
 
-  // A matrix [joints, joints] with rows of whole vectors; mix adds the identity by itself. By the block; seen after
-  // __syncthreads().
-  __device__ static void prepare(int joints, const float* matrix, bool, float* prepared) {
+  // The matrix of entry(k, j) with rows of whole vectors; mix adds the diagonal, its gain, by itself. By the block; seen
+  // after __syncthreads().
+  template <typename Entry, typename Diagonal>
+  __device__ static void prepare(int joints, Entry&& entry, Diagonal&&, float* prepared) {
     for (int i = threadIdx.x; i < joints * kRow; i += blockDim.x) {
-      prepared[i] = i % kRow < joints ? matrix[i / kRow * joints + i % kRow] : 0.0f;
+      prepared[i] = i % kRow < joints ? entry(i / kRow, i % kRow) : 0.0f;
     }
   }
 
@@ -159,8 +164,9 @@ struct RelationTile<float, kJoints> {
         if constexpr (kTwo) add(mixture.second + k * kRow, of_y, result);
         const Vector<float, kVector> own = load_vector<kVector>(x.row(k) + n);
         const float offset = mixture.offset != nullptr ? mixture.offset[k] : 0.0f;
+        const float gain = mixture.gain != nullptr ? mixture.gain[k] : 1.0f;
 #pragma unroll
-        for (int v = 0; v < kVector; ++v) result.at[v] = own.at[v] + (result.at[v] + offset);
+        for (int v = 0; v < kVector; ++v) result.at[v] = gain * own.at[v] + (result.at[v] + offset);
         out.store(k, n, result);
       }
     }
@@ -194,12 +200,15 @@ struct RelationTile<float, kJoints> {
 // kJoints: 16 or 32. Lane = 4 g + t as ptx.cuh's multiply_16x8x16 has them.
 template <typename half_t, int kJoints>
 struct RelationTileOfHalves {
+  // Twice as many columns as of float: a warp has them by matrix instructions soon, and half as many parts leave room
+  // for a whole sample of 13 x 64 x 64 in a block of which two share a multiprocessor.
+  static constexpr int kChunk = 512;
   static constexpr int kTiles = kJoints / 16;
-  static constexpr int kSamePart = kJoints * kJoints;
+  static constexpr int kSamePart = triangle_size(kJoints);
   static constexpr int kCrossPart = kJoints * kJoints + kJoints;
   static constexpr int kPrepared = kJoints * kJoints + 2 * kJoints;  // a matrix, scales up and down
 
-  __device__ static int same_index(int i, int j) { return i * kJoints + j; }
+  __device__ static int same_index(int i, int j) { return triangle_index(kJoints, i, j); }
   __device__ static int cross_index(int i, int j) { return i * kJoints + j; }
   __device__ static int sum_index(int i) { return kJoints * kJoints + i; }
 
@@ -209,14 +218,15 @@ struct RelationTileOfHalves {
     products<false>(d, x, column, part);
   }
 
-  // A matrix [joints, joints], or the identity added to it, zeros beyond, its rows scaled to where the half type has all
-  // its digits. By the block; seen after __syncthreads().
-  __device__ static void prepare(int joints, const float* matrix, bool add_identity, float* prepared) {
+  // The matrix of entry(k, j), diagonal(k) added, zeros beyond, its rows scaled to where the half type has all its
+  // digits. By the block; seen after __syncthreads().
+  template <typename Entry, typename Diagonal>
+  __device__ static void prepare(int joints, Entry&& entry, Diagonal&& diagonal, float* prepared) {
     float* scales = prepared + kJoints * kJoints;
-    const auto entry = [&](int k, int j) { return matrix[k * joints + j] + (add_identity && k == j ? 1.0f : 0.0f); };
+    const auto value = [&](int k, int j) { return entry(k, j) + (k == j ? diagonal(k) : 0.0f); };
     for (int k = threadIdx.x; k < kJoints; k += blockDim.x) {
       float largest = 0;
-      for (int j = 0; k < joints && j < joints; ++j) largest = fmaxf(largest, fabsf(entry(k, j)));
+      for (int j = 0; k < joints && j < joints; ++j) largest = fmaxf(largest, fabsf(value(k, j)));
       const int exponent = largest > 0 && largest < INFINITY ? max(ilogbf(largest), -100) - 13 : 0;
       scales[k] = ldexpf(1.0f, -exponent);
       scales[kJoints + k] = ldexpf(1.0f, exponent);
@@ -224,7 +234,7 @@ struct RelationTileOfHalves {
     __syncthreads();
     for (int i = threadIdx.x; i < kJoints * kJoints; i += blockDim.x) {
       const int k = i / kJoints, j = i % kJoints;
-      prepared[i] = k < joints && j < joints ? entry(k, j) * scales[k] : 0.0f;
+      prepared[i] = k < joints && j < joints ? value(k, j) * scales[k] : 0.0f;
     }
   }
 
@@ -242,8 +252,9 @@ struct RelationTileOfHalves {
 #pragma unroll 1
       for (int n = threadIdx.x / 32 * 64; n < out.columns; n += blockDim.x / 32 * 64) {
         float total[8][4] = {}, other[kTwo ? 8 : 1][4] = {};
-        multiply(of_first, x, n + block, t, total);
-        if constexpr (kTwo) multiply(of_second, y, n + block, t, other);
+        const int column = min(n + block, x.columns - 8);  // what columns beyond the last give is not kept
+        multiply(of_first, x, column, t, total);
+        if constexpr (kTwo) multiply(of_second, y, column, t, other);
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
           const int k = row + g + 8 * half;
@@ -340,7 +351,7 @@ struct RelationTileOfHalves {
           for (int i = 0; i < kTiles; ++i) {
             const uint32_t rows[4] = {a[i][0].at[step], a[i][1].at[step], a[i][0].at[step + 1], a[i][1].at[step + 1]};
 #pragma unroll
-            for (int j = 0; j < 2 * kTiles; ++j) {
+            for (int j = kSame ? 2 * i : 0; j < 2 * kTiles; ++j) {  // of the same rows those from the diagonal on
               const uint32_t columns[2] = {b[j / 2][j % 2].at[step], b[j / 2][j % 2].at[step + 1]};
               multiply_16x8x16<half_t>(total[i][j], rows, columns);
             }
@@ -355,7 +366,12 @@ struct RelationTileOfHalves {
       for (int j = 0; j < 2 * kTiles; ++j) {
 #pragma unroll
         for (int d = 0; d < 4; ++d) {
-          part[(16 * i + 8 * (d / 2) + g) * kJoints + 8 * j + 2 * t + d % 2] = total[i][j][d];
+          const int row = 16 * i + 8 * (d / 2) + g, at = 8 * j + 2 * t + d % 2;
+          if constexpr (kSame) {
+            if (row <= at) part[same_index(row, at)] = total[i][j][d];
+          } else {
+            part[cross_index(row, at)] = total[i][j][d];
+          }
         }
       }
       if (!kSame && t == 0) {
@@ -370,5 +386,32 @@ template <int kJoints>
 struct RelationTile<__half, kJoints> : RelationTileOfHalves<__half, kJoints> {};
 template <int kJoints>
 struct RelationTile<__nv_bfloat16, kJoints> : RelationTileOfHalves<__nv_bfloat16, kJoints> {};
+
+// Calls f(scalar_t(), std::integral_constant<int, K that a tile is compiled for>()) where there is one: of float32 8, 13,
+// 14, 15, 16, 17, of half types 16 and 32. What f returns, or else false.
+template <typename Function>
+bool with_float_tile(int64_t joints, Function&& f) {
+  if (joints <= 8) return f(float(), std::integral_constant<int, 8>());
+  if (joints <= 13) return f(float(), std::integral_constant<int, 13>());
+  if (joints == 14) return f(float(), std::integral_constant<int, 14>());
+  if (joints == 15) return f(float(), std::integral_constant<int, 15>());
+  if (joints == 16) return f(float(), std::integral_constant<int, 16>());
+  if (joints == 17) return f(float(), std::integral_constant<int, 17>());
+  return false;
+}
+template <typename Function>
+bool with_tile(Dtype dtype, int64_t joints, Function&& f) {
+  const auto of_halves = [&](auto zero) {
+    if (joints <= 16) return f(zero, std::integral_constant<int, 16>());
+    if (joints <= 32) return f(zero, std::integral_constant<int, 32>());
+    return false;
+  };
+  switch (dtype) {
+    case Dtype::kFloat32: return with_float_tile(joints, f);
+    case Dtype::kFloat16: return of_halves(__half());
+    case Dtype::kBFloat16: return of_halves(__nv_bfloat16());
+    default: return false;
+  }
+}
 
 }  // namespace rpstn

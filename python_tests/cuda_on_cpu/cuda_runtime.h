@@ -2,6 +2,7 @@
 
 // The part of CUDA's run time and of its device language that csrc/cuda uses, on the CPU; see README.md.
 
+#include <dlfcn.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -80,6 +81,11 @@ struct Fiber {
   Warp* warp;
 };
 
+struct Launched {
+  const void* kernel;
+  uint64_t blocks, threads, shared_bytes, cluster;
+};
+
 // One cluster at a time, and of a grid without clusters one block.
 struct Machine {
   std::vector<Fiber> fibers;
@@ -88,6 +94,7 @@ struct Machine {
   Fiber* current = nullptr;
   jmp_buf scheduler;
   uint64_t progress = 0;
+  std::vector<Launched> launches;
   void (*body)(void*) = nullptr;
   void* arguments = nullptr;
   std::vector<std::unique_ptr<unsigned char[]>> stacks, shared;
@@ -166,9 +173,11 @@ inline void run_cluster() {
   }
 }
 
-inline void run_grid(dim3 grid, dim3 block, size_t shared_bytes, unsigned cluster, void (*body)(void*), void* arguments) {
+inline void run_grid(
+    const void* kernel, dim3 grid, dim3 block, size_t shared_bytes, unsigned cluster, void (*body)(void*), void* arguments) {
   Machine& m = machine();
   const int threads = static_cast<int>(block.x * block.y * block.z);
+  m.launches.push_back({kernel, uint64_t(grid.x) * grid.y * grid.z, static_cast<uint64_t>(threads), shared_bytes, cluster});
   if (threads < 1 || threads > 1024) fail("a block of more than 1024 threads, or of none");
   if (shared_bytes > kSharedMemory) fail("a block with more shared memory than a multiprocessor has");
   if (grid.x % cluster != 0) fail("a grid that is not a whole number of clusters");
@@ -214,6 +223,22 @@ inline void run_grid(dim3 grid, dim3 block, size_t shared_bytes, unsigned cluste
       }
     }
   }
+}
+
+// For tests and benchmarks that load this library: how many kernels it launched so far, and of one of them where its code
+// begins in the library, blocks, threads, bytes of shared memory and blocks of a cluster.
+extern "C" [[gnu::used, gnu::visibility("default")]] inline uint64_t rpstn_emulated_launches() {
+  return machine().launches.size();
+}
+extern "C" [[gnu::used, gnu::visibility("default")]] inline void rpstn_emulated_launch(uint64_t index, uint64_t* out) {
+  const Launched& launch = machine().launches.at(index);
+  Dl_info where = {};
+  dladdr(launch.kernel, &where);
+  out[0] = static_cast<uint64_t>(static_cast<const char*>(launch.kernel) - static_cast<const char*>(where.dli_fbase));
+  out[1] = launch.blocks;
+  out[2] = launch.threads;
+  out[3] = launch.shared_bytes;
+  out[4] = launch.cluster;
 }
 
 // All live lanes of the warp give a value and take one; lanes that left the kernel have none.
@@ -267,6 +292,9 @@ T __ldg(const T* pointer) { return *pointer; }
 template <typename T>
 T __ldcs(const T* pointer) { return *pointer; }
 template <typename T>
+T __ldcg(const T* pointer) { return *pointer; }
+inline unsigned atomicAdd(unsigned* address, unsigned value) { return std::exchange(*address, *address + value); }
+template <typename T>
 void __stcs(T* pointer, T value) { *pointer = value; }
 inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
 inline float __expf(float x) { return expf(x); }
@@ -281,7 +309,7 @@ T max(T a, T b) { return a < b ? b : a; }
 // --- Run time ---
 
 using cudaStream_t = void*;
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorNotSupported = 801 };
 enum cudaDeviceAttr {
   cudaDevAttrMultiProcessorCount,
   cudaDevAttrMaxSharedMemoryPerBlockOptin,
@@ -332,12 +360,23 @@ inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute attribute
   return attribute == cudaFuncAttributeMaxDynamicSharedMemorySize && value > limit ? cudaErrorInvalidValue : cudaSuccess;
 }
 
+// What only a compiler for a GPU knows of a kernel.
+struct cudaFuncAttributes {
+  size_t localSizeBytes;
+  int numRegs, binaryVersion;
+};
+inline cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*) { return cudaErrorNotSupported; }
+inline cudaError_t cudaFuncGetName(const char**, const void*) { return cudaErrorNotSupported; }
+inline cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int*, const void*, int, size_t) {
+  return cudaErrorNotSupported;
+}
+
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments&&... arguments) {
   const unsigned cluster = config->numAttrs > 0 ? config->attrs[0].val.clusterDim.x : 1;
   if (cluster > 1 && emulated_architecture() < 90) return cudaErrorInvalidValue;
   auto call = [&] { kernel(arguments...); };
-  emulated::run_grid(config->gridDim, config->blockDim, config->dynamicSmemBytes, cluster,
+  emulated::run_grid(reinterpret_cast<const void*>(kernel), config->gridDim, config->blockDim, config->dynamicSmemBytes, cluster,
                      [](void* body) { (*static_cast<decltype(call)*>(body))(); }, &call);
   return cudaSuccess;
 }

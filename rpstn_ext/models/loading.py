@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rpstn_ext.models.network import alike
+
 HEAD = "final_layer"  # the convolution to one map per joint, in our networks as in public files
 AFTER_HEAD = ("relation", "norm")  # children of ours behind it, for the same number of joints
 _COUNTER = "num_batches_tracked"  # of a batch normalisation; PyTorch wrote none before 0.4.1
@@ -65,7 +67,8 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
 
     What the part has beyond that keeps its values. Of the file may be left over: a classifier's `fc`, and the
     `final_layer`, `relation` and `norm` of a network for images. The sentence names both. A file in which no batch
-    normalisation has a `num_batches_tracked`, because it is old, is as whole as others.
+    normalisation has a `num_batches_tracked`, because it is old, is as whole as others; so is one of an RPSTN without
+    `first_norm`, whose statistics are then those of the norm of all frames.
 
     Args:
         network (nn.Module): from `build`; changed in place, and as before after an error.
@@ -92,6 +95,9 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
         raise ValueError(f"models.load: expected part to be one of {names}, got {part!r}")
     module, what = known[part], part or "the network"
     source, given = _read(file, getattr(module, "renamed_in_files", ()))
+    like = getattr(module, "alike_in_files", {})
+    made = alike(like, given)
+    given |= made
     state = module.state_dict()
     own = {_public(name): name for name in state}
 
@@ -125,6 +131,8 @@ def load(network: nn.Module, part: str, file: str | os.PathLike[str] | Mapping[s
     if lacking:
         why = {group: head if _of(group, given) else "the file has none" for group in lacking}
         sentence += f"; kept as before: {', '.join(f'{group} ({why[group]})' for group in lacking)}"
+    for group in dict.fromkeys(map(_group, made)):
+        sentence += f"; {group} as {like[group]} (the file has none)"
     if left_over:
         why = {
             group: f"{len(_of(group, given))} tensors, {head if _of(group, own) else f'{what} has none'}"

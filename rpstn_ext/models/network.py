@@ -1,6 +1,6 @@
 """What every network here can do, and how a network for single images comes to do it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -11,6 +11,30 @@ Stages = Tensor | tuple[Tensor, ...]
 def last_stage(maps: Stages) -> Tensor:
     """Of maps by stages those that count as the result."""
     return maps if isinstance(maps, Tensor) else maps[-1]
+
+
+def alike(pairs: Mapping[str, str], state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """What a state dict lacks of modules that are then like others in it: none of a module's names, never some.
+
+    Args:
+        pairs: names of modules, and of those they are like (`Network.alike_in_files`).
+        prefix (str): of all names.
+
+    Example:
+        >>> import torch
+        >>> state = {"norm.weight": torch.ones(2), "conv.weight": torch.zeros(2)}
+        >>> alike({"first_norm": "norm"}, state)
+        {'first_norm.weight': tensor([1., 1.])}
+        >>> alike({"first_norm": "norm"}, state | {"first_norm.bias": torch.ones(2)})
+        {}
+    """
+    return {
+        f"{prefix}{lacking}.{name.removeprefix(f'{prefix}{other}.')}": value
+        for lacking, other in pairs.items()
+        if not any(name.startswith(f"{prefix}{lacking}.") for name in state)
+        for name, value in state.items()
+        if name.startswith(f"{prefix}{other}.")
+    }
 
 
 class Network(nn.Module):
@@ -37,6 +61,8 @@ class Network(nn.Module):
             in which it may, and names of a file's that are no child here and may be left over.
         renamed_in_files (tuple[tuple[str, str], ...]): how names begin in public files, and here without "backbone.".
         per_joint (tuple[str, ...]): children within the backbone that a file for another number of joints leaves alone.
+        alike_in_files (Mapping[str, str]): children that older files lack, and the modules whose values in the file are
+            then theirs (`alike`).
     """
 
     temporal: bool
@@ -49,6 +75,7 @@ class Network(nn.Module):
     ignored_in_files: tuple[str, ...] = ()
     renamed_in_files: tuple[tuple[str, str], ...] = ()
     per_joint: tuple[str, ...] = ()
+    alike_in_files: Mapping[str, str] = {}
 
     def start(self, frame: Tensor) -> tuple[Tensor, Tensor]:
         """The first frame (Tensor[B, 3, H, W]): its maps [B, K, H/stride, W/stride], and the state for `step`."""

@@ -1,13 +1,14 @@
 """Relation-based pose semantics transfer network (RPSTN)."""
 
+import copy
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from rpstn_ext.models import relations
-from rpstn_ext.models.network import Network, Stages, last_stage
+from rpstn_ext.models.network import Network, Stages, alike, last_stage
 from rpstn_ext.modules import DynamicMatcher, PoseSemanticsPropagator
 
 RELATION_INPUTS = ("maps", "cat")
@@ -37,9 +38,10 @@ class RPSTN(Network):
         X_t      = Conv_a([F(I_t), M'_t])
         M'_{t+1} = BN(R(Conv_d(S(X_t) (x) F(I_{t+1}))))
 
-    P and F have their own weights; R and BN are one module for all frames. Equation 1 has no BN, Fig. 2 draws one:
-    `norm_first`. BN's weight starts at 0.1, about the standard deviation of a target heat map. The released code is
-    another network (`rpstn_ext.models.released`).
+    P and F have their own weights; R is one module for all frames, and so is BN but for its running statistics, of
+    which the first frame has its own (`first_norm`). Equation 1 has no BN, Fig. 2 draws one: `norm_first`. BN's weight
+    starts at 0.1, about the standard deviation of a target heat map. The released code is another network
+    (`rpstn_ext.models.released`).
 
     The paper's ablations leave something out or put something in:
 
@@ -63,12 +65,11 @@ class RPSTN(Network):
         relation_input (str): "maps", or "cat" as above.
         scale: of the joint relation, a number > 0 or "learnable".
         limbs: pairs of connected joints, for the relation "repose".
-        norm_first (bool): BN on the first frame too. Its running statistics are then a mean over first and later
-            frames, whose maps before it differ: of a network trained on pairs of frames (`initialize` "every",
-            training/configs/drawn_people_larger.yaml) first frames' maps were 0.1 high in evaluation, later ones' 0.8.
-            Places are the same, scores are not. False is equation 1; the demo's network, trained so from the start,
-            found 1.4 visible and 2.6 hidden joints in a hundred fewer by torso size (one run each), so the package's
-            weights were trained so at their end alone.
+        norm_first (bool): BN on the first frame too. False is equation 1; the demo's network, trained so from the
+            start, found 1.4 visible and 2.6 hidden joints in a hundred fewer by torso size (one run each). A file of
+            weights from before the first frame had statistics of its own loads; they begin as those of all frames.
+            Until it is trained further, its first frames' maps have their places and not their height in evaluation:
+            of a network trained on pairs of frames they were 0.1 high, later ones' 0.8.
         initialize (str): "first": P sees the first frame alone, as in the paper. "every": it sees every frame, and its
             maps are what the matcher adds to,
 
@@ -167,6 +168,13 @@ class RPSTN(Network):
             relation, self.num_joints, start=relation_start, scale=scale, limbs=limbs
         )
         self.norm = relations.output_norm(self.num_joints) if self.relation is None else None
+        self.first_norm = None
+        if self.temporal and norm_first:
+            own = self.norm if self.relation is None else self.relation.norm
+            self.first_norm = _with_statistics_of_its_own(own)
+            (shared,) = (name for name, module in self.named_modules() if module is own)
+            self.alike_in_files = {"first_norm": shared}
+        self.register_load_state_dict_pre_hook(_complete)
 
     def forward(self, clip: Tensor) -> Stages:
         self.check_clip(clip)
@@ -271,10 +279,10 @@ class RPSTN(Network):
         return self.propagator(self.conv_a(torch.cat([features, heatmaps], dim=1)))
 
     def _relate(self, pseudo: Tensor, *, first: bool = False) -> Tensor:
-        apply_norm = self.norm_first or not first
+        apply_norm, norm = self.norm_first or not first, self.first_norm if first else None
         if self.relation is not None:
-            return self.relation(pseudo, apply_norm=apply_norm)
-        return self.norm(pseudo) if apply_norm else pseudo
+            return self.relation(pseudo, apply_norm=apply_norm, norm=norm)
+        return (norm or self.norm)(pseudo) if apply_norm else pseudo
 
 
 def _joints(pose_initializer: Network | None, num_joints: int | None) -> int:
@@ -311,6 +319,17 @@ def _refuse_options_of_propagation(
                 f"RPSTN: expected {option} {unasked} without a feature extractor, where nothing is propagated, got "
                 f"{got}"
             )
+
+
+def _with_statistics_of_its_own(norm: nn.BatchNorm2d) -> nn.BatchNorm2d:
+    """A normalisation with the weight and the bias of another, the same parameters."""
+    own = copy.deepcopy(norm)
+    own.weight, own.bias = norm.weight, norm.bias
+    return own
+
+
+def _complete(network: RPSTN, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    state.update(alike(network.alike_in_files, state, prefix))
 
 
 def _connection(channels: int, num_joints: int) -> nn.Sequential:

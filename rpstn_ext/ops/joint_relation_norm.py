@@ -105,8 +105,12 @@ def joint_relation_norm(
         number,
         scale_tensor,
     )
-    if training and heatmaps.numel() > 0:
-        reference.move_statistics(running_mean, running_var, mean, var, heatmaps, momentum)
+    if training and (values := heatmaps.numel()) > 0:
+        if torch.compiler.is_compiling():  # which makes these operations part of its graph
+            reference.move_statistics(running_mean, running_var, mean, var, heatmaps, momentum)
+        else:
+            count = values // heatmaps.shape[1]
+            torch.ops.rpstn_ext.move_statistics.default(running_mean, running_var, mean, var, count, momentum)
     return out
 
 

@@ -292,7 +292,7 @@ class Counting:
         return f"{value:.{digits}f}"
 
 
-_NORMS_OF_OURS = ("propagator", "relation", "norm")
+_NORMS_OF_OURS = ("propagator", "relation", "norm", "first_norm")
 _V_WEIGHTS, _V_BIASES = 256 * 256, 256
 
 

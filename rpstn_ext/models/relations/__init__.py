@@ -1,8 +1,8 @@
 """What can stand where the paper has its joint relation extractor R: modules that let the maps of joints mix.
 
 Such a module is called with maps (Tensor[N, K, h, w]) and gives maps of the same shape: batch-normalised where it was
-built with `norm`, and not where the call says `apply_norm=False`. Its normalisation is `norm`. One that can show its
-matrices has a method `relation(maps)` as `JointRelationExtractor` has.
+built with `norm`, by another where the call says `norm=other`, and not where it says `apply_norm=False`. Its
+normalisation is `norm`. One that can show its matrices has a method `relation(maps)` as `JointRelationExtractor` has.
 
 A new one is a line of `RELATIONS`: a class or function of num_joints and norm (and of what it needs among start, scale
 and limbs; what it does not name is refused).

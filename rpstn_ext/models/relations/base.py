@@ -19,7 +19,8 @@ class Relation(nn.Module):
 
     Args:
         num_joints (int): K, at least 1.
-        norm (bool): whether a normalisation follows (`output_norm`); a call with `apply_norm=False` leaves it out.
+        norm (bool): whether a normalisation follows (`output_norm`); a call with `apply_norm=False` leaves it out, one
+            with `norm=other` puts another in its place.
 
     Input and output: maps (Tensor[N, K, h, w]).
 
@@ -47,9 +48,10 @@ class Relation(nn.Module):
         """The maps [N, K, h, w] before the normalisation."""
         raise NotImplementedError(f"{type(self).__name__}: expected a method related(maps)")
 
-    def forward(self, maps: Tensor, *, apply_norm: bool = True) -> Tensor:
+    def forward(self, maps: Tensor, *, apply_norm: bool = True, norm: nn.Module | None = None) -> Tensor:
         related = self.related(maps)
-        return related if self.norm is None or not apply_norm else self.norm(related)
+        norm = (self.norm if norm is None else norm) if apply_norm else None
+        return related if norm is None else norm(related)
 
 
 def start_at_zero(conv: nn.Conv2d, start: str) -> None:

@@ -53,8 +53,8 @@ class ConvolvedJointRelation(nn.Module):
     def norm(self) -> nn.Module | None:
         return self.joints.norm
 
-    def forward(self, maps: Tensor, *, apply_norm: bool = True) -> Tensor:
-        return self.joints(self.convs(maps), apply_norm=apply_norm)
+    def forward(self, maps: Tensor, *, apply_norm: bool = True, norm: nn.Module | None = None) -> Tensor:
+        return self.joints(self.convs(maps), apply_norm=apply_norm, norm=norm)
 
     def relation(self, maps: Tensor) -> tuple[Tensor, Tensor]:
         """Correlation and relational weights [N, K, K] of the convolved maps, as `JointRelationExtractor.relation`."""

@@ -341,14 +341,15 @@ def with_image_network(image: dict[str, Tensor], model: nn.Module) -> dict[str, 
     state, used = model.state_dict(), set()
     for name, value in image.items():
         inner = name.removeprefix("backbone.")
-        for wanted in (name, f"pose_initializer.{name}", f"feature_extractor.{inner}"):
+        for wanted in (name, f"first_{name}", f"pose_initializer.{name}", f"feature_extractor.{inner}"):
             if wanted in state and state[wanted].shape == value.shape:
                 state[wanted] = value
                 used.add(wanted)
     lacking = [
         name
         for name in state
-        if name.startswith(("pose_initializer.", "feature_extractor.", "norm.")) and name not in used
+        if name.startswith(("pose_initializer.", "feature_extractor.", "norm.", "first_norm."))
+        and name not in used
     ]
     if lacking:
         raise ValueError(

@@ -1,9 +1,11 @@
 """A running average of a training's weights, which is what is evaluated and kept where there is one."""
 
 import copy
+from collections.abc import Iterator
+from itertools import chain
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class WeightAverage:
@@ -23,8 +25,13 @@ class WeightAverage:
     def add(self, model: nn.Module, step: int) -> None:
         """The weights after step `step`."""
         decay = min(self._decay, (1 + step) / (10 + step))
-        for own, value in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+        for own, value in zip(_values(self.model), _values(model), strict=True):
             if own.is_floating_point():
                 own.lerp_(value, 1 - decay)
             else:
                 own.copy_(value)
+
+
+def _values(model: nn.Module) -> Iterator[Tensor]:
+    """Each once, however many names it has."""
+    return chain(model.parameters(), model.buffers())
