@@ -151,8 +151,9 @@ __global__ void __launch_bounds__(kThreads) fold_kernel(
 }
 
 // joint_relation.h's A^T - I, Q and one sample's part of the gradients. Block: a sample.
+// Four blocks share a multiprocessor: for eight, as on sm_75, doubles would spill.
 template <typename acc_t>
-__global__ void __launch_bounds__(kThreads) fold_backward_kernel(
+__global__ void __launch_bounds__(kThreads, 4) fold_backward_kernel(
     RelationShape shape, RelationScale scale,
     const acc_t* __restrict__ parts,  // [B, chunks, part]
     const acc_t* __restrict__ gram,   // [B, K, K]

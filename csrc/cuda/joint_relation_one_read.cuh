@@ -6,6 +6,7 @@
 #include "cuda/ptx.cuh"
 #include "cuda/relation_matrices.cuh"
 #include "cuda/relation_tiles.cuh"
+#include "cuda/staging.cuh"
 
 namespace rpstn {
 

@@ -9,6 +9,7 @@
 
 #include "cuda/joint_relation.cuh"
 #include "cuda/ptx.cuh"
+#include "cuda/staging.cuh"
 
 namespace rpstn {
 
