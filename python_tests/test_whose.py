@@ -78,3 +78,10 @@ def test_below_the_calibrated_threshold_nobody_is_there():
         known = Whose(least=least)
         assert known.tell(frame(0, {LEFT: RED}).image, {0: unlikely}, {0: box(LEFT)})[0] == hidden
         assert (0 in known.clothes) == (not hidden)
+
+
+def test_of_many_people_the_latest_are_remembered():
+    known = Whose()
+    for person in range(whose._REMEMBERED + 5):
+        tell(known, {LEFT: RED}, {person: LEFT})
+    assert list(known.clothes) == list(range(5, whose._REMEMBERED + 5))

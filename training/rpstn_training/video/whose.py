@@ -26,6 +26,7 @@ SIGMA = 0.07  # of joints in OKS: the mean of COCO's 17 is 0.072, and other skel
 _CLEARLY = 0.15  # by which a pose that is more like another person is the other's
 _UNKNOWN = 0.5  # likeness of what is not known
 _STRANGE = 0.7  # likeness of clothes: in the mean 0.6 of two people, 0.8 to 0.9 of one who meets others
+_REMEMBERED = 256  # people whose clothes are known: a camera may run for days
 _AGAIN = 15  # frames apart after which somebody is believed to have changed
 _DOUBLE = 0.13  # of a person's size: poses nearer than that, joint by joint in the mean, are of one person
 _COVERED = 0.6  # overlap of the boxes about two poses from which nothing is seen of one of two people
@@ -41,9 +42,8 @@ class Whose:
     def __init__(self, *, least: float | None = None) -> None:
         self._least = least
         self._joints: dict[int, np.ndarray] = {}  # [K, 2] from the middle of the box, when seen last
-        self._mixed: dict[
-            int, int
-        ] = {}  # who met somebody: frames apart since, none of them in the known clothes
+        # Who met somebody: frames apart since, none of them in the known clothes.
+        self._mixed: dict[int, int] = {}
         self.clothes: dict[int, np.ndarray] = {}  # of those who stood alone
 
     def tell(
@@ -94,7 +94,9 @@ class Whose:
             if apart[row]:
                 self._mixed.pop(person, None)
             if worn is not None and (apart[row] or person not in self.clothes):
-                self.clothes[person] = blended(self.clothes.get(person), worn[row])
+                self.clothes[person] = blended(self.clothes.pop(person, None), worn[row])  # now the latest
+                if len(self.clothes) > _REMEMBERED:
+                    del self.clothes[next(iter(self.clothes))]
         moved = {}
         for row in hidden:
             at = max(hidden, key=lambda other: alike[other, row])
