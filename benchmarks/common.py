@@ -167,7 +167,7 @@ class Speed(NamedTuple):
 
 
 def machine_speed(device: str = "cpu", rounds: int = 40) -> Speed:
-    """The fastest of 40 copies too large for the caches, and of 40 matrix products of two sizes without TF32."""
+    """The fastest of so many copies too large for the caches, and of matrix products of two sizes without TF32."""
     source = torch.ones((32 if device == "cpu" else 256) * 2**20, device=device)
     target = torch.empty_like(source)
     calls: dict[str, Call] = {"copy": lambda: target.copy_(source)}

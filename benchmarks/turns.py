@@ -4,7 +4,6 @@ A call that is repeated on the same memory finds it in a cache, and below 100 mi
 launch also times the gap before the next. Contenders take turns within a round, as everywhere here.
 """
 
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -95,7 +94,3 @@ def clone_of(moved_bytes: float, device: str) -> Turns:
         torch.zeros(half, dtype=torch.int8, device=device) for _ in range(sets_of_memory(half, device))
     ]
     return Turns([tensor.clone for tensor in tensors], device)
-
-
-def median(seconds: Sequence[float]) -> float:
-    return statistics.median(seconds)

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from rpstn_training.data.boxes import iou
+from rpstn_training.data.boxes import alone
 
 from .actions import Action, Style
 from .body import SIDES, Figure, Proportions, mirrored, sample_proportions, solve
@@ -412,7 +412,7 @@ def _subject(clip: Clip, visible: np.ndarray) -> int:
     boxes = np.stack([person.boxes for person in clip.people])
     clear = (boxes[..., 2:] - boxes[..., :2]).max(2).min(1) >= _SMALLEST
     clear &= visible.mean(2).min(0) >= _SEEN
-    near = [(iou(frame, frame) - np.eye(len(frame))).max(1) >= _NEAR for frame in boxes.swapaxes(0, 1)]
+    near = [~alone(frame, _NEAR) for frame in boxes.swapaxes(0, 1)]
     for some in (clear & np.any(near, 0), clear):
         if some.any():
             return int(np.random.default_rng(clip.grain_seed).choice(np.flatnonzero(some)))

@@ -86,10 +86,19 @@ def iou(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
     return shared / np.maximum(own[:, None] + its[None] - shared, np.finfo(float).tiny)
 
 
-def alone(boxes: np.ndarray) -> np.ndarray:
-    """Bool [N]: boxes [N, 4] that overlap with none of the others by APART or more (`iou`).
+def middle(box: np.ndarray) -> np.ndarray:
+    """The point x, y [2] in the middle of a box [4].
+
+    >>> middle(np.array([0, 0, 9, 19])).tolist()
+    [4.5, 9.5]
+    """
+    return (box[:2] + box[2:]) / 2
+
+
+def alone(boxes: np.ndarray, apart: float = APART) -> np.ndarray:
+    """Bool [N]: boxes [N, 4] that overlap with none of the others by `apart` or more (`iou`).
 
     >>> alone(np.array([[0, 0, 9, 9], [1, 0, 10, 9], [20, 0, 29, 9]])).tolist()
     [False, False, True]
     """
-    return (iou(boxes, boxes) - np.eye(len(boxes))).max(axis=1, initial=0.0) < APART
+    return (iou(boxes, boxes) - np.eye(len(boxes))).max(axis=1, initial=0.0) < apart

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from ..data.boxes import middle
 from .search import Look, around_joints, nearby, search
 from .sources import Frame
 from .streams import Pose
@@ -218,10 +219,10 @@ class Followers:
 
 
 def _centre_and_sides(box: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return (box[:2] + box[2:]) / 2, np.maximum(box[2:] - box[:2], 2.0)
+    return middle(box), np.maximum(box[2:] - box[:2], 2.0)
 
 
 def _in_picture(box: np.ndarray, size_wh: Sequence[int]) -> bool:
     """Whether the middle of a box is in the picture."""
-    middle = (box[:2] + box[2:]) / 2
-    return bool((middle >= 0).all() and (middle <= np.array(size_wh) - 1).all())
+    place = middle(box)
+    return bool((place >= 0).all() and (place <= np.array(size_wh) - 1).all())

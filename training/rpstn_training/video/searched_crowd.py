@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from ..data.boxes import middle
 from .clothes import clothes
 from .crowd import search_crowd
 from .follow import Followers
@@ -115,7 +116,7 @@ class SearchedCrowd:
         known = self._followers.whose.clothes
         for row, one, worn in zip(costs, found, clothes(image, [one.pose.joints for one in found])):
             for place, person in enumerate(people):
-                away = _middle(one.box) - _middle(lost[person])
+                away = middle(one.box) - middle(lost[person])
                 reach = float((lost[person][2:] - lost[person][:2]).max())
                 alike = float(worn @ known.get(person, worn))
                 if np.linalg.norm(away) <= reach:
@@ -129,7 +130,3 @@ class SearchedCrowd:
                 numbers[place] = self._people
                 self._people += 1
         return numbers
-
-
-def _middle(box: np.ndarray) -> np.ndarray:
-    return (box[:2] + box[2:]) / 2

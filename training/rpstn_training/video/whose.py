@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from ..data.boxes import APART, iou
+from ..data.boxes import alone, iou, middle
 from ..data.similarity import pose_similarity
 from ..data.tracking import blended
 from .clothes import clothes
@@ -65,8 +65,7 @@ class Whose:
         """
         people = list(poses)
         about = np.array([around_joints(pose.joints, pose.scores) for pose in poses.values()]).reshape(-1, 4)
-        shared = iou(about, about) - np.eye(len(people))
-        apart = shared.max(axis=1, initial=0.0) < APART
+        shared, apart = iou(about, about), alone(about)
         worn = None
         if len(people) > 1 or any(person not in self.clothes or person in self._mixed for person in people):
             worn = clothes(image, [pose.joints for pose in poses.values()])
@@ -90,7 +89,7 @@ class Whose:
                 hidden.append(row)
                 continue
             own.append(row)
-            self._joints[person] = pose.joints - _middle(places[person])
+            self._joints[person] = pose.joints - middle(places[person])
             if apart[row]:
                 self._mixed.pop(person, None)
             if worn is not None and (apart[row] or person not in self.clothes):
@@ -129,7 +128,7 @@ class Whose:
             place = places[person]
             alike[0, :, column] = iou(about, place[None])[:, 0]
             if person in self._joints:
-                expected = self._joints[person] + _middle(place)
+                expected = self._joints[person] + middle(place)
                 area = float((place[2:] - place[:2]).prod())
                 sigmas = np.full(len(expected), SIGMA)
                 alike[1, :, column] = pose_similarity(expected, joints, area, np.full(count, area), sigmas)
@@ -145,7 +144,3 @@ def one_pose(pose: Pose, other: Pose) -> bool:
         return False
     size = float((about[2:] - about[:2]).max())
     return float(np.linalg.norm(pose.joints - other.joints, axis=1).mean()) < _DOUBLE * size
-
-
-def _middle(box: np.ndarray) -> np.ndarray:
-    return (box[:2] + box[2:]) / 2
