@@ -42,6 +42,7 @@ _RELATION = {
     "relation_chunk": (256, 512, 2048, 4096),
     "relation_chunks_of_part": (1, 2, 4),
     "relation_by_chunk": (0, 1),
+    "past_caches": (0, 1),
     "architecture": (75, 80),
     "relation_cluster": (1, 2, 4, 8),
     "shared_memory": (100_000, 160_000),
@@ -49,13 +50,14 @@ _RELATION = {
 _PLANES = {
     "instruction_set": (0, 1, 2),
     "band_rows": (8, 16, 32, 64),
+    "past_caches": (0, 1),
     "architecture": (75, 80),
     "plane_units": (32, 64, 128),
     "shared_memory": (65_536, 100_000, 160_000),
 }
 VALUES: dict[str, dict[str, tuple[int, ...]]] = {
     "joint_relation": _RELATION,
-    "joint_relation_norm": {**_RELATION, "past_caches": (0, 1)},
+    "joint_relation_norm": _RELATION,
     "dynamic_conv2d": _PLANES,
     "dynamic_match": {**_PLANES, "match_rows": (4, 16, 32, 64)},
 }

@@ -53,6 +53,7 @@ void run(int trial, Random& random) {
     }
   }
   const auto simd = rpstn::baseline::dynamic_match_simd<float>();
+  const bool past_caches = trial % 2 == 0;
   // Of `rows` rows at a time; the features' gradient with the others' where that is all.
   const auto compare = [&](int64_t rows, int64_t feature_rows) {
     const int64_t bands = (out_height + rows - 1) / rows;
@@ -65,14 +66,14 @@ void run(int trial, Random& random) {
         simd.backward(
             shape, c, std::min(channels, c + rpstn::kMatchChannels), y, last, grad.data(), features.data(),
             kernels.data(), weight.data(), bands == 1 ? of_features.data() : nullptr,
-            of_kernels.data() + band * channels * taps, of_weight.data() + band * joints * channels);
+            of_kernels.data() + band * channels * taps, of_weight.data() + band * joints * channels, past_caches);
       }
     }
     for (int64_t y = 0; bands > 1 && y < height; y += feature_rows) {
       for (int64_t c = 0; c < channels; c += rpstn::kMatchChannels) {
         simd.features_band(
             shape, c, std::min(channels, c + rpstn::kMatchChannels), y, std::min(height, y + feature_rows), grad.data(),
-            kernels.data(), weight.data(), of_features.data());
+            kernels.data(), weight.data(), of_features.data(), past_caches);
       }
     }
     check("output", trial, found, out);

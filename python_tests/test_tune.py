@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from op_cases import MIDDLE, OPS, results
+from op_cases import MIDDLE, OPS, conv_case, match_case, norm_case, relation_case, results
 from tuning import TUNE, Tuner
 
 from benchmarks import tune
@@ -77,6 +77,53 @@ def test_bands_of_a_chosen_height_give_the_same_values(tuner):
             assert tuner.module.asked()["band_rows"] == (64, 12)
         for actual, wanted in zip(found, expected):
             torch.testing.assert_close(actual, wanted, rtol=1e-12, atol=1e-12)
+
+
+@built
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "name, case",
+    [
+        ("joint_relation", relation_case(3, 13, 64, 64)),
+        ("joint_relation", relation_case(3, 13, 25, 41)),  # rows that are no whole vectors
+        ("joint_relation_norm", norm_case(3, 13, 64, 64)),
+        ("dynamic_conv2d", conv_case(2, 3, 64, 48, (3, 3))),
+        ("dynamic_conv2d", conv_case(2, 3, 19, 37, (5, 5))),
+        ("dynamic_conv2d", conv_case(1, 1, 530, 128, (3, 3))),  # in bands
+        ("dynamic_match", match_case(2, 9, 66, 64, (5, 3), 5)),
+        ("dynamic_match", match_case(1, 1, 530, 128, (3, 3), 5)),
+    ],
+)
+def test_values_stored_past_the_caches_are_the_same_bits(tuner, name, case, dtype):
+    op = OPS[name]
+    tensors = [tensor.to(dtype) for tensor in op.inputs(case)]
+    with tuner.serving():
+        grad = torch.randn(op.call(case, tensors).shape).to(dtype)
+        for choice in tuner.instruction_sets().values():
+            found = []
+            for past_caches in (0, 1):
+                tuner.module.choose({"instruction_set": choice, "past_caches": past_caches})
+                found.append(results(op, case, tensors, grad, op.call))
+                assert tuner.module.asked()["past_caches"] == (0, past_caches)
+            assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@built
+@pytest.mark.parametrize(
+    "name, case, stored",
+    [
+        ("joint_relation", relation_case(59, 13, 64, 64), 0),
+        ("joint_relation", relation_case(60, 13, 64, 64), 1),
+        ("dynamic_conv2d", conv_case(1, 768, 64, 64, (3, 3)), 0),
+        ("dynamic_conv2d", conv_case(1, 769, 64, 64, (3, 3)), 1),
+        ("dynamic_conv2d", conv_case(1, 769, 64, 64, (7, 7)), None),  # which is bound by its multiply-adds
+    ],
+)
+def test_more_than_12_mib_are_stored_past_the_caches(tuner, name, case, stored):
+    op = OPS[name]
+    with tuner.serving():
+        op.call(case, [tensor.float() for tensor in op.inputs(case)])
+        assert tuner.module.asked().get("past_caches", (None,))[0] == stored
 
 
 @built

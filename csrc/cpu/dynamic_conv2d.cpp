@@ -41,13 +41,14 @@ Tensor dynamic_conv2d_cpu(
     const auto simd = (*RPSTN_SELECT(dynamic_conv2d_simd<Raw<scalar_t>::type>))();
     const auto *f_data = input<scalar_t>(f), *k_data = input<scalar_t>(k);
     auto* out_data = output<scalar_t>(out);
+    const bool past_caches = stored_past_caches(shape, out.nbytes());
     const Bands bands(shape.out_height, shape.out_width, shape.kernel_h);
     at::parallel_for(
         0, shape.planes * bands.count, grain(shape, bands.rows, shape.out_width), [&](int64_t begin, int64_t end) {
           if (bands.count == 1) {
-            simd.forward(shape, f_data, k_data, out_data, begin, end);
+            simd.forward(shape, f_data, k_data, out_data, past_caches, begin, end);
           } else {
-            simd.forward_bands(shape, bands.rows, f_data, k_data, out_data, begin, end);
+            simd.forward_bands(shape, bands.rows, f_data, k_data, out_data, past_caches, begin, end);
           }
         });
   });
@@ -59,12 +60,13 @@ Tensor dynamic_conv2d_cpu(
 template <typename scalar_t, typename acc_t>
 void backward_in_bands(
     const DynamicConv2dSimd<scalar_t>& simd, const DynamicConv2dShape& s, const scalar_t* grad, const scalar_t* features,
-    const scalar_t* kernels, scalar_t* grad_features, acc_t* grad_kernels, const at::TensorOptions& options) {
+    const scalar_t* kernels, scalar_t* grad_features, acc_t* grad_kernels, bool past_caches,
+    const at::TensorOptions& options) {
   if (grad_features != nullptr) {
     const Bands bands(s.height, s.width, s.kernel_h);
     at::parallel_for(
         0, s.planes * bands.count, grain(s, bands.rows, s.width), [&](int64_t begin, int64_t end) {
-          simd.features_bands(s, bands.rows, grad, kernels, grad_features, begin, end);
+          simd.features_bands(s, bands.rows, grad, kernels, grad_features, past_caches, begin, end);
         });
   }
   if (grad_kernels == nullptr) return;
@@ -98,15 +100,16 @@ Gradients dynamic_conv2d_backward_cpu(
     const auto simd = (*RPSTN_SELECT(dynamic_conv2d_simd<raw_t>))();
     const auto *d_data = input<scalar_t>(d), *f_data = input<scalar_t>(f), *k_data = input<scalar_t>(k);
     auto* grad_f = need_features ? output<scalar_t>(grad_features) : nullptr;
+    const bool past_caches = stored_past_caches(shape, grad_features.nbytes());
     if (!whole) {
       auto* grad_k = need_kernels ? grad_kernels.template mutable_data_ptr<acc_t>() : nullptr;
       return backward_in_bands<raw_t, acc_t>(
-          simd, shape, d_data, f_data, k_data, grad_f, grad_k, grad_kernels.options().dtype(acc));
+          simd, shape, d_data, f_data, k_data, grad_f, grad_k, past_caches, grad_kernels.options().dtype(acc));
     }
     auto* grad_k = need_kernels ? output<scalar_t>(grad_kernels) : nullptr;
     at::parallel_for(
         0, shape.planes, grain(shape, shape.out_height, shape.out_width), [&](int64_t begin, int64_t end) {
-          simd.backward(shape, d_data, f_data, k_data, grad_f, grad_k, begin, end);
+          simd.backward(shape, d_data, f_data, k_data, grad_f, grad_k, past_caches, begin, end);
         });
   });
   return {as_dtype(grad_features, features.scalar_type()), as_dtype(grad_kernels, kernels.scalar_type())};

@@ -16,27 +16,30 @@ Ahead plane_ahead(const scalar_t* planes, int64_t plane, int64_t end, int64_t si
 
 template <typename scalar_t>
 void forward(
-    const DynamicConv2dShape& s, const scalar_t* features, const scalar_t* kernels, scalar_t* output,
+    const DynamicConv2dShape& s, const scalar_t* features, const scalar_t* kernels, scalar_t* output, bool past_caches,
     int64_t begin, int64_t end) {
   using acc_t = typename Accumulate<scalar_t>::type;
   const int64_t size = s.height * s.width, out_size = s.out_height * s.out_width, taps = s.kernel_h * s.kernel_w;
+  const bool streams = past_caches && std::is_same_v<scalar_t, acc_t>;
   Plane<acc_t> plane(s);
   const Scratch<acc_t> unrounded(std::is_same_v<scalar_t, acc_t> ? 0 : out_size);
   for (int64_t p = begin; p < end; ++p) {
     plane.set_features(features + p * size);
     rounded_into(output + p * out_size, out_size, unrounded.data,
                  [&](acc_t* out) {
-                   plane.output(kernels + p * taps, out, plane_ahead(features, p + 1, end, size));
+                   plane.output(kernels + p * taps, out, streams, plane_ahead(features, p + 1, end, size));
                  });
   }
+  if (streams) finish_stores();
 }
 
 template <typename scalar_t>
 void backward(
     const DynamicConv2dShape& s, const scalar_t* grad_output, const scalar_t* features, const scalar_t* kernels,
-    scalar_t* grad_features, scalar_t* grad_kernels, int64_t begin, int64_t end) {
+    scalar_t* grad_features, scalar_t* grad_kernels, bool past_caches, int64_t begin, int64_t end) {
   using acc_t = typename Accumulate<scalar_t>::type;
   const int64_t size = s.height * s.width, out_size = s.out_height * s.out_width, taps = s.kernel_h * s.kernel_w;
+  const bool streams = past_caches && std::is_same_v<scalar_t, acc_t>;
   PlaneGradients<acc_t> plane(s);
   const Scratch<acc_t> unrounded(std::is_same_v<scalar_t, acc_t> ? 0 : larger(size, taps));
   for (int64_t p = begin; p < end; ++p) {
@@ -45,7 +48,7 @@ void backward(
     if (grad_features != nullptr) {
       const Ahead ahead = grad_kernels != nullptr ? plane_ahead(features, p, end, size) : next_gradient;
       rounded_into(grad_features + p * size, size, unrounded.data,
-                   [&](acc_t* out) { plane.features_gradient(kernels + p * taps, out, ahead); });
+                   [&](acc_t* out) { plane.features_gradient(kernels + p * taps, out, streams, ahead); });
     }
     if (grad_kernels != nullptr) {
       plane.set_features(features + p * size);
@@ -53,6 +56,7 @@ void backward(
                    [&](acc_t* out) { plane.kernel_gradient(out, next_gradient); });
     }
   }
+  if (streams) finish_stores();
 }
 
 // Calls body(plane, first row, last row) for bands [begin, end) of `rows` of each plane's `height` rows.
@@ -68,24 +72,26 @@ void for_bands(int64_t height, int64_t rows, int64_t begin, int64_t end, Body bo
 template <bool kTurned, typename scalar_t>
 void correlate_bands(
     const DynamicConv2dShape& s, int64_t rows, const scalar_t* input, const scalar_t* kernels, scalar_t* output,
-    int64_t begin, int64_t end) {
+    bool past_caches, int64_t begin, int64_t end) {
   using acc_t = typename Accumulate<scalar_t>::type;
+  const bool streams = past_caches && std::is_same_v<scalar_t, acc_t>;
   Plane<acc_t> plane(largest_band(s, rows));
   const Scratch<acc_t> unrounded(std::is_same_v<scalar_t, acc_t> ? 0 : rows * s.out_width);
   for_bands(s.out_height, rows, begin, end, [&](int64_t p, int64_t first, int64_t last) {
     plane.set_band(band_of(s, first, last), input + p * s.height * s.width);
     rounded_into(output + (p * s.out_height + first) * s.out_width, (last - first) * s.out_width, unrounded.data,
                  [&](acc_t* out) {
-                   plane.template output<kTurned>(kernels + p * s.kernel_h * s.kernel_w, out, {});
+                   plane.template output<kTurned>(kernels + p * s.kernel_h * s.kernel_w, out, streams, {});
                  });
   });
+  if (streams) finish_stores();
 }
 
 template <typename scalar_t>
 void features_bands(
     const DynamicConv2dShape& s, int64_t rows, const scalar_t* grad_output, const scalar_t* kernels,
-    scalar_t* grad_features, int64_t begin, int64_t end) {
-  correlate_bands<true>(transposed(s), rows, grad_output, kernels, grad_features, begin, end);
+    scalar_t* grad_features, bool past_caches, int64_t begin, int64_t end) {
+  correlate_bands<true>(transposed(s), rows, grad_output, kernels, grad_features, past_caches, begin, end);
 }
 
 template <typename scalar_t, typename acc_t>

@@ -115,6 +115,7 @@ DynamicMatchBackward dynamic_match_backward_cpu(
     auto *gk_data = need_kernels ? kernel_parts.template mutable_data_ptr<acc_t>() : nullptr,
          *gw_data = need_weight ? weight_parts.template mutable_data_ptr<acc_t>() : nullptr,
          *gb_data = need_bias ? bias_parts.template mutable_data_ptr<acc_t>() : nullptr;
+    const bool past_caches = stored_past_caches(s, grad_features.nbytes());
     const auto advanced = [](auto* data, int64_t by) { return data == nullptr ? data : data + by; };
     if (need_kernels || need_weight || (need_features && whole)) {
       const int64_t work = s.out_width * (3 * taps + 2 * joints);
@@ -125,7 +126,7 @@ DynamicMatchBackward dynamic_match_backward_cpu(
             simd.backward(
                 shape, begin, end, first_row, last_row, d_data + sample * joints * out_size, f_data + planes * size,
                 k_data + planes * taps, w_data, whole ? advanced(gf_data, planes * size) : nullptr,
-                advanced(gk_data, part * channels * taps), advanced(gw_data, part * joints * channels));
+                advanced(gk_data, part * channels * taps), advanced(gw_data, part * joints * channels), past_caches);
           });
     }
     if (need_features && !whole) {
@@ -134,7 +135,7 @@ DynamicMatchBackward dynamic_match_backward_cpu(
           [&](int64_t sample, int64_t begin, int64_t end, int64_t first_row, int64_t last_row) {
             simd.features_band(
                 shape, begin, end, first_row, last_row, d_data + sample * joints * out_size,
-                k_data + sample * channels * taps, w_data, gf_data + sample * channels * size);
+                k_data + sample * channels * taps, w_data, gf_data + sample * channels * size, past_caches);
           });
     }
     if (need_kernels && bands.count > 1) {

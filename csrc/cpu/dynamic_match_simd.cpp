@@ -82,7 +82,7 @@ void forward(
       const int64_t bytes = band_shape.height * s.width * static_cast<int64_t>(sizeof(scalar_t));
       const Ahead next_channel = c + i + 1 < shape.channels ? Ahead{rows + s.height * s.width, bytes} : Ahead{};
       plane.set_features(rows);
-      plane.output(kernels + (c + i) * s.kernel_h * s.kernel_w, convolved.data + i * columns, next_channel);
+      plane.output(kernels + (c + i) * s.kernel_h * s.kernel_w, convolved.data + i * columns, false, next_channel);
     }
     add_mixed(shape.joints, weight + c, shape.channels, 1, convolved.data, count, columns, sums.data, columns,
               columns);
@@ -125,7 +125,7 @@ template <typename scalar_t, typename acc_t>
 void backward(
     const DynamicMatchShape& shape, int64_t begin, int64_t end, int64_t first_row, int64_t last_row,
     const scalar_t* grad_out, const scalar_t* features, const scalar_t* kernels, const acc_t* weight,
-    scalar_t* grad_features, acc_t* grad_kernels, acc_t* grad_weight) {
+    scalar_t* grad_features, acc_t* grad_kernels, acc_t* grad_weight, bool past_caches) {
   const DynamicConv2dShape& s = shape.plane;
   const bool whole = first_row == 0 && last_row == s.out_height;
   const Band band = whole ? Band{s, 0} : band_of(s, first_row, last_row);
@@ -133,6 +133,7 @@ void backward(
   const int64_t out_size = (last_row - first_row) * s.out_width, stride = whole_vectors<acc_t>(out_size);
   const int64_t band_bytes = band.shape.height * s.width * static_cast<int64_t>(sizeof(scalar_t));
   const scalar_t* grad_rows = grad_out + first_row * s.out_width;
+  const bool streams = past_caches && std::is_same_v<scalar_t, acc_t>;
   const bool of_planes = grad_features != nullptr || grad_kernels != nullptr;
   PlaneGradients<acc_t> plane(whole ? s : largest_band(s, last_row - first_row));
   const Scratch<acc_t> grads(shape.joints * kColumns), mixed(of_planes ? count * stride : 0),
@@ -152,13 +153,14 @@ void backward(
     }
     const Ahead next_channel =
         i + 1 < count ? Ahead{features + (c + 1) * size + band.first_row * s.width, band_bytes} : Ahead{};
-    if (grad_weight != nullptr) plane.output(kernel, convolved.data + i * stride, next_channel);
+    if (grad_weight != nullptr) plane.output(kernel, convolved.data + i * stride, false, next_channel);
     if (grad_kernels != nullptr) plane.kernel_gradient(grad_kernels + c * taps, {});
     if (grad_features != nullptr) {
       rounded_into(grad_features + c * size, size, unrounded.data,
-                   [&](acc_t* out) { plane.features_gradient(kernel, out, {}); });
+                   [&](acc_t* out) { plane.features_gradient(kernel, out, streams, {}); });
     }
   }
+  if (streams) finish_stores();
   if (grad_weight == nullptr) return;
   const Scratch<double> totals(shape.joints * kMatchChannels);
   for_columns(shape, grad_rows, out_size, grads, [&](int64_t first, int64_t columns) {
@@ -186,7 +188,8 @@ void backward(
 template <typename scalar_t, typename acc_t>
 void features_band(
     const DynamicMatchShape& shape, int64_t begin, int64_t end, int64_t first_row, int64_t last_row,
-    const scalar_t* grad_out, const scalar_t* kernels, const acc_t* weight, scalar_t* grad_features) {
+    const scalar_t* grad_out, const scalar_t* kernels, const acc_t* weight, scalar_t* grad_features, bool past_caches) {
+  const bool streams = past_caches && std::is_same_v<scalar_t, acc_t>;
   const DynamicConv2dShape& s = shape.plane;
   const DynamicConv2dShape t = transposed(s);
   const Band band = band_of(t, first_row, last_row);  // of grad_out
@@ -200,8 +203,9 @@ void features_band(
   for (int64_t i = 0; i < count; ++i) {
     plane.set_band({band.shape, 0}, mixed.data + i * stride);
     rounded_into(grad_features + ((begin + i) * s.height + first_row) * s.width, results, unrounded.data,
-                 [&](acc_t* out) { plane.template output<true>(kernels + (begin + i) * taps, out, {}); });
+                 [&](acc_t* out) { plane.template output<true>(kernels + (begin + i) * taps, out, streams, {}); });
   }
+  if (streams) finish_stores();
 }
 
 template <typename scalar_t, typename acc_t>

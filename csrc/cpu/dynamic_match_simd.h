@@ -38,12 +38,13 @@ struct DynamicMatchSimd {
       const acc_t* weight,       // [K, C]
       scalar_t* grad_features,   // [C, H, W]
       acc_t* grad_kernels,       // [C, kh, kw], these rows' part
-      acc_t* grad_weight);       // [K, C], this sample's and these rows' part
+      acc_t* grad_weight,        // [K, C], this sample's and these rows' part
+      bool past_caches);         // whether grad_features is too large to be read from a cache afterwards
 
   // Rows [first_row, last_row) of grad_features for the same channels.
   void (*features_band)(
       const DynamicMatchShape& shape, int64_t begin, int64_t end, int64_t first_row, int64_t last_row,
-      const scalar_t* grad_out, const scalar_t* kernels, const acc_t* weight, scalar_t* grad_features);
+      const scalar_t* grad_out, const scalar_t* kernels, const acc_t* weight, scalar_t* grad_features, bool past_caches);
 
   // This sample's part of the gradient of the bias.
   void (*sum_planes)(int64_t planes, int64_t size, const scalar_t* values, acc_t* sums);

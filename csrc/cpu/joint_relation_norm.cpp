@@ -43,14 +43,6 @@ struct SampleSums {
   }
 };
 
-// In training the inputs are read a second time, from the caches where the result leaves them there: 64 samples of
-// 13x64x64 in float32 took 1.33 times joint_relation's time before, 1.07 now.
-template <typename scalar_t>
-bool outgrows_caches(const Division& d) {
-  constexpr int64_t kBytes = 8 * 1024 * 1024;
-  return tuned("past_caches", d.samples * d.sample_size() * static_cast<int64_t>(sizeof(scalar_t)) > kBytes);
-}
-
 // mu and var of the batch, over the samples in their order.
 void batch_statistics(const Division& d, SampleSums& sums, double* mean, double* var) {
   const double columns = static_cast<double>(d.columns), count = static_cast<double>(d.samples) * columns;
@@ -79,7 +71,7 @@ void forward(
   const auto algebra = (*RPSTN_SELECT(joint_relation_norm_simd<acc_t>))();
   const Division d(heatmaps);
   const int64_t joints = d.joints, size = d.matrix(), row = size + joints, width = moments_row(joints);
-  const bool past_caches = training && outgrows_caches<scalar_t>(d);
+  const bool past_caches = outgrows_caches(heatmaps.nbytes());
   const auto* x = input<tensor_t>(heatmaps);
   auto* y = out == nullptr ? nullptr : output<tensor_t>(*out);
   auto* m = moments.mutable_data_ptr<acc_t>();
@@ -179,7 +171,7 @@ void backward(
   const auto algebra = (*RPSTN_SELECT(joint_relation_norm_simd<double>))();
   const Division d(heatmaps);
   const int64_t joints = d.joints, size = d.matrix(), row = size + joints, width = moments_row(joints);
-  const bool past_caches = training && outgrows_caches<scalar_t>(d);
+  const bool past_caches = outgrows_caches(heatmaps.nbytes());
   const auto *grad = input<tensor_t>(grad_out), *x = input<tensor_t>(heatmaps);
   auto* grad_x = shared.of_samples == nullptr ? output<tensor_t>(grad_heatmaps) : nullptr;
   const auto* m = moments.const_data_ptr<acc_t>();

@@ -5,6 +5,8 @@
 #include <c10/core/alignment.h>
 #include <c10/core/impl/alloc_cpu.h>
 
+#include "tuned.h"
+
 namespace rpstn {
 
 static_assert(c10::gAlignment >= 64);
@@ -21,6 +23,11 @@ void prefer_huge_pages([[maybe_unused]] void* memory, [[maybe_unused]] int64_t b
   const auto first = (address + kHugePage - 1) / kHugePage * kHugePage, last = (address + bytes) / kHugePage * kHugePage;
   madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 #endif
+}
+
+bool outgrows_caches(int64_t bytes) {
+  constexpr int64_t kBytes = 12 * 1024 * 1024;
+  return tuned("past_caches", bytes > kBytes);
 }
 
 }  // namespace rpstn
