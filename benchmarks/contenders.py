@@ -204,17 +204,23 @@ def floor_work(case: Case, tensors: list[Tensor], out: Tensor, direction: str) -
 
 def bar_cases(device: str) -> list[Case]:
     """The sizes that DESIGN's section 5 names."""
-    relation = [Case("joint_relation", samples, 13, 64, 64) for samples in (1, 16, 64)]
     if device == "cpu":
+        relation = [Case("joint_relation", samples, 13, 64, 64) for samples in (1, 16, 64, 256)]
         norm = [Case("joint_relation_norm", samples, 13, 64, 64) for samples in (16, 64)]
-        conv = Case("dynamic_conv2d", 4, 256, 64, 64, 7)
-        return [*relation, *norm, conv, replace(conv, op="dynamic_match")]
+        conv = [Case("dynamic_conv2d", 4, 256, 64, 64, kernel) for kernel in (3, 5, 7)]
+        return [*relation, *norm, *conv, replace(conv[-1], op="dynamic_match")]
     large = [
         Case("joint_relation", n, 13, 64, 64, dtype=t) for n in (256, 1024) for t in ("float32", "bfloat16")
     ]
     norm = [replace(case, op="joint_relation_norm") for case in large]
     conv = [Case("dynamic_conv2d", 8, 256, 64, 64, 7, dtype=t) for t in ("float32", "bfloat16")]
-    return [relation[0], *large, *norm, *conv, *(replace(case, op="dynamic_match") for case in conv)]
+    return [
+        Case("joint_relation", 1, 13, 64, 64),
+        *large,
+        *norm,
+        *conv,
+        *(replace(case, op="dynamic_match") for case in conv),
+    ]
 
 
 def grid_cases(device: str) -> Iterator[Case]:

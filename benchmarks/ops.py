@@ -8,7 +8,8 @@ Every contender's result and gradients are compared with plain PyTorch in float6
 fails is left out and named, ours ends the run. On the CPU rounds alternate between the contenders; on a GPU CUDA
 events, with the cache overwritten before every call. Ratios are medians over rounds of times in the same round. The
 floor is the larger of the bytes that must move at the measured speed of a copy and the multiply-adds at the measured
-speed of a matrix product. On the CPU memory is not handed back to the system between calls, for any contender.
+speed of a matrix product. On the CPU memory is not handed back to the system between calls, for any contender; what a
+result of joint_relation costs in memory that the system has just given is timed first, against a copy of its input.
 """
 
 import argparse
@@ -225,6 +226,21 @@ def ratio(slower: Sequence[float], faster: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(slower, faster))
 
 
+def of_fresh_clone(case: Case, limits: argparse.Namespace) -> float | None:
+    """Of the time in which the input is copied, both into memory that the system gives anew for each call: ours.
+
+    glibc does so from 32 MiB on, before keep_memory; None for smaller results.
+    """
+    tensors = inputs(case, "cpu")
+    if tensors[0].nbytes < 2**25:
+        return None
+    function = contenders(case, "cpu", compiled=False)["ours"].function
+    with torch.no_grad():
+        calls = {"ours": lambda: function(*tensors), "clone": tensors[0].clone}
+        seconds = rounds_of(calls, "cpu", limits)
+    return ratio(seconds["ours"], seconds["clone"])
+
+
 def rounds_of(
     calls: dict[str, Callable[[], object]], device: str, limits: argparse.Namespace
 ) -> dict[str, list[float]]:
@@ -323,7 +339,13 @@ def main() -> None:
     limits = parser.parse_args()
     device = limits.device
     torch.set_num_threads(limits.threads)
+    named = limits.case or bar_cases(device)
+    cases = list(dict.fromkeys([*named, *(grid_cases(device) if limits.grid else ())]))
+    # The largest last: what they leave in the allocator's hands is not there for those that come after.
+    cases = sorted((case for case in cases if case.op in limits.op), key=lambda case: case.elements)
+    fresh: dict[Case, float | None] = {}
     if device == "cpu":
+        fresh = {case: of_fresh_clone(case, limits) for case in cases if case.op == "joint_relation"}
         keep_memory()
         limit_memory()
     else:
@@ -338,15 +360,16 @@ def main() -> None:
     facts = {**provenance(device), **speed.facts()}
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
 
-    named = limits.case or bar_cases(device)
-    cases = list(dict.fromkeys([*named, *(grid_cases(device) if limits.grid else ())]))
-    # The largest last: what they leave in the allocator's hands is not there for those that come after.
-    cases = sorted((case for case in cases if case.op in limits.op), key=lambda case: case.elements)
     lines: list[dict] = []
     for case in tqdm(cases, unit="case", disable=None):
         torch.compiler.reset()
         gc.collect()
         found = measure(case, device, limits, speed)
+        if fresh.get(case) is not None:
+            ours = next(
+                line for line in found if (line["contender"], line["direction"]) == ("ours", "forward")
+            )
+            ours["of_fresh_clone"] = fresh[case]
         show_case(found)
         if limits.memory and case in bar_cases(device):
             memory = peaks(case, device, limits.threads)

@@ -1,5 +1,6 @@
 """The benchmarks' own judgement: the gate, the bars and the memory that is counted."""
 
+import argparse
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from tiny_clips import SMALL_MODEL
 from benchmarks import bars, predict
 from benchmarks.contenders import Case, contenders, hanging, inputs
 from benchmarks.memory import _measure
-from benchmarks.ops import Prepared, exact_results, leaves_of, worst_error
+from benchmarks.ops import Prepared, exact_results, leaves_of, of_fresh_clone, worst_error
 
 CASE = Case("joint_relation", 2, 5, 6, 7)
 
@@ -48,6 +49,71 @@ def test_bars_are_held_or_not():
     assert not any(
         b.held for b in bars.check([{**line(plain=0.5), "op": "joint_relation", "sizes": "1x1"}], "cpu")
     )
+
+
+def of(case: Case, direction: str, **measured: object) -> dict:
+    of_case = {"op": case.op, "sizes": case.sizes, "samples": case.samples, "direction": direction}
+    return {**line(plain=100.0), **of_case, **measured}
+
+
+@pytest.mark.parametrize(
+    "case, direction, bar, held, missed",
+    [
+        (Case("joint_relation", 16, 13, 64, 64), "forward", "times plain", 5, 4.9),
+        (Case("joint_relation", 16, 13, 64, 64), "forward", "times best rival", 2, 1.9),
+        (Case("joint_relation", 256, 13, 64, 64), "backward", "times best rival", 3, 2.9),
+        (Case("joint_relation", 256, 13, 64, 64), "forward", "of a fresh clone's time", 1.15, 1.2),
+        (Case("joint_relation_norm", 64, 13, 64, 64), "forward", "times the relation", 1.3, 1.4),
+        (Case("joint_relation_norm", 16, 13, 64, 64), "backward", "times the relation", 1.3, 1.4),
+        (Case("dynamic_conv2d", 4, 256, 64, 64, 7), "forward", "times best rival", 1.5, 1.4),
+        (Case("dynamic_conv2d", 4, 256, 64, 64, 7), "backward", "times best rival", 8, 7.9),
+        (Case("dynamic_conv2d", 4, 256, 64, 64, 3), "backward", "share of floor", 0.6, 0.59),
+        (Case("dynamic_conv2d", 4, 256, 64, 64, 5), "backward", "share of floor", 0.6, 0.59),
+        (Case("dynamic_match", 4, 256, 64, 64, 7), "forward", "times our unfused pair", 1.2, 1.1),
+    ],
+)
+def test_each_bar_of_the_cpu(case, direction, bar, held, missed):
+    ratios = {"times plain": "plain", "times best rival": "folded", "times our unfused pair": "ours, unfused"}
+
+    def checked(value: float) -> list[bool]:
+        measured = {
+            "share of floor": {"share_of_floor": value},
+            "of a fresh clone's time": {"of_fresh_clone": value},
+        }
+        if bar == "times the relation":
+            measured[bar] = {"ratios": {"plain": 100.0, "ours, without norm": 1.0001 / value}}
+        elif bar in ratios:
+            measured[bar] = {"ratios": {"plain": 100.0, ratios[bar]: value}}
+        found = bars.check([of(case, direction, **measured[bar])], "cpu")
+        return [each.held for each in found if each.name.endswith(bar)]
+
+    assert checked(missed) == [False]
+    assert checked(held) == [True]
+
+
+def test_bars_are_set_for_the_sizes_that_they_name():
+    """A smaller kernel is judged by the floor alone; a norm of 1024 samples by a bar of its own, on a GPU."""
+    small = of(
+        Case("dynamic_conv2d", 4, 256, 64, 64, 3), "backward", ratios={"grouped": 1.1}, share_of_floor=0.7
+    )
+    assert all(each.held for each in bars.check([small], "cpu"))
+    norm = {"ratios": {"plain": 9.0, "ours, without norm": 1 / 1.4}}
+    for samples, dtype, held in ((256, "float32", False), (1024, "float32", True), (1024, "bfloat16", False)):
+        case = Case("joint_relation_norm", samples, 13, 64, 64, dtype=dtype)
+        (found,) = [
+            each
+            for each in bars.check([of(case, "forward", **norm)], "cuda")
+            if each.name.endswith("the relation")
+        ]
+        assert found.held == held
+
+
+def test_a_fresh_clone_is_timed_where_memory_is_fresh(monkeypatch):
+    limits = argparse.Namespace(rounds=5, seconds=0.1)
+    assert of_fresh_clone(Case("joint_relation", 16, 13, 64, 64), limits) is None
+    monkeypatch.setattr("benchmarks.common.ROUND_SECONDS", 1e-3)
+    share = of_fresh_clone(Case("joint_relation", 8, 16, 256, 256), limits)
+    assert share is not None and 0.05 < share < 20
 
 
 def test_a_rival_that_hangs_is_named_and_left_out(monkeypatch):
