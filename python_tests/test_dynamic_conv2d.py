@@ -53,6 +53,29 @@ def test_every_sample_and_channel_has_its_own_kernel(dynamic_conv2d):
     assert torch.equal(out, factors[:, :, None, None].expand(2, 2, 2, 2))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "planes, sizes, kernel, padding",
+    [(1, (70, 64), (15, 15), "same"), (1, (130, 61), (16, 9), (20, 3)), (2, (190, 66), (21, 5), "valid")],
+)
+def test_fewer_planes_than_threads_are_shared_out_with_the_same_bits(planes, sizes, kernel, padding, dtype):
+    torch.manual_seed(0)
+    before = torch.get_num_threads()
+    features = torch.randn(1, planes, *sizes).to(dtype).requires_grad_()
+    kernels = torch.randn(1, planes, *kernel).to(dtype).requires_grad_()
+    by_threads = []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            out = rx.dynamic_conv2d(features, kernels, padding=padding)
+            grad = torch.arange(out.numel()).view_as(out).sin().to(dtype)
+            by_threads.append((out, *torch.autograd.grad(out, (features, kernels), grad)))
+    finally:
+        torch.set_num_threads(before)
+    for found in by_threads[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found, by_threads[0], strict=True))
+
+
 def test_match_is_the_composition():
     features, kernels = torch.randn(2, 6, 9, 8), torch.randn(2, 6, 3, 3)
     weight, bias = torch.randn(4, 6), torch.randn(4)

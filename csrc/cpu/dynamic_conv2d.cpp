@@ -42,7 +42,7 @@ Tensor dynamic_conv2d_cpu(
     const auto *f_data = input<scalar_t>(f), *k_data = input<scalar_t>(k);
     auto* out_data = output<scalar_t>(out);
     const bool past_caches = stored_past_caches(shape, out.nbytes());
-    const Bands bands(shape.out_height, shape.out_width, shape.kernel_h);
+    const Bands bands = bands_for_threads(shape, shape.out_height, shape.out_width);
     at::parallel_for(
         0, shape.planes * bands.count, grain(shape, bands.rows, shape.out_width), [&](int64_t begin, int64_t end) {
           if (bands.count == 1) {
@@ -55,21 +55,22 @@ Tensor dynamic_conv2d_cpu(
   return out;
 }
 
-// Gradients of large planes, one after the other: of the features in bands of their rows, of the kernels in bands of the
-// output's rows, whose parts are added in their order.
+// In bands of the features' rows.
+template <typename scalar_t>
+void features_in_bands(
+    const DynamicConv2dSimd<scalar_t>& simd, const DynamicConv2dShape& s, const scalar_t* grad, const scalar_t* kernels,
+    scalar_t* grad_features, bool past_caches) {
+  const Bands bands = bands_for_threads(s, s.height, s.width);
+  at::parallel_for(0, s.planes * bands.count, grain(s, bands.rows, s.width), [&](int64_t begin, int64_t end) {
+    simd.features_bands(s, bands.rows, grad, kernels, grad_features, past_caches, begin, end);
+  });
+}
+
+// In bands of the output's rows, whose parts are added in their order.
 template <typename scalar_t, typename acc_t>
-void backward_in_bands(
+void kernels_in_bands(
     const DynamicConv2dSimd<scalar_t>& simd, const DynamicConv2dShape& s, const scalar_t* grad, const scalar_t* features,
-    const scalar_t* kernels, scalar_t* grad_features, acc_t* grad_kernels, bool past_caches,
-    const at::TensorOptions& options) {
-  if (grad_features != nullptr) {
-    const Bands bands(s.height, s.width, s.kernel_h);
-    at::parallel_for(
-        0, s.planes * bands.count, grain(s, bands.rows, s.width), [&](int64_t begin, int64_t end) {
-          simd.features_bands(s, bands.rows, grad, kernels, grad_features, past_caches, begin, end);
-        });
-  }
-  if (grad_kernels == nullptr) return;
+    acc_t* grad_kernels, const at::TensorOptions& options) {
   const int64_t taps = s.kernel_h * s.kernel_w;
   const Bands bands(s.out_height, s.out_width, s.kernel_h);
   const auto parts = at::empty({s.planes * bands.count, taps}, options);
@@ -101,12 +102,18 @@ Gradients dynamic_conv2d_backward_cpu(
     const auto *d_data = input<scalar_t>(d), *f_data = input<scalar_t>(f), *k_data = input<scalar_t>(k);
     auto* grad_f = need_features ? output<scalar_t>(grad_features) : nullptr;
     const bool past_caches = stored_past_caches(shape, grad_features.nbytes());
+    // By itself where planes are cut: because they are large, or because they are fewer than the threads.
+    if (grad_f != nullptr && (!whole || bands_for_threads(shape, shape.height, shape.width).count > 1)) {
+      features_in_bands(simd, shape, d_data, k_data, grad_f, past_caches);
+      grad_f = nullptr;
+    }
     if (!whole) {
-      auto* grad_k = need_kernels ? grad_kernels.template mutable_data_ptr<acc_t>() : nullptr;
-      return backward_in_bands<raw_t, acc_t>(
-          simd, shape, d_data, f_data, k_data, grad_f, grad_k, past_caches, grad_kernels.options().dtype(acc));
+      if (!need_kernels) return;
+      return kernels_in_bands(simd, shape, d_data, f_data, grad_kernels.template mutable_data_ptr<acc_t>(),
+                              grad_kernels.options().dtype(acc));
     }
     auto* grad_k = need_kernels ? output<scalar_t>(grad_kernels) : nullptr;
+    if (grad_f == nullptr && grad_k == nullptr) return;
     at::parallel_for(
         0, shape.planes, grain(shape, shape.out_height, shape.out_width), [&](int64_t begin, int64_t end) {
           simd.backward(shape, d_data, f_data, k_data, grad_f, grad_k, past_caches, begin, end);

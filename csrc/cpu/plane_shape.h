@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 
 #include "cpu/memory.h"
@@ -11,6 +12,8 @@
 #include "tuned.h"
 
 namespace rpstn {
+
+constexpr int64_t kWorthAThread = 300'000;  // multiply-adds: about 20 microseconds
 
 // Padding at the bottom and right is what the size of the output says.
 inline DynamicConv2dShape plane_shape(
@@ -40,13 +43,27 @@ struct Bands {
   }
 };
 
+// The same for results whose bits do not depend on how they are cut: where there are fewer planes than threads, bands for
+// all of them (1x1x256x256, 31x31, two threads of an EPYC: forward 1.16 -> 0.58 ms, both gradients 2.32 -> 1.77).
+inline Bands bands_for_threads(const DynamicConv2dShape& s, int64_t height, int64_t width) {
+  Bands bands(height, width, s.kernel_h);
+  if (s.planes == 0 || at::in_parallel_region()) return bands;
+  const int64_t work = s.planes * height * width * s.kernel_h * s.kernel_w;
+  const int64_t wanted = std::min<int64_t>(at::get_num_threads(), work / kWorthAThread) / s.planes;
+  if (wanted > bands.count) {
+    bands.rows = ((height + wanted - 1) / wanted + 3) / 4 * 4;
+    bands.count = (height + bands.rows - 1) / bands.rows;
+  }
+  return bands;
+}
+
 // Whether the planes of a result of so many bytes are stored past the caches. From 7x7 on a kernel is bound by its
 // multiply-adds, which wait for such stores (4x256x64x64 on an EPYC, forward: 3x3 1.17 -> 0.80 ms, 7x7 2.49 -> 2.53).
 inline bool stored_past_caches(const DynamicConv2dShape& s, int64_t bytes) {
   return s.kernel_h * s.kernel_w < 49 && outgrows_caches(bytes);
 }
 
-// Pieces of `work` multiply-adds that are worth a thread: about 20 microseconds.
-inline int64_t worth_a_thread(int64_t work) { return std::max<int64_t>(1, 300'000 / std::max<int64_t>(1, work)); }
+// Pieces of `work` multiply-adds that are worth a thread.
+inline int64_t worth_a_thread(int64_t work) { return std::max<int64_t>(1, kWorthAThread / std::max<int64_t>(1, work)); }
 
 }  // namespace rpstn
