@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ from rpstn_training.errors import UserError
 from rpstn_training.train import checkpoint as checkpoints
 from rpstn_training.video.pipeline import predict, stream
 
+CONFIGS = Path(__file__).resolve().parents[1] / "training" / "configs"
 NOTICE = "never saw a real person"
 
 
@@ -93,3 +95,25 @@ def test_the_packaged_file_is_what_the_pages_say():
     with torch.no_grad():
         maps = model(torch.randn(1, 2, 3, height, width))
     assert torch.isfinite(maps).all()
+
+
+def test_every_configuration_is_listed_with_a_sentence_and_printed_as_it_is(capsys):
+    assert main(["configs"]) == 0
+    listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert listed["mpii"].startswith("SimpleBaseline ResNet-50 on MPII, 256x256: the weights")
+    assert listed.keys() == {
+        path.relative_to(CONFIGS).as_posix().removesuffix(".yaml") for path in CONFIGS.glob("**/*.yaml")
+    }
+    for name in ("penn_action", "tables/table9_dkd"):
+        assert main(["configs", name]) == 0
+        assert capsys.readouterr().out == (CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
+    assert main(["configs", "pen_action"]) == 2
+    assert "expected a name that rpstn configs lists, got pen_action" in capsys.readouterr().err
+
+
+def test_configurations_inside_an_installed_package_are_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(packaged, "__file__", str(tmp_path / "rpstn_training" / "packaged.py"))
+    with pytest.raises(UserError, match="expected the configurations that come with the package"):
+        packaged.packaged_configs()
+    (tmp_path / "rpstn_training" / "configs" / "tables").mkdir(parents=True)
+    assert packaged.packaged_configs() == tmp_path / "rpstn_training" / "configs"

@@ -609,11 +609,13 @@ def test_options_that_do_not_go_together_are_refused(tmp_path):
             command.run(parser.parse_args(["relation", config, *given]))
 
 
-def test_without_the_project_the_command_says_what_it_needs(tmp_path, monkeypatch):
+def test_the_study_comes_with_the_package(tmp_path, monkeypatch):
     import argparse
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("rpstn_training.study.run.run_study", lambda study, **options: repr(study))
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    with pytest.raises(UserError, match="expected the project's folder as the working directory"):
-        command.run(parser.parse_args(["relation"]))
+    monkeypatch.setattr("builtins.print", (printed := []).append)
+    assert command.run(parser.parse_args(["relation"])) == 0
+    assert printed == [repr(load_study(ROOT / "training/configs/studies/relation_reduced.yaml"))]

@@ -262,12 +262,19 @@ def test_summary_of_all_as_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("command", [["summary", "--all"], ["tables"], ["tables", "--check"]])
+def test_a_folder_without_configurations_is_refused(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*command, "--configs", str(tmp_path)]) == 2
+    assert f"--configs {tmp_path}: expected the folder of this project's" in capsys.readouterr().err
+
+
 def test_elsewhere_than_in_the_checkout(
-    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(command) == 1
-    assert "run this in the checkout, or name the folder with --configs FOLDER" in capsys.readouterr().err
+    assert main(["tables", "--table", "II"]) == 0
+    assert f"rpstn train {CONFIGS}/tables/table2_rpstn_r50.yaml" in capsys.readouterr().out
 
 
 def tables(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

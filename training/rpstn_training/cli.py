@@ -25,6 +25,10 @@ COMMANDS = {
         "rpstn_training.commands.check_data",
         "read a data set once: counts, defects, samples as the network sees them",
     ),
+    "configs": (
+        "rpstn_training.commands.configs",
+        "list the configurations that come with the package, or print one",
+    ),
     "train": ("rpstn_training.commands.train", "train a model from one YAML file, or continue a run"),
     "eval": (
         "rpstn_training.commands.evaluate",

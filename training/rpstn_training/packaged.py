@@ -1,4 +1,4 @@
-"""The weights that come with this package, for who has none: a small network trained on drawn people."""
+"""What comes with this package: weights of a small network trained on drawn people, and the configurations."""
 
 from pathlib import Path
 
@@ -21,3 +21,12 @@ def packaged_weights() -> Path:
             "--weights FILE, or install the package again"
         )
     return _DRAWN_PEOPLE
+
+
+def packaged_configs() -> Path:
+    """The folder of the configurations, in an installed package or beside it in the checkout."""
+    inside, beside = Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs"
+    folder = next((folder for folder in (inside, beside) if (folder / "tables").is_dir()), None)
+    if folder is None:
+        raise UserError(f"{inside}: expected the configurations that come with the package; install it again")
+    return folder

@@ -13,15 +13,20 @@ from pathlib import Path
 
 from ..arguments import add_overrides
 from ..errors import UserError
+from ..packaged import packaged_configs
 from ..study import REAL_SETS
 
-REDUCED = Path("training/configs/studies/relation_reduced.yaml")
+REDUCED = Path("studies", "relation_reduced.yaml")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("question", choices=("relation",), help="what is studied")
     parser.add_argument(
-        "--config", type=Path, default=REDUCED, metavar="CONFIG.yaml", help=f"the study (default: {REDUCED})"
+        "--config",
+        type=Path,
+        default=packaged_configs() / REDUCED,
+        metavar="CONFIG.yaml",
+        help=f"the study (default: {REDUCED} of the package's configurations)",
     )
     add_overrides(parser, "output=runs/study")
     parser.add_argument(
@@ -47,10 +52,6 @@ def run(args: argparse.Namespace) -> int:
     from ..study.plan import load_study
     from ..study.run import report_so_far, run_study
 
-    if args.config == REDUCED and not args.config.is_file():
-        raise UserError(
-            f"{REDUCED}: expected the project's folder as the working directory, or --config with a path"
-        )
     if args.at_once < 1:
         raise UserError(f"--at-once: expected a number of arms of at least 1, got {args.at_once}")
     study = load_study(args.config, args.overrides)

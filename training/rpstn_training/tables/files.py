@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 from ..errors import UserError
+from ..packaged import packaged_configs
 from .rows import Row
 
-CONFIGS = Path("training", "configs")  # they are no part of the installed package
+CONFIGS = Path("training", "configs")
 
 
 def add_configs(parser: argparse.ArgumentParser, when: str = "") -> None:
@@ -14,9 +15,9 @@ def add_configs(parser: argparse.ArgumentParser, when: str = "") -> None:
     parser.add_argument(
         "--configs",
         type=Path,
-        default=CONFIGS,
+        default=CONFIGS if CONFIGS.is_dir() else packaged_configs(),
         metavar="FOLDER",
-        help=f"the project's configurations{when} (default: {CONFIGS})",
+        help=f"the project's configurations{when} (default: {CONFIGS}, elsewhere those that come with the package)",
     )
 
 
@@ -24,8 +25,8 @@ def require_configs(folder: Path) -> None:
     """Raise UserError where `folder` is not that of this project's configurations."""
     if not (folder / "tables").is_dir():
         raise UserError(
-            f"{folder}: expected the folder of this project's configurations, training/configs in its checkout, found "
-            f"no {folder / 'tables'}; run this in the checkout, or name the folder with --configs FOLDER"
+            f"--configs {folder}: expected the folder of this project's configurations, training/configs in its "
+            f"checkout, found no {folder / 'tables'}"
         )
 
 
