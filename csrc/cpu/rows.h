@@ -37,6 +37,12 @@ struct Accumulate<BFloat16> {
 namespace RPSTN_ISA {
 namespace {
 
+#ifdef __aarch64__
+typedef __fp16 Binary16;  // g++ knows _Float16 there from 13 on
+#else
+typedef _Float16 Binary16;
+#endif
+
 template <typename scalar_t>
 inline void load_row(const scalar_t* source, scalar_t* target, int64_t count) {
   std::memcpy(target, source, count * sizeof(scalar_t));
@@ -73,7 +79,7 @@ inline void load_row(const Half* source, float* target, int64_t count) {
   }
 #endif
   for (; i < count; ++i) {
-    _Float16 value;
+    Binary16 value;
     std::memcpy(&value, source + i, sizeof(value));
     target[i] = static_cast<float>(value);
   }
@@ -88,7 +94,7 @@ inline void store_row(const float* source, Half* target, int64_t count) {
   }
 #endif
   for (; i < count; ++i) {
-    const _Float16 value = static_cast<_Float16>(source[i]);
+    const Binary16 value = static_cast<Binary16>(source[i]);
     std::memcpy(target + i, &value, sizeof(value));
   }
 }
