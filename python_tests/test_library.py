@@ -121,24 +121,58 @@ def test_one_warning_and_the_reference_serves(breakage, reason, built_for):
     assert messages[0].endswith(f"run in the source folder: {_library.MEND}")
 
 
+def package_for(folder: Path, *minors: str) -> str:
+    """The package as a wheel for these minor versions of torch installs it, each with the library of this one; what
+    Python has to do to find it.
+    """
+    package, installed = Path(rx.__file__).parent, folder / "rpstn_ext"
+    shutil.copytree(package, installed, ignore=shutil.ignore_patterns("_C*", "_build_info*", "__pycache__"))
+    for minor in minors:
+        into = installed / f"torch_{minor.replace('.', '_')}"
+        into.mkdir()
+        shutil.copy(importlib.util.find_spec("rpstn_ext._C").origin, into / "_C.so")
+        shutil.copy(_library.build_info().__file__, into)
+    return f"import sys\nsys.meta_path[:] = sys.meta_path[-3:]\nsys.path.insert(0, {str(folder)!r})\n"
+
+
 @compiled
-def test_a_source_folder_that_hides_the_installed_copy_is_named(tmp_path):
-    """Python looks first into the folder it is started in."""
-    sources, installed = tmp_path / "sources" / "rpstn_ext", tmp_path / "installed" / "rpstn_ext"
-    package = Path(rx.__file__).parent
-    shutil.copytree(package, sources, ignore=shutil.ignore_patterns("_C*", "_build_info*", "__pycache__"))
-    installed.mkdir(parents=True)
-    (installed / "_C.so").touch()
-    folders = repr([str(sources.parent), str(installed.parent)])
-    # Without the finder of an editable installation, which would come before any folder.
-    code = f"import sys\nsys.meta_path[:] = sys.meta_path[-3:]\nsys.path[:0] = {folders}\n" + CALL_EACH_OP
-    backend, warnings, total, *messages = run_python(code)
+def test_of_several_libraries_that_of_the_installed_torch_serves(tmp_path):
+    minor = ".".join(torch.__version__.split(".")[:2])
+    find = package_for(tmp_path, minor, "1.9", "1.10")
+    assert run_python(find + CALL_EACH_OP) == ["cpu", "0", "264.0"]
+    where = "from importlib.util import find_spec\nprint(*(find_spec(f'rpstn_ext.{n}').origin for n in "
+    names = where + "('_C', '_build_info', '_library')), sep='\\n')"
+    own = tmp_path / "rpstn_ext" / f"torch_{minor.replace('.', '_')}"
+    assert run_python(find + "import rpstn_ext\n" + names) == [
+        str(own / "_C.so"),
+        str(own / "_build_info.py"),
+        str(tmp_path / "rpstn_ext" / "_library.py"),
+    ]
+
+
+@compiled
+def test_several_libraries_without_that_of_the_installed_torch_say_which_they_are_for(tmp_path):
+    find = package_for(tmp_path, "1.10", "1.9")
+    backend, warnings, total, *messages = run_python(find + CALL_EACH_OP)
     assert (backend, warnings, total) == ("reference", "1", "264.0")
-    assert (
-        "this folder's rpstn_ext, without a compiled library, stands before the installed one" in messages[0]
+    assert messages[0].startswith(
+        "rpstn_ext: the compiled libraries belong to other versions of torch; plain PyTorch serves every call, more "
+        f"slowly. Built for: torch 1.9, 1.10. Found: torch {torch.__version__}, "
     )
-    assert f"nothing here, see {installed.resolve()}." in messages[0]
-    assert messages[0].endswith("start Python in another folder, or install with -e")
+    assert f"To mend it, install one of these, or run in the source folder: {_library.MEND}" in messages[0]
+
+
+@compiled
+@pytest.mark.parametrize("several", [False, True], ids=["one library", "several"])
+def test_a_wheel_that_the_source_folder_hides_is_named(several, tmp_path):
+    find = package_for(tmp_path / "sources") + package_for(tmp_path / "installed", *["1.9"] * several)
+    if not several:
+        (tmp_path / "installed" / "rpstn_ext" / "_C.so").touch()
+    find += f"sys.path.insert(0, {str(tmp_path / 'sources')!r})\n"
+    _, _, _, message, *_ = run_python(find + CALL_EACH_OP)
+    assert "this folder's rpstn_ext, without a compiled library, stands before the installed one" in message
+    assert f"nothing here, see {(tmp_path / 'installed' / 'rpstn_ext').resolve()}." in message
+    assert message.endswith("start Python in another folder, or install with -e")
 
 
 @compiled

@@ -31,20 +31,38 @@ def _minor(version: str) -> tuple[str, ...]:
     return tuple(version.split("+")[0].split(".")[:2])
 
 
+def _folders_of_torch(package: Path) -> dict[tuple[str, ...], Path]:
+    """A wheel for several versions of torch has its compiled files in a folder for each, such as torch_2_14."""
+    found = (library.parent for library in package.glob("torch_*/_C.so"))
+    return {tuple(folder.name.split("_")[1:]): folder for folder in found}
+
+
 def _hidden_copy() -> Path | None:
     """Another rpstn_ext on the path that has a compiled library; the folder Python was started in comes first."""
     here = Path(__file__).resolve().parent
     copies = (Path(entry or ".", "rpstn_ext").resolve() for entry in sys.path)
-    return next((copy for copy in copies if copy != here and (copy / "_C.so").is_file()), None)
+    compiled = (copy for copy in copies if (copy / "_C.so").is_file() or _folders_of_torch(copy))
+    return next((copy for copy in compiled if copy != here), None)
 
 
 def _load() -> str:
     """Registers `torch.ops.rpstn_ext.*`; returns what serves, after a warning where that is less than it could be."""
+    several = _folders_of_torch(Path(__file__).parent)
+    if _minor(torch.__version__) in several:  # from now on rpstn_ext._C and its like are this folder's
+        sys.modules["rpstn_ext"].__path__.insert(0, str(several[_minor(torch.__version__)]))
     info = build_info()
     spec = importlib.util.find_spec("rpstn_ext._C")
     if info is None or spec is None:
         installed = _hidden_copy()
-        if installed is not None:
+        if several:
+            versions = ", ".join(".".join(minor) for minor in sorted(several, key=lambda m: [*map(int, m)]))
+            _warn(
+                "the compiled libraries belong to other versions of torch",
+                EVERY_CALL,
+                f"torch {versions}",
+                mend=f"To mend it, install one of these, or run in the source folder: {MEND}",
+            )
+        elif installed is not None:
             _warn(
                 "this folder's rpstn_ext, without a compiled library, stands before the installed one",
                 EVERY_CALL,
