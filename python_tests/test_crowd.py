@@ -3,6 +3,7 @@
 import doctest
 
 import numpy as np
+import pytest
 from disc_people import SIZE, box_of, frame, joints_at, pose_at
 
 from rpstn_training.video import clothes as dressing
@@ -69,7 +70,7 @@ def test_who_walks_behind_somebody_is_hidden_goes_on_and_is_seen_again():
     for t, hip in enumerate(walking):
         behind = 8 <= t < 8 + PATIENCE - 1
         poses = {0: pose_at(*standing), 1: pose_at(*(standing if behind else hip), 1.0)}
-        assert followers.seen(frame(t, {}), poses) == []
+        assert followers.seen(frame(t, {hip: BLUE, standing: RED}), poses) == []
         assert followers.hidden == ({1} if behind else set())
     box = followers.boxes()[1]
     assert abs((box[0] + box[2]) / 2 - walking[-1][0]) < 12
@@ -111,6 +112,36 @@ def test_of_two_who_were_lost_the_clothes_say_who_is_who():
         there = {(126.0, 110.0): BLUE if turned else RED, (134.0, 150.0): RED if turned else BLUE}
         after = {hip: person for person, hip in go(people, 8, there).items()}
         assert after[126.0, 110.0] == numbers[second if turned else first]
+
+
+@pytest.mark.parametrize("color, number", [((220, 30, 30), 0), ((30, 200, 30), 2)])
+def test_who_is_found_where_somebody_was_lost_is_that_person_in_the_same_clothes(color, number):
+    people = SearchedCrowd(2, aspect=1.0, shown=1.25, fps=8, stills=False)
+    first, second = (100.0, 110.0), (260.0, 110.0)
+    for t in range(3):
+        assert sorted(go(people, t, {first: RED, second: BLUE})) == [0, 1]
+    red = next(person for person, hip in go(people, 3, {first: RED, second: BLUE}).items() if hip == first)
+    people._away[red] = people._followers.boxes()[red]
+    people._followers.end(red)
+    after = {hip: person for person, hip in go(people, 8, {(130.0, 120.0): color, second: BLUE}).items()}
+    assert after == {(130.0, 120.0): red if number == 0 else 2, second: 1 - red}
+
+
+def test_near_by_who_is_lost_is_whom_the_clothes_show():
+    followers = Followers(10)
+    place, other = (100.0, 110.0), (145.0, 110.0)
+    for person, hip in enumerate((place, other)):
+        followers.begin(person, np.array(box_of(*hip)), 0.8)
+    there = {place: RED, other: BLUE}
+    for t in range(3):
+        followers.seen(frame(t, there), {0: pose_at(*place, 0.8), 1: pose_at(*other, 0.8)})
+    followers.end(1)
+    for t in range(3, 3 + PATIENCE):  # nothing is seen of person 0
+        lost = followers.seen(frame(t, {}), {0: pose_at(*place, 0.1)})
+    assert lost == [0]
+    swapped = {(94.0, 110.0): BLUE, (110.0, 110.0): RED}
+    assert followers.find_nearby(frame(9, swapped), looker(*swapped)) == [0]
+    assert abs(followers.boxes()[0][[0, 2]].mean() - 110) < 8
 
 
 def test_who_does_not_stand_out_twice_is_nobody():

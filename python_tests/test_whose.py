@@ -5,6 +5,7 @@ import pytest
 from disc_people import box_of, frame, pose_at
 
 from rpstn_training.video import whose
+from rpstn_training.video.clothes import clothes
 from rpstn_training.video.streams import Pose
 from rpstn_training.video.whose import Whose
 
@@ -23,10 +24,15 @@ def tell(known: Whose, colors: dict, poses: dict, places: dict | None = None, **
     return known.tell(frame(0, colors).image, found, places, **how)
 
 
+def clothes_of(color: tuple[int, int, int]) -> np.ndarray:
+    return clothes(frame(0, {LEFT: color}).image, [pose_at(*LEFT).joints])[0]
+
+
 def met() -> Whose:
-    """Person 0 in red on the left, person 1 in blue on the right."""
+    """Person 0 in red on the left, person 1 in blue on the right, until their clothes are known."""
     known = Whose()
-    assert tell(known, {LEFT: RED, RIGHT: BLUE}, {0: LEFT, 1: RIGHT}) == (set(), {})
+    for _ in range(whose._SURE):
+        assert tell(known, {LEFT: RED, RIGHT: BLUE}, {0: LEFT, 1: RIGHT}) == (set(), {})
     return known
 
 
@@ -60,9 +66,50 @@ def test_a_pose_in_a_box_that_is_somebodys_for_sure_is_never_anothers():
     assert tell(Whose(), {LEFT: BLUE}, {0: LEFT, 1: LEFT}, doubtful=[1])[0] == {1}
 
 
-def test_who_changes_clothes_alone_is_believed_at_once_and_after_a_meeting_later():
-    known = met()
-    assert tell(known, {LEFT: BLUE, RIGHT: BLUE}, {0: LEFT, 1: RIGHT})[0] == set()
+GREEN = (30, 200, 30)
+
+
+def test_a_pose_in_the_clothes_of_somebody_near_who_is_not_seen_now_is_not_the_persons():
+    known, far = met(), (80.0, 120.0)  # 1.5 times the longer side of a box are 111 pixels
+    assert tell(known, {LEFT: BLUE}, {0: LEFT}) == ({0}, {})
+    assert tell(met(), {far: BLUE}, {0: far}) == (set(), {})
+    assert known.may_be(0, clothes_of(RED), box(LEFT)) and known.may_be(1, clothes_of(BLUE), box(LEFT))
+    assert not known.may_be(0, clothes_of(BLUE), box(LEFT)) and not known.may_be(
+        0, clothes_of(GREEN), box(far)
+    )
+    assert known.may_be(7, clothes_of(GREEN), box(LEFT))  # nobody knows
+
+
+def test_alike_clothes_tell_nobody_apart():
+    known, ruby = Whose(), (215, 20, 20)
+    for _ in range(whose._SURE):
+        tell(known, {LEFT: RED, RIGHT: ruby}, {0: LEFT, 1: RIGHT})
+    assert tell(known, {LEFT: ruby}, {0: LEFT}) == (set(), {})
+
+
+def test_what_is_not_clearly_one_persons_is_nobodys_where_clothes_say_nothing():
+    first, second, between = (150.0, 120.0), (174.0, 120.0), (162.0, 120.0)
+    places, known = {0: first, 1: second}, Whose()
+    assert tell(known, {}, {0: first, 1: between}, places)[0] == set()  # both are new
+    assert tell(known, {}, places)[0] == set()
+    assert tell(known, {}, {0: first, 1: between}, places)[0] == {1}
+    dressed = met()
+    colors = {first: RED, (between[0] + 8, 120.0): BLUE}
+    assert tell(dressed, colors, {0: first, 1: between}, places)[0] == set()
+
+
+def test_clothes_are_known_by_their_mean_at_first():
+    known = Whose()
+    tell(known, {LEFT: RED}, {0: LEFT})
+    tell(known, {LEFT: BLUE, RIGHT: GREEN}, {0: LEFT, 1: RIGHT})
+    assert known.alike(0, clothes_of(RED)) == pytest.approx(known.alike(0, clothes_of(BLUE)))
+    assert known.alike(7, clothes_of(RED)) == 1
+
+
+def test_who_changes_clothes_near_nobody_is_believed_at_once_and_after_a_meeting_later():
+    known, far = met(), (310.0, 120.0)
+    tell(known, {LEFT: RED, far: BLUE}, {0: LEFT, 1: far})
+    assert tell(known, {LEFT: GREEN, far: BLUE}, {0: LEFT, 1: far})[0] == set()
 
     known, near = met(), (LEFT[0] + 4, LEFT[1])
     both = {0: LEFT, 1: near}
@@ -77,11 +124,11 @@ def test_below_the_calibrated_threshold_nobody_is_there():
     for least, hidden in ((0.3, {0}), (0.1, set()), (None, set())):
         known = Whose(least=least)
         assert known.tell(frame(0, {LEFT: RED}).image, {0: unlikely}, {0: box(LEFT)})[0] == hidden
-        assert (0 in known.clothes) == (not hidden)
+        assert (0 in known._known) == (not hidden)
 
 
 def test_of_many_people_the_latest_are_remembered():
     known = Whose()
     for person in range(whose._REMEMBERED + 5):
         tell(known, {LEFT: RED}, {person: LEFT})
-    assert list(known.clothes) == list(range(5, whose._REMEMBERED + 5))
+    assert list(known._known) == list(range(5, whose._REMEMBERED + 5))

@@ -142,9 +142,10 @@ class Linker:
         return rows
 
 
-def blended(known: np.ndarray | None, new: np.ndarray) -> np.ndarray:
-    """What somebody is known to wear, [D] of length 1, by what is seen now too."""
-    mixed = new if known is None else (1 - _FADING) * known + _FADING * new
+def blended(known: np.ndarray | None, new: np.ndarray, *, times: int = 10**9) -> np.ndarray:
+    """What somebody is known to wear, [D] of length 1, by what is seen now too, for the `times`-th time."""
+    share = 1.0 if known is None else max(_FADING, 1 / times)
+    mixed = new if known is None else (1 - share) * known + share * new
     return mixed / max(float(np.linalg.norm(mixed)), 1e-9)
 
 

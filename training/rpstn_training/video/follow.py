@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from ..data.boxes import middle
+from .clothes import clothes
 from .search import Look, around_joints, nearby, search
 from .sources import Frame
 from .streams import Pose
@@ -31,6 +32,7 @@ FOUND = 0.7  # of the person's usual score: what a pose needs to be this person 
 _GROWING, _SHRINKING = 0.3, 0.01  # how much of a change of the sides is followed in a frame
 _FASTEST_SIZE = 1.25  # times: the most that the sides seem to change in a frame
 _USUAL = 0.1  # how much of a new score goes into the usual one
+_NEARBY = 3  # of the most plausible people near by, of whom the first may be somebody else
 _SLOWING = 0.8  # of the velocity that is left in a frame without a good pose
 
 
@@ -200,17 +202,21 @@ class Followers:
             self._lost[person] = self._followed.pop(person), frame.number
         return gone
 
-    def find_nearby(self, frame: int, look: Look, taken: Iterable[np.ndarray] = ()) -> list[int]:
+    def find_nearby(self, frame: Frame, look: Look, taken: Iterable[np.ndarray] = ()) -> list[int]:
         """Search for those who were lost at most `patience` frames ago; who is found is followed from here on."""
         found = []
         for person, (follower, since) in list(self._lost.items()):
-            if frame - since > self.patience:
+            if frame.number - since > self.patience:
                 continue
             occupied = [*taken, *self.boxes().values()]
-            best = search(look, nearby(follower.next_box), 1, taken=occupied, known=self.joints)
-            if best and best[0].pose.scores.mean() >= FOUND * follower.usual:
-                self.begin(person, best[0].box, float(best[0].pose.scores.mean()))
-                found.append(person)
+            near = search(look, nearby(follower.next_box), _NEARBY, taken=occupied, known=self.joints)
+            worn = clothes(frame.image, [one.pose.joints for one in near])
+            for one, wears in zip(near, worn):
+                score = float(one.pose.scores.mean())
+                if score >= FOUND * follower.usual and self.whose.may_be(person, wears, one.box):
+                    self.begin(person, one.box, score)
+                    found.append(person)
+                    break
         return found
 
     def usual(self, person: int) -> float:

@@ -99,7 +99,7 @@ class InGivenBoxes:
         self._given = self._chosen.of(self._table.at(frame.number, frame.size), frame.size)
         if not self._follow:
             return self._given
-        self._followers.find_nearby(frame.number, look, self._given.values())
+        self._followers.find_nearby(frame, look, self._given.values())
         return dict(sorted({**self._followers.boxes(), **self._given}.items()))
 
     def crop(self, frame: Frame, person: int, box: np.ndarray) -> np.ndarray:
@@ -164,7 +164,7 @@ class Searched:
     def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
         if self._stills:
             self._start()
-        self._followers.find_nearby(frame.number, look)
+        self._followers.find_nearby(frame, look)
         awaited = self._searched is not None and frame.number - self._searched < self._every
         if not self._followers.numbers and not awaited:
             self._search(frame, look)

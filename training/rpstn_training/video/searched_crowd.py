@@ -16,6 +16,7 @@ from .sources import Frame
 from .streams import Pose
 
 _DOUBTS = 2  # searches in a row in which somebody who is followed does not stand out, and is nobody then
+_REACH = 2  # times the longer side of the box of somebody who is lost: how far the person may have come
 _ELSEWHERE = 1e3  # costs more than any place and clothes within reach
 
 
@@ -68,7 +69,7 @@ class SearchedCrowd:
     def boxes(self, frame: Frame, look: Look) -> dict[int, np.ndarray]:
         if self._stills:
             self._start()
-        self._followers.find_nearby(frame.number, look)
+        self._followers.find_nearby(frame, look)
         if self._searched is None or frame.number - self._searched >= self._every:
             self._searched = frame.number
             self._search(frame, look)
@@ -113,14 +114,13 @@ class SearchedCrowd:
         lost = self._followers.lost | self._away | covered
         people = list(lost)
         costs = np.full((len(found), len(people)), _ELSEWHERE)
-        known = self._followers.whose.clothes
+        whose = self._followers.whose
         for row, one, worn in zip(costs, found, clothes(image, [one.pose.joints for one in found])):
             for place, person in enumerate(people):
                 away = middle(one.box) - middle(lost[person])
-                reach = float((lost[person][2:] - lost[person][:2]).max())
-                alike = float(worn @ known.get(person, worn))
-                if np.linalg.norm(away) <= reach:
-                    row[place] = np.linalg.norm(away) / reach + 1 - alike
+                reach = _REACH * float((lost[person][2:] - lost[person][:2]).max())
+                if np.linalg.norm(away) <= reach and whose.may_be(person, worn, one.box):
+                    row[place] = np.linalg.norm(away) / reach + 1 - whose.alike(person, worn)
         numbers = [-1] * len(found)
         for place, of in zip(*linear_sum_assignment(costs)):
             if costs[place, of] < _ELSEWHERE:
