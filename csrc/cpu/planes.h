@@ -119,14 +119,13 @@ inline __attribute__((always_inline)) void add_tap_rows(
   }
 }
 
-// kOutRows rows and kVectors vectors of output, past the caches where its rows are whole aligned vectors. Rows of the
-// kernel go in groups whose size the compiler knows.
-template <typename scalar_t, int kOutRows, int kVectors>
+// kOutRows rows and kVectors vectors of output; past the caches they are whole and aligned. Rows of the kernel go in groups
+// whose size the compiler knows.
+template <typename scalar_t, int kOutRows, int kVectors, bool kPastCaches>
 void correlate_tile(
     const scalar_t* input,  // first tap of the tile's first output
     int64_t stride, const scalar_t* kernel, int64_t kernel_h, int64_t kernel_w, scalar_t* output, int64_t out_width,
-    int64_t columns,  // at most kVectors vectors wide
-    bool past_caches) {
+    int64_t columns) {  // at most kVectors vectors wide
   Vector<scalar_t> total[kOutRows][kVectors] = {};
   for (int64_t i = 0; i < kernel_h;) {
     const auto add = [&](auto rows) {
@@ -145,6 +144,15 @@ void correlate_tile(
     else
       i += add(std::integral_constant<int, 1>{});
   }
+  if constexpr (kPastCaches) {  // all vectors are whole
+#pragma GCC unroll 4
+    for (int out = 0; out < kOutRows; ++out) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v)
+        store_past_caches(output + out * out_width + v * kLanes<scalar_t>, total[out][v]);
+    }
+    return;
+  }
 #pragma GCC unroll 4
   for (int out = 0; out < kOutRows; ++out) {
 #pragma GCC unroll 4
@@ -152,7 +160,7 @@ void correlate_tile(
       scalar_t* target = output + out * out_width + v * kLanes<scalar_t>;
       const int64_t left = columns - v * kLanes<scalar_t>;
       if (left >= kLanes<scalar_t>) {
-        past_caches ? store_past_caches(target, total[out][v]) : store(target, total[out][v]);
+        store(target, total[out][v]);
       } else if (left > 0) {  // through memory: store_part's mask slowed whole tiles, too (7x7: 4.7 -> 5.1 ms)
         scalar_t tail[kLanes<scalar_t>];
         store(tail, total[out][v]);
@@ -162,14 +170,14 @@ void correlate_tile(
   }
 }
 
-template <typename scalar_t, int kOutRows>
+template <typename scalar_t, int kOutRows, bool kPastCaches>
 inline void correlate_rows(
     const scalar_t* input, int64_t stride, const scalar_t* kernel, int64_t kernel_h, int64_t kernel_w,
-    scalar_t* output, int64_t out_width, bool past_caches) {
+    scalar_t* output, int64_t out_width) {
   constexpr int64_t kLane = kLanes<scalar_t>;
   const auto tile = [&](auto vectors, int64_t x) {
-    correlate_tile<scalar_t, kOutRows, vectors>(
-        input + x, stride, kernel, kernel_h, kernel_w, output + x, out_width, out_width - x, past_caches);
+    correlate_tile<scalar_t, kOutRows, vectors, kPastCaches>(
+        input + x, stride, kernel, kernel_h, kernel_w, output + x, out_width, out_width - x);
     return x + vectors * kLane;
   };
   int64_t x = 0;
@@ -183,27 +191,35 @@ inline void correlate_rows(
     tile(std::integral_constant<int, 1>{}, x);
 }
 
-// A whole plane of output [out_height, out_width], past the caches where it may and lies so that it can; finish_stores
-// follows.
-template <typename scalar_t>
+// A whole plane of output [out_height, out_width]. Past the caches it lies at whole vectors, and finish_stores follows.
+template <bool kPastCaches, typename scalar_t>
 void correlate(
     const scalar_t* input,  // first tap of the first output, in a padded buffer
     int64_t stride, const scalar_t* kernel, int64_t kernel_h, int64_t kernel_w, scalar_t* output, int64_t out_height,
-    int64_t out_width, bool past_caches, const Ahead& ahead) {
+    int64_t out_width, bool into_second_level, const Ahead& ahead) {
   const int64_t tile_bytes = kRows * out_width * static_cast<int64_t>(sizeof(scalar_t));
-  const bool streams =
-      past_caches && reinterpret_cast<uintptr_t>(output) % kVectorBytes == 0 && out_width % kLanes<scalar_t> == 0;
   int64_t y = 0;
   for (; y + kRows <= out_height; y += kRows) {
-    ahead.ask<Lines::kReadSecondLevel>(y / kRows, out_height / kRows);  // the padded buffers fill the nearest cache
-    if (!streams && y + 2 * kRows <= out_height)
+    into_second_level ? ahead.ask<Lines::kReadSecondLevel>(y / kRows, out_height / kRows)
+                      : ahead.ask<Lines::kReadFirstLevel>(y / kRows, out_height / kRows);
+    if (!kPastCaches && y + 2 * kRows <= out_height)
       ask_for<Lines::kWrite>(output + (y + kRows) * out_width, 0, tile_bytes);
-    correlate_rows<scalar_t, kRows>(
-        input + y * stride, stride, kernel, kernel_h, kernel_w, output + y * out_width, out_width, streams);
+    correlate_rows<scalar_t, kRows, kPastCaches>(
+        input + y * stride, stride, kernel, kernel_h, kernel_w, output + y * out_width, out_width);
   }
   for (; y < out_height; ++y)
-    correlate_rows<scalar_t, 1>(
-        input + y * stride, stride, kernel, kernel_h, kernel_w, output + y * out_width, out_width, streams);
+    correlate_rows<scalar_t, 1, kPastCaches>(
+        input + y * stride, stride, kernel, kernel_h, kernel_w, output + y * out_width, out_width);
+}
+
+// The same past the caches where that may be and the output lies at whole vectors.
+template <typename scalar_t>
+void correlate(
+    bool past_caches, const scalar_t* input, int64_t stride, const scalar_t* kernel, int64_t kernel_h, int64_t kernel_w,
+    scalar_t* output, int64_t out_height, int64_t out_width, bool into_second_level, const Ahead& ahead) {
+  const bool whole = reinterpret_cast<uintptr_t>(output) % kVectorBytes == 0 && out_width % kLanes<scalar_t> == 0;
+  (past_caches && whole ? &correlate<true, scalar_t> : &correlate<false, scalar_t>)(
+      input, stride, kernel, kernel_h, kernel_w, output, out_height, out_width, into_second_level, ahead);
 }
 
 // Rows and columns of taps whose totals, with a vector of grad per row and one of input, fit into the registers.
@@ -403,8 +419,8 @@ struct Plane {
   template <bool kTurned = false, typename scalar_t>
   void output(const scalar_t* kernel, acc_t* out, bool past_caches, const Ahead& ahead) {
     load_taps<kTurned>(kernel);
-    correlate(first_tap, inner.stride(), taps.data, s.kernel_h, s.kernel_w, out, s.out_height, s.out_width,
-              past_caches, ahead);
+    correlate(past_caches, first_tap, inner.stride(), taps.data, s.kernel_h, s.kernel_w, out, s.out_height, s.out_width,
+              /*into_second_level=*/false, ahead);
   }
 };
 
@@ -454,9 +470,11 @@ struct PlaneGradients : Plane<acc_t> {
 
   template <typename scalar_t>
   void features_gradient(const scalar_t* kernel, acc_t* grad_features, bool past_caches, const Ahead& ahead) {
+    constexpr int64_t kFirstLevelCache = 32 * 1024;  // which the buffer and what is asked for may outgrow
+    const bool outgrown = outer.elements() * static_cast<int64_t>(sizeof(acc_t)) + ahead.bytes > kFirstLevelCache;
     this->template load_taps<true>(kernel);
-    correlate(outer.origin(outer_buffer.data) - t.pad_top * outer.stride() - t.pad_left, outer.stride(),
-              this->taps.data, s.kernel_h, s.kernel_w, grad_features, s.height, s.width, past_caches, ahead);
+    correlate(past_caches, outer.origin(outer_buffer.data) - t.pad_top * outer.stride() - t.pad_left, outer.stride(),
+              this->taps.data, s.kernel_h, s.kernel_w, grad_features, s.height, s.width, outgrown, ahead);
   }
 
   void kernel_gradient(acc_t* grad_kernel, const Ahead& ahead) {
