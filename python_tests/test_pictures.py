@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from label_files import body, dump
+from PIL import Image
 from tiny_clips import codec_for
 
 from rpstn_training.commands.check_data import check
@@ -96,6 +97,17 @@ def test_pictures_are_turned_as_opencv_does(tmp_path, number, order):
     np.testing.assert_array_equal(read_image(path), decode(data))
     (frame,) = open_source(path).frames()  # rpstn predict
     np.testing.assert_array_equal(frame.image, upright)
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".webp"])
+@pytest.mark.parametrize("number", range(1, 9))
+def test_pictures_of_other_forms_are_turned_once(tmp_path, suffix, number):
+    """OpenCV turns a TIFF even when told to leave it as it is stored."""
+    path, stored, block = tmp_path / f"a{suffix}", smooth(), Image.Exif()
+    block[0x0112] = number
+    Image.fromarray(stored).save(path, exif=block, **({"lossless": True} if suffix == ".webp" else {}))
+    np.testing.assert_array_equal(read_image(path), stored)
+    np.testing.assert_array_equal(read_image(path, orientation="turned"), exif.turned(stored, number))
 
 
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])

@@ -1,5 +1,7 @@
 """The EXIF orientation of a picture: how it is to be turned so that it stands upright, as viewers show it."""
 
+from typing import Literal
+
 import numpy as np
 
 from . import jpeg, png
@@ -10,16 +12,28 @@ _TAG = 0x0112
 def orientation(data: bytes) -> int:
     """1 (as stored) to 8, by the EXIF block of a JPEG, PNG or WebP, or a TIFF's own; 1 where there is none."""
     block = _block(data)
+    order, place = _entry(block)
+    value = 1 if place is None else int.from_bytes(block[place : place + 2], order)
+    return value if 1 <= value <= 8 else 1
+
+
+def as_stored(data: bytes) -> bytes:
+    """A TIFF without its orientation, by which OpenCV turns it even when told not to; others as they are."""
+    order, place = _entry(data)
+    return data if place is None else data[:place] + (1).to_bytes(2, order) + data[place + 2 :]
+
+
+def _entry(block: bytes) -> tuple[Literal["little", "big"], int | None]:
+    """The order of the bytes in a TIFF, and where its orientation is, two bytes; None where there is none."""
+    order: Literal["little", "big"] = "little" if block[:2] == b"II" else "big"
     if block[:4] not in (b"II*\0", b"MM\0*"):
-        return 1
-    order = "little" if block[:2] == b"II" else "big"
+        return order, None
     at = int.from_bytes(block[4:8], order)
     for number in range(min(int.from_bytes(block[at : at + 2], order), 1000)):
-        entry = block[at + 2 + 12 * number : at + 14 + 12 * number]
-        if len(entry) == 12 and int.from_bytes(entry[:2], order) == _TAG:
-            value = int.from_bytes(entry[8:10], order)
-            return value if 1 <= value <= 8 else 1
-    return 1
+        entry = at + 2 + 12 * number
+        if entry + 12 <= len(block) and int.from_bytes(block[entry : entry + 2], order) == _TAG:
+            return order, entry + 8
+    return order, None
 
 
 def _block(data: bytes) -> bytes:

@@ -99,7 +99,7 @@ def _decode(data: bytes) -> np.ndarray | None:
     flags = cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION
     before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # we say it in one sentence
     try:
-        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+        return cv2.imdecode(np.frombuffer(exif.as_stored(data), np.uint8), flags)
     finally:
         cv2.utils.logging.setLogLevel(before)
 
