@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 from label_files import body, dump
+from picture_files import with_orientation
 from PIL import Image
 from tiny_clips import codec_for
 
@@ -72,16 +73,6 @@ def test_the_picture_is_taken_with_a_note(tmp_path, caplog):
     path.write_bytes(data[:-200])
     with pytest.raises(UserError, match="the file is cut off"):
         read_image(path)
-
-
-def with_orientation(data, number, order="little"):
-    """A JPEG with an EXIF block put behind its first mark."""
-    block = b"II*\0" if order == "little" else b"MM\0*"
-    block += (8).to_bytes(4, order) + (1).to_bytes(2, order)
-    block += (0x0112).to_bytes(2, order) + (3).to_bytes(2, order) + (1).to_bytes(4, order)
-    block += number.to_bytes(2, order) + bytes(2) + bytes(4)
-    segment = b"Exif\0\0" + block
-    return data[:2] + b"\xff\xe1" + (len(segment) + 2).to_bytes(2) + segment + data[2:]
 
 
 @pytest.mark.parametrize("order", ["little", "big"])

@@ -6,12 +6,25 @@ import threading
 from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+from picture_files import with_orientation
 from small_videos import SIZE, boxes_csv, make_all, picture, run, write_picture
-from video_files import cut, heard, make, shown, trimmed, without_frames
+from video_files import (
+    begun_late,
+    cut,
+    heard,
+    in_tiles,
+    make,
+    of_jpegs,
+    shown,
+    trimmed,
+    with_cover,
+    without_frames,
+)
 
-from rpstn_training.data import decoding
+from rpstn_training.data import decoding, exif
 from rpstn_training.errors import UserError
 from rpstn_training.video.encoding import OverlayWriter, Sound
 from rpstn_training.video.sources import Window, open_source
@@ -47,6 +60,21 @@ def test_what_an_edit_list_hides_is_not_missed(tmp_path):
     assert abs(frames[0].image.astype(int) - picture(8)).mean() < 12
 
 
+def test_a_cover_is_no_video(tmp_path):
+    frames = read(with_cover(tmp_path / "a.mp4", frames=7))
+    np.testing.assert_allclose([frame.time for frame in frames], np.arange(7) / 10, atol=1e-3)
+
+
+def test_a_video_that_begins_late_is_whole(tmp_path):
+    """Matroska states its end, not how long it is from its first frame."""
+    path = begun_late(tmp_path / "b.mkv", make(tmp_path / "a.mp4", 20, options={"bf": "0"}), 5)
+    np.testing.assert_allclose([frame.time for frame in read(path)], np.arange(20) / 10, atol=1e-3)
+    with pytest.raises(
+        UserError, match=r"c\.mkv: expected 7\.0 seconds as its header says, they end after 5\.\d"
+    ):
+        read(cut(path, tmp_path / "c.mkv", 0.6))
+
+
 def corners(number: int) -> np.ndarray:
     """Red above left, green above right, blue below left."""
     image = np.zeros((48, 80, 3), np.uint8)
@@ -65,6 +93,17 @@ def test_videos_are_turned_as_players_turn_them(turn, names, tmp_path):
     for color, name in zip(found, names):
         expected = [0, 0, 0] if name == " " else [255 * (name == channel) for channel in "rgb"]
         assert abs(color.astype(int) - expected).max() < 40, (name, color)
+
+
+@pytest.mark.parametrize("number", [1, 3, 6, 8])
+def test_a_video_of_pictures_with_exif_is_turned_by_it(number, tmp_path):
+    """FFmpeg tells of EXIF beside the frames, as of the eyes in a spatial video, what PyAV has no name for."""
+    image = cv2.resize(corners(0), SIZE)
+    data = cv2.imencode(".jpg", image[..., ::-1])[1].tobytes()
+    (_, frame) = read(of_jpegs(tmp_path / "a.mov", [with_orientation(data, number)] * 2))
+    upright = exif.turned(image, number)
+    assert frame.image.shape == upright.shape
+    assert abs(frame.image.astype(int) - upright).mean() < 5
 
 
 def test_a_mirrored_video_is_mirrored_back():
@@ -132,6 +171,11 @@ def test_files_that_are_no_videos(tmp_path):
         (tmp_path / "a.txt", r"a\.txt: expected a video, got text"),
         (cut(make(tmp_path / "b.mp4", 40), tmp_path / "c.mp4", 0.5), r"c\.mp4: .* does not open as one"),
         (without_frames(tmp_path / "d.mp4"), r"d\.mp4: expected a video, "),
+        (
+            with_cover(tmp_path / "e.m4a", frames=0),
+            r"e\.m4a: expected a video, got sound with a picture of its",
+        ),
+        (in_tiles(tmp_path / "f.heic"), r"f\.heic: expected a video, got a picture in tiles, .* convert it"),
     ):
         with pytest.raises(UserError, match=sentence):
             read(path)

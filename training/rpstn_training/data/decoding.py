@@ -14,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 
 from ..errors import UserError
 
@@ -71,17 +72,36 @@ def open_container(place: str | Path) -> InputContainer:
             container = av.open(address(place), timeout=None if isinstance(place, Path) else _TIMEOUTS)
     except (av.FFmpegError, ValueError) as error:
         raise UserError(_does_not_open(place, error)) from error
-    if container.format.name in _NO_VIDEOS or not container.streams.video:
+    what = _no_video(container)
+    if what is not None:
         container.close()
-        what = "text" if container.format.name in _NO_VIDEOS else "a file without pictures"
         raise UserError(f"{place}: expected a video, got {what}")
     return container
+
+
+def _no_video(container: InputContainer) -> str | None:
+    """What else this is, in words."""
+    if container.format.name in _NO_VIDEOS:
+        return "text"
+    streams = container.streams.video
+    if container.duration is None and any(stream.disposition & Disposition.dependent for stream in streams):
+        return "a picture in tiles, as phones write .heic; convert it to .jpg"
+    if all(stream.disposition & Disposition.attached_pic for stream in streams):
+        return "sound with a picture of its cover" if streams else "a file without pictures"
+    return None
+
+
+def _moving(container: InputContainer) -> av.VideoStream:
+    """The first stream of pictures that is no cover."""
+    return next(
+        stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
+    )
 
 
 def look_at(place: str | Path) -> VideoInfo:
     """What the header says. Raises UserError where there is no video."""
     with open_container(place) as container:
-        stream = container.streams.video[0]
+        stream = _moving(container)
         rate = float(stream.average_rate or stream.guessed_rate or 0)
         if not SANE_FPS[0] <= rate <= SANE_FPS[1]:
             rate = DEFAULT_FPS
@@ -99,7 +119,7 @@ def decoded(place: str | Path, *, whole: bool = True) -> Iterator[Shown]:
     not be `whole`.
     """
     with open_container(place) as container:
-        stream = container.streams.video[0]
+        stream = _moving(container)
         stream.thread_type = "AUTO"
         begin = beginning(container)
         live = container.duration is None
@@ -124,7 +144,8 @@ def decoded(place: str | Path, *, whole: bool = True) -> Iterator[Shown]:
         except av.FFmpegError as error:
             raise UserError(f"{place}: stopped at frame {number} ({error.strerror})") from error
         if whole:
-            _require_whole(place, container, number, bad, end - float(begin or 0))
+            # Some containers state their end, others how long it is from their beginning.
+            _require_whole(place, container, number, bad, max(end, end - float(begin or 0)))
 
 
 def beginning(container: InputContainer) -> Fraction | None:
@@ -145,8 +166,26 @@ def picture(frame: av.VideoFrame, shape: Fraction | None = None) -> np.ndarray:
     if shape and abs(float(shape) - 1) > _SQUARE:
         width = max(round(width * shape), 1)
     image = frame.to_ndarray(format="rgb24", width=width, height=frame.height)
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    return image if matrix is None else turned(image, np.frombuffer(bytes(matrix), np.int32))
+    matrix = _display_matrix(frame)
+    return image if matrix is None else turned(image, matrix)
+
+
+def _display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
+    try:
+        matrix = frame.side_data.get("DISPLAYMATRIX")
+        return None if matrix is None else np.frombuffer(bytes(matrix), np.int32)
+    except (
+        ValueError
+    ):  # other side data of a kind that PyAV has no name for, as in spatial videos or with EXIF
+        return _turn(frame.rotation)
+
+
+def _turn(degrees: int) -> np.ndarray:
+    """The display matrix of a turn against the clock, of any scale."""
+    cosine, sine = (
+        round(1000 * value) for value in (math.cos(math.radians(degrees)), math.sin(math.radians(degrees)))
+    )
+    return np.array([cosine, -sine, 0, sine, cosine, 0, 0, 0, 1], np.int32)
 
 
 def turned(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
@@ -209,10 +248,11 @@ def _require_whole(place: str | Path, container: InputContainer, frames: int, ba
             f"{place}: expected a whole video, {bad} of its frames do not decode; copy the file again, or write a "
             "whole one of what there is with ffmpeg"
         )
-    if 0 < container.streams.video[0].frames <= frames:
+    stream = _moving(container)
+    if 0 < stream.frames <= frames:
         return
     duration = container.duration / av.time_base if container.duration else None
-    rate = float(container.streams.video[0].average_rate or DEFAULT_FPS)
+    rate = float(stream.average_rate or DEFAULT_FPS)
     if duration is not None and duration - end > max(_LOST_FRAMES / rate, _LOST_SHARE * duration):
         raise UserError(
             f"{place}: expected {duration:.1f} seconds as its header says, they end after {end:.1f}, with frame "
