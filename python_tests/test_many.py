@@ -173,12 +173,17 @@ def test_what_is_named_and_where_its_results_go(tmp_path, monkeypatch):
     assert named("@b/list.txt") == {"b/x.mp4": "x", "b/../a/y.mp4": "y", "rtsp://host/way": "way"}
     assert named("0") == {"0": "."}
     Path("0").write_bytes(b"")
+    Path("nothing").mkdir()
     assert [one.source for one in inputs(["0"], Path("out"))] == [Path("0")]  # a file is meant
     for sources, sentence in (
         (["*.avi"], r"\*\.avi: expected a pattern that something fits, nothing does"),
         (["a/x.mp4", "a/x.mp4"], "expected each source once"),
         (["a/x.mp4", "frames/1.png"], r"a/x\.mp4: expected a picture .* beside frames/1\.png"),
-        (["@none.txt"], r"none\.txt: expected a text file that names a source on each line"),
+        (["@none.txt"], r"none\.txt: expected a text file that names a source on each line \(No such file"),
+        (
+            ["nothing"],
+            r"nothing: expected a folder of videos or of frames, it holds none; known are 3gp, .*, webp;",
+        ),
     ):
         with pytest.raises(UserError, match=sentence):
             inputs(sources, Path("out"))
@@ -244,6 +249,10 @@ def test_a_log_gets_a_line_a_minute(monkeypatch):
     with Progress("clip.mp4", None, False, log) as bar:
         bar.step()
     assert len(log.getvalue().splitlines()) == 2
+    with Progress("slow.mp4", None, True, log) as bar:
+        now[0] += 100.0
+        bar.step()
+    assert log.getvalue().splitlines()[2] == "slow.mp4: 1 frame, 0.0 frames/s"
 
 
 def test_ten_thousand_frames_need_no_more_memory_than_a_few(tmp_path):

@@ -143,7 +143,7 @@ def bad_rows(field: int, value: object) -> list:
         (bad_rows(4, ""), r"b\.csv, line 4: x2: expected a number of pixels, got ''"),
         (
             bad_rows(4, 7)[2:3],
-            r"b\.csv, line 2: expected a box with a width and a height above 1 pixel, got x1,y1,x2,y2 = 7,4,7,60\.5",
+            r"b\.csv, line 2: expected a box with a width and a height above 1 pixel, got x1,y1,x2,y2 = 7,4,7,60\.5$",
         ),
         (
             bad_rows(2, -9) and [[2, 3, 90, 4, 99, 60]],

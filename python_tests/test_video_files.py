@@ -6,6 +6,7 @@ import threading
 from functools import partial
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -24,8 +25,10 @@ from video_files import (
     without_frames,
 )
 
+from rpstn_training import cli
 from rpstn_training.data import decoding, exif
 from rpstn_training.errors import UserError
+from rpstn_training.video import encoding
 from rpstn_training.video.encoding import OverlayWriter, Sound
 from rpstn_training.video.sources import Window, open_source
 
@@ -250,13 +253,47 @@ def test_boxes_keep_the_numbers_of_the_frames(made, tmp_path):
         )
 
 
+def test_without_an_encoder_of_h264_the_overlay_is_webm(made, tmp_path, monkeypatch, capsys):
+    """FFmpeg is built without libx264 where its licence does not fit, and sound may have no encoder either."""
+    _, *others = encoding.FORMATS[".mp4"]
+    monkeypatch.setitem(encoding.FORMATS, ".mp4", ("libx264_of_nobody", *others))
+    source = make(tmp_path / "a.mp4", 3)
+    words = [
+        "predict",
+        source,
+        "--weights",
+        made.weights,
+        "--whole-picture",
+        "--device",
+        "cpu",
+        "--out",
+        tmp_path,
+    ]
+    assert cli.main(list(map(str, words))) == 0
+    assert len(shown(tmp_path / "overlay.webm")) == 3 and not (tmp_path / "overlay.mp4").exists()
+    assert cli.main(list(map(str, [*words, "--overlay", "mp4", "--overwrite"]))) == 1
+    said = capsys.readouterr().err
+    assert (
+        "expected an FFmpeg with the encoder libx264_of_nobody, this one lacks it; write .webm (--overlay"
+        in said
+    )
+
+
+def test_a_sound_without_an_encoder_is_left_out(tmp_path, monkeypatch):
+    *video, _ = encoding.FORMATS[".webm"]
+    monkeypatch.setitem(encoding.FORMATS, ".webm", (*video, "opus_of_nobody"))
+    source = make(tmp_path / "a.mp4", 3, sound=0.3)
+    with OverlayWriter(tmp_path / "o.webm", 10, SIZE, sound=Sound(place=source)) as overlay:
+        overlay.write(picture(0))
+    with av.open(str(tmp_path / "o.webm")) as file:
+        assert len(file.streams.video) == 1 and not file.streams.audio
+
+
 def test_an_overlay_is_what_browsers_play(tmp_path):
     """H.264 of 4:2:0 in .mp4, whose index comes with no B-frames that would end it early."""
     with OverlayWriter(tmp_path / "a.mp4", 25, (81, 63)) as video:
         for number, time in enumerate(UNEVEN):
             video.write(picture(number, (81, 63)), time, 0.4)
-    import av
-
     with av.open(str(tmp_path / "a.mp4")) as file:
         stream = file.streams.video[0]
         context = stream.codec_context

@@ -130,8 +130,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--overlay",
         choices=("mp4", "webm", "both", "none"),
-        default="mp4",
-        help="format of the video with the skeletons (default: mp4; browsers play webm)",
+        help="format of the video with the skeletons (default: mp4, or webm where FFmpeg has no encoder of H.264)",
     )
     add_files(parser, default=("coco", "csv"))
     parser.add_argument(
@@ -187,7 +186,6 @@ def run(args: argparse.Namespace) -> int:
         "precision": args.precision,
         "whole_picture": args.whole_picture,
         "device": args.device,
-        "overlay": args.overlay,
         "min_score": args.min_score,
         "fps": args.fps,
         "start": args.start,
@@ -201,6 +199,8 @@ def run(args: argparse.Namespace) -> int:
         "fill_gaps": args.fill_gaps,
         "overwrite": args.overwrite,
     }
+    if args.overlay is not None:
+        options["overlay"] = args.overlay
     named = inputs(args.source, args.out)
     if [one.out for one in named] != [args.out]:
         return go_through(named, args.weights, Options(**options))

@@ -42,6 +42,15 @@ class Sound:
     end: float | None = None
 
 
+def encodes(encoder: str) -> bool:
+    """Whether this FFmpeg has it."""
+    try:
+        av.Codec(encoder, "w")
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return True
+
+
 class OverlayWriter:
     """A video file that is there whole or not at all; a context manager.
 
@@ -80,6 +89,13 @@ class OverlayWriter:
 
     def __enter__(self) -> "OverlayWriter":
         encoder, options, *_ = FORMATS[self.path.suffix]
+        if not encodes(encoder):
+            others = [suffix for suffix, (other, *_) in FORMATS.items() if encodes(other)]
+            instead = f"write {others[0]} (--overlay {others[0][1:]})" if others else "leave the video out"
+            raise UserError(
+                f"{self.path}: expected an FFmpeg with the encoder {encoder}, this one lacks it; {instead}, or install "
+                "av from PyPI"
+            )
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = av.open(str(self._temporary.absolute()), "w", format=self.path.suffix[1:])
@@ -179,6 +195,9 @@ def _sound(file: av.container.OutputContainer, path: Path, sound: Sound) -> Iter
         source.close()
         return iter(())
     copied = stream.codec_context.name in kept
+    if not copied and not encodes(encoder):
+        source.close()
+        return iter(())
     if copied:
         target = file.add_stream_from_template(stream)
     else:

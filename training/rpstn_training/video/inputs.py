@@ -84,6 +84,11 @@ def _places(named: str | Path) -> list[str | Path]:
                 f"{path}: expected a folder of videos or one of frames, it holds {len(videos)} videos and "
                 f"{len(pictures)} pictures; name those that are meant, as {path}/*{videos[0].suffix}"
             )
+        if not videos and not pictures:
+            raise UserError(
+                f"{path}: expected a folder of videos or of frames, it holds none; known are {_known()}; "
+                f"folders in it are named by a pattern, as '{path}/**/*.mp4'"
+            )
         return list(videos) or [path]
     if path.exists():
         return [path]
@@ -97,11 +102,16 @@ def _places(named: str | Path) -> list[str | Path]:
     return [path]
 
 
+def _known() -> str:
+    return ", ".join(suffix[1:] for suffix in (*VIDEOS, *PICTURES))
+
+
 def _listed(path: Path) -> list[str | Path]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: expected a text file that names a source on each line ({error})") from error
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: expected a text file that names a source on each line ({why})") from error
     places: list[str | Path] = []
     for line in map(str.strip, lines):
         if line and not line.startswith("#"):

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..errors import UserError
 from . import outputs
 from .filters import Filtering
 from .formats import DEFAULT_FORMATS, check_formats
-from .pictures import OVERLAYS
+from .pictures import OVERLAYS, usual_overlay
 from .selection import Selection
 from .sources import Source, Window, open_source
 
@@ -43,8 +43,9 @@ class Options:
         precision: what the network's products are computed in, float32 (on every device, unless asked for), bfloat16 or
             float16. With the package's weights the maps of the first frames are then off by less than 0.03 and 0.004 of
             their largest value.
-        overlay: "mp4", "webm", "both" or "none". For one picture the overlay is a picture too, overlay.png. Frames of
-            few pixels are enlarged by a whole number in it (`overlay.enlargement`).
+        overlay: "mp4", "webm", "both" or "none"; mp4 unless given, webm where FFmpeg has no encoder of H.264. For one
+            picture the overlay is a picture too, overlay.png. Frames of few pixels are enlarged by a whole number in
+            it (`overlay.enlargement`).
         min_score: joints whose scores are lower are drawn hollow; it changes nothing in the tables. Unless given, 0.2,
             and with calibrated weights none: there hollow are the hidden, and pale those whose probability is below
             the calibration's threshold (`overlay.strength_of`).
@@ -74,7 +75,7 @@ class Options:
     whole_picture: bool = False
     device: str = "auto"
     precision: str = "float32"
-    overlay: str = "mp4"
+    overlay: str = field(default_factory=usual_overlay)
     min_score: float | None = None
     fps: float | None = None
     start: float | None = None

@@ -10,11 +10,16 @@ import numpy as np
 
 from ..data.records import Skeleton
 from . import overlay as drawing
-from .encoding import OverlayWriter, Sound
+from .encoding import FORMATS, OverlayWriter, Sound, encodes
 from .sources import Frame, Source
 from .writers import FoundPose
 
 OVERLAYS = {"mp4": (".mp4",), "webm": (".webm",), "both": (".mp4", ".webm"), "none": ()}
+
+
+def usual_overlay() -> str:
+    """mp4, but webm where FFmpeg lacks the encoder of H.264: some are built without it, for its licence."""
+    return "mp4" if encodes(FORMATS[".mp4"][0]) else "webm"
 
 
 class Pictures:

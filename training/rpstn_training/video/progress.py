@@ -7,6 +7,8 @@ from typing import TextIO
 
 from tqdm import tqdm
 
+from ..words import several
+
 EVERY = 60.0  # seconds between two lines of a log
 
 
@@ -46,9 +48,11 @@ class Progress:
         now = time.monotonic()
         if self._lines and now - self._said >= EVERY:
             self._said = now
-            of = "" if self._expected is None else f" of {self._expected}"
+            done = several(self._done, "frame")
+            if self._expected is not None:
+                done = f"{self._done:,} of {several(self._expected, 'frame')}"
             rate = self._done / (now - self._began)
-            print(f"{self._name}: {self._done}{of} frames, {rate:.1f} frames/s", file=self._file, flush=True)
+            print(f"{self._name}: {done}, {rate:.1f} frames/s", file=self._file, flush=True)
 
     def __enter__(self) -> "Progress":
         return self

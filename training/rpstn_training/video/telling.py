@@ -87,7 +87,12 @@ def _remarks(result: Result, boxed: bool) -> list[str]:
     if result.varying_rate:
         lines.append("the rate of the frames varies: times are those of the file, not numbers / rate")
     if result.mean_score is None:
-        lines.append("nobody was found: give the boxes of the people with --boxes")
+        hint = (
+            "no box of the file led to a pose in these frames"
+            if boxed
+            else "give the people's boxes with --boxes"
+        )
+        lines.append(f"nobody was found: {hint}")
     elif result.mean_probability is not None and result.mean_probability < _LOW:
         hint = "check the boxes" if boxed else "look at the overlay, and give the people's boxes with --boxes"
         lines.append(f"most joints are probably wrong: {hint}")

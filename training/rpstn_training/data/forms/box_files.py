@@ -132,9 +132,9 @@ def read(
         for row in (row for row in rows if id(row) not in kept):
             report.defect(path, short_place(row.where), "a box of no size", "left out")
     if not sized:
+        others = "" if len(rows) == 1 else f"; none of the {len(rows)} boxes has one"
         raise UserError(
-            f"{rows[0].where}: expected a box with a width and a height above 1 pixel, got {rows[0].text}; "
-            f"none of the {len(rows)} boxes has one"
+            f"{rows[0].where}: expected a box with a width and a height above 1 pixel, got {rows[0].text}{others}"
         )
     if threshold is None:
         return sized
