@@ -174,9 +174,7 @@ def _display_matrix(frame: av.VideoFrame) -> np.ndarray | None:
     try:
         matrix = frame.side_data.get("DISPLAYMATRIX")
         return None if matrix is None else np.frombuffer(bytes(matrix), np.int32)
-    except (
-        ValueError
-    ):  # other side data of a kind that PyAV has no name for, as in spatial videos or with EXIF
+    except ValueError:  # side data that PyAV has no name for, as in spatial videos or with EXIF
         return _turn(frame.rotation)
 
 
