@@ -158,9 +158,9 @@ def in_tiles(path: Path) -> Path:
     with av.open(str(path.with_suffix(".mp4")), "w") as file:
         stream = file.add_stream("libx265", rate=10, options={"x265-params": "log-level=none"})
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
-        file.mux(
-            stream.encode(av.VideoFrame.from_ndarray(picture(0), format="rgb24").reformat(format="yuv420p"))
-        )
+        frame = av.VideoFrame.from_ndarray(picture(0), format="rgb24").reformat(format="yuv420p")
+        frame.pts, frame.time_base = 0, Fraction(1, 10)
+        file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
     data = path.with_suffix(".mp4").read_bytes()
 
