@@ -25,21 +25,21 @@ cuda: $(VENV)/.installed
 	$(CMAKE) -B build/cuda -DRPSTN_CUDA=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
 	$(CMAKE) --build build/cuda --target _C_cuda
 
-# The CPU's operations under g++'s AddressSanitizer and UndefinedBehaviorSanitizer: by one thread with the instructions that
-# every processor has, by two with this one's best. libstdc++ comes before Python, which has none, or a thrown error ends it.
-SANITIZED = LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libstdc++.so)" \
-	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 RPSTN_LIBRARY=build/sanitize/_C.so \
-	PYTHONPATH=python_tests OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -q --capture=sys -p other_library \
-	python_tests/test_ops.py python_tests/test_joint_relation.py python_tests/test_dynamic_conv2d.py \
-	-k "test_joint_relation or test_dynamic_conv2d or matches_reference or strides or expanded or mixed or sample"
+# The CPU's kernels of every instruction set that this machine runs under g++'s AddressSanitizer and
+# UndefinedBehaviorSanitizer, forward and backward: the tuning module, which chooses the set, is built with them and serves
+# the package's calls. libstdc++ comes before Python, which has none, or a thrown error ends it.
+ASAN = $(shell c++ -print-file-name=libasan.so)
 sanitize: $(VENV)/.built
-	$(CMAKE) -B build/sanitize -DRPSTN_CUDA=OFF -DRPSTN_SANITIZE=ON
-	$(CMAKE) --build build/sanitize --target _C
-	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=default $(SANITIZED)
-	OMP_NUM_THREADS=2 $(SANITIZED)
+	@test -e "$(ASAN)" || { echo "make sanitize: expected c++ to be g++ with its libasan.so, found none; install libasan (Debian: libgcc-12-dev)"; exit 1; }
+	$(CMAKE) -B build/sanitize -DRPSTN_CUDA=OFF -DRPSTN_TUNE=ON -DRPSTN_SANITIZE=ON
+	$(CMAKE) --build build/sanitize --target _tune
+	LD_PRELOAD="$(ASAN) $$(c++ -print-file-name=libstdc++.so)" RPSTN_TUNED=build/sanitize/_tune.so \
+		ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE \
+		$(BIN)/python -m pytest -q --capture=sys -n auto --maxprocesses 4 \
+		python_tests/test_instruction_sets.py python_tests/test_tune.py -k "test_instruction_sets or every_choice"
 
-# dist/: a wheel for each version of torch (make wheels TORCH="2.13.0 2.14.1"; else the pinned one) and one without a
-# library, each tried in an environment of its own.
+# dist/: a wheel for these versions of torch (make wheels TORCH="2.13.0 2.14.1"; else the pinned one) and one without a
+# library, tried with each in an environment of its own.
 wheels: $(VENV)/.installed
 	$(BIN)/python cmake/wheels.py $(TORCH)
 

@@ -1,4 +1,9 @@
-"""The operations' values by every instruction set of this machine, in one process; by the best one in test_ops.py."""
+"""The operations' values by every instruction set of this machine, in one process; by the best one in test_ops.py.
+
+Of a module that RPSTN_TUNED names, which is not what test_ops.py runs, by the best one too (make sanitize).
+"""
+
+import os
 
 import pytest
 import torch
@@ -18,7 +23,7 @@ def _others() -> dict[str, int]:
     best = {"DEFAULT": "baseline", "AVX2": "avx2", "AVX512": "avx512"}.get(
         torch.backends.cpu.get_cpu_capability()
     )
-    return {name: choice for name, choice in sets.items() if name != best}
+    return {name: choice for name, choice in sets.items() if name != best or "RPSTN_TUNED" in os.environ}
 
 
 @pytest.fixture(autouse=True)
@@ -34,4 +39,4 @@ def instruction_set(request):
         tuner.module.choose({"instruction_set": choice})
         yield name
         usual_and_taken = tuner.module.asked().get("instruction_set")
-    assert usual_and_taken is None or usual_and_taken[1] == choice != usual_and_taken[0]
+    assert usual_and_taken is None or usual_and_taken[1] == choice

@@ -19,8 +19,11 @@ constexpr int kRegisters = 32;
 #elif defined(__AVX2__)
 constexpr int kVectorBytes = 32;
 constexpr int kRegisters = 16;
+#elif defined(__aarch64__)
+constexpr int kVectorBytes = 16;
+constexpr int kRegisters = 32;
 #else
-constexpr int kVectorBytes = 16;  // SSE2 of every x86-64, NEON
+constexpr int kVectorBytes = 16;  // SSE2 of every x86-64
 constexpr int kRegisters = 16;
 #endif
 
@@ -59,26 +62,39 @@ inline void store(acc_t* target, Vector<acc_t> vector) {
 }
 
 #if defined(__AVX512F__)
-// The first `count` lanes, 1 to all of them; zeros in the others.
+// The first `count` lanes, 1 to all of them; zeros in the others. g++'s sanitizer does not see what masked intrinsics read
+// and write, nor stores past the caches; it sees copies.
 template <typename acc_t>
 inline Vector<acc_t> load_part(const acc_t* source, int64_t count) {
+#ifdef __SANITIZE_ADDRESS__
+  Vector<acc_t> vector = {};
+  std::memcpy(&vector, source, count * sizeof(acc_t));
+  return vector;
+#else
   const auto lanes = static_cast<__mmask16>((1u << count) - 1);
   if constexpr (sizeof(acc_t) == 4) return _mm512_maskz_loadu_ps(lanes, source);
   else return _mm512_maskz_loadu_pd(static_cast<__mmask8>(lanes), source);
+#endif
 }
 
 template <typename acc_t>
 inline void store_part(acc_t* target, Vector<acc_t> vector, int64_t count) {
+#ifdef __SANITIZE_ADDRESS__
+  std::memcpy(target, &vector, count * sizeof(acc_t));
+#else
   const auto lanes = static_cast<__mmask16>((1u << count) - 1);
   if constexpr (sizeof(acc_t) == 4) _mm512_mask_storeu_ps(target, lanes, vector);
   else _mm512_mask_storeu_pd(target, static_cast<__mmask8>(lanes), vector);
+#endif
 }
 #endif
 
 // To an aligned target, past the caches; finish_stores before another thread may read it.
 template <typename acc_t>
 inline void store_past_caches(acc_t* target, Vector<acc_t> vector) {
-#if defined(__AVX512F__)
+#if defined(__SANITIZE_ADDRESS__)
+  store(target, vector);
+#elif defined(__AVX512F__)
   _mm512_stream_si512(reinterpret_cast<__m512i*>(target), (__m512i)vector);
 #elif defined(__AVX2__)
   _mm256_stream_si256(reinterpret_cast<__m256i*>(target), (__m256i)vector);
