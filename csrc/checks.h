@@ -132,19 +132,6 @@ inline void check_joint_relation_norm_gradient_sums(
   check_tensors(op, {{"heatmaps", heatmaps}, {"grad_out", grad_out}, {"moments", moments}, {"mean", mean}});
 }
 
-inline void check_move_statistics(
-    const at::Tensor& running_mean, const at::Tensor& running_var, const at::Tensor& mean, const at::Tensor& var,
-    int64_t count) {
-  const char* op = "move_statistics";
-  const auto row = mean.sym_sizes();
-  TORCH_CHECK_VALUE(mean.dim() == 1, op, ": expected mean to have shape [K], got ", row);
-  check_shape(op, {"var", var}, row);
-  check_shape(op, {"running_mean", running_mean}, row);
-  check_shape(op, {"running_var", running_var}, row);
-  check_tensors(op, {{"mean", mean}, {"var", var}, {"running_mean", running_mean}, {"running_var", running_var}});
-  TORCH_CHECK_VALUE(count > 1, op, ": expected more than one value per joint, got ", count);
-}
-
 inline void check_dynamic_conv2d(
     const at::Tensor& features, const at::Tensor& kernels, const c10::SymInt& top, const c10::SymInt& left,
     const c10::SymInt& bottom, const c10::SymInt& right, const char* op = "dynamic_conv2d") {

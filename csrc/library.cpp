@@ -41,6 +41,11 @@ void define(torch::Library& m) {
   m.def("joint_relation_norm_forward(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, "
         "Tensor bias_o, Tensor norm_weight, Tensor norm_bias, Tensor running_mean, Tensor running_var, "
         "bool training, float eps, float scale, Tensor? scale_tensor) -> (Tensor, Tensor, Tensor, Tensor)");
+  // The same in training, which also moves the running statistics in place, where there are values: by `momentum` towards
+  // those of the batch, the variance with Bessel's correction.
+  m.def("joint_relation_norm_training(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, "
+        "Tensor bias_o, Tensor norm_weight, Tensor norm_bias, Tensor(a!) running_mean, Tensor(b!) running_var, "
+        "float eps, float momentum, float scale, Tensor? scale_tensor=None) -> (Tensor, Tensor, Tensor, Tensor)");
   // The samples' moments, and mean and biased variance [2, K] of these samples alone, in float64: what several processes
   // that share a batch tell each other before they normalise.
   m.def("joint_relation_norm_sums(Tensor heatmaps, Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, "
@@ -56,10 +61,6 @@ void define(torch::Library& m) {
         "Tensor weight_g, Tensor bias_g, Tensor weight_o, Tensor bias_o, Tensor norm_weight, bool training, "
         "float eps, float scale, Tensor? scale_tensor, bool need_heatmaps, bool need_parameters, "
         "Tensor? totals=None) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)");
-  // Moves running statistics in place by `momentum` towards those of a batch of `count` values per joint, the variance
-  // with Bessel's correction: one call where PyTorch's operations are five.
-  m.def("move_statistics(Tensor(a!) running_mean, Tensor(b!) running_var, Tensor mean, Tensor var, SymInt count, "
-        "float momentum) -> ()");
 
   // Rows and columns of zeros at each side.
   m.def("dynamic_conv2d(Tensor features, Tensor kernels, SymInt top, SymInt left, SymInt bottom, SymInt right) "

@@ -165,16 +165,38 @@ def test_running_statistics_under_fake_tensors():
 
 
 @pytest.mark.skipif(rx.backend() == "reference", reason="no compiled library")
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_statistics_of_other_sizes_are_refused(device):
-    five, four = torch.zeros(5, device=device), torch.zeros(4, device=device)
-    move = torch.ops.rpstn_ext.move_statistics
-    with pytest.raises(
-        ValueError, match=r"move_statistics: expected running_var to have shape \[5\], got \[4\]"
-    ):
-        move(five, four, five, five, 8, 0.1)
-    with pytest.raises(ValueError, match="move_statistics: expected more than one value per joint, got 1"):
-        move(five, five, five, five, 1, 0.1)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_training_moves_as_the_operation_without_side_effects_and_a_step_after_it(dtype):
+    tensors = [torch.randn(size, dtype=dtype) for size in ((2, 5, 4, 6), (5, 5), 5, (5, 5), 5, 5, 5)]
+    statistics = [torch.rand(5, dtype=dtype) for _ in range(2)]
+    moved = [tensor.clone() for tensor in statistics]
+    ops, how = torch.ops.rpstn_ext, (1e-5, 1.0, None)
+    wanted = ops.joint_relation_norm_forward(*tensors, *statistics, True, *how)
+    found = ops.joint_relation_norm_training(*tensors, *moved, 1e-5, 0.25, *how[1:])
+    assert all(torch.equal(*pair) for pair in zip(found, wanted))
+    rx.reference.move_statistics(*statistics, wanted[2], wanted[3], tensors[0], 0.25)
+    torch.testing.assert_close(moved, statistics, rtol=1e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(rx.backend() == "reference", reason="no compiled library")
+@pytest.mark.parametrize("with_gradient", [False, True])
+def test_moving_statistics_that_a_derivative_needs_is_noticed(with_gradient):
+    heatmaps, weight, vector = torch.randn(2, 5, 4, 6), torch.eye(5), torch.zeros(5)
+    leaf = torch.ones(5, requires_grad=True)
+    statistics = torch.rand(5), torch.rand(5)
+    kept = leaf * statistics[0]
+    heatmaps.requires_grad_(with_gradient)
+    rx.joint_relation_norm(
+        heatmaps, weight, vector, weight, vector, vector, vector, *statistics, training=True
+    )
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        kept.sum().backward()
+    with torch.inference_mode():
+        version = statistics[0]._version
+        rx.joint_relation_norm(
+            heatmaps, weight, vector, weight, vector, vector, vector, *statistics, training=True
+        )
+    assert statistics[0]._version > version
 
 
 def test_norm_of_a_batch_larger_than_the_caches():

@@ -303,8 +303,9 @@ def test_a_call_without_derivative_is_one_dispatch(op):
     # Not function_events, which leave out a call that calls itself.
     names = [event.name() for event in profile.kineto_results.events()]
     events = [name for name in names if name.startswith("rpstn_ext::")]
-    moved = ["rpstn_ext::move_statistics"] if op.function == "joint_relation_norm" else []
-    assert events == [f"rpstn_ext::{op.function}", *moved]
+    # In training the running statistics are moved by the same call.
+    moves = "_training" if op.function == "joint_relation_norm" else ""
+    assert events == [f"rpstn_ext::{op.function}{moves}"]
 
 
 @every_op
@@ -384,6 +385,9 @@ def test_opcheck(op):
             )
             forward = (*plain, *statistics, training, 1e-5, *plain_scale)
             torch.library.opcheck(ops.joint_relation_norm_forward.default, forward)
+            if training:
+                moving = (*leaves, *statistics, 1e-5, 0.1, *scale)
+                torch.library.opcheck(ops.joint_relation_norm_training.default, moving)
             _, *kept = ops.joint_relation_norm_forward(*forward)
             for needs in ((True, True), (False, True)) if training else ((True, False),):
                 torch.library.opcheck(

@@ -33,7 +33,9 @@ using BackwardSignature = JointRelationNormBackward(
     const Tensor&, const Tensor&, const Tensor&, bool, double, double, const OptionalTensor&, bool, bool,
     const OptionalTensor&);
 
-using MoveSignature = void(const Tensor&, const Tensor&, const Tensor&, const Tensor&, c10::SymInt, double);
+using TrainingSignature = JointRelationNormForward(
+    const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+    const Tensor&, const Tensor&, double, double, double, const OptionalTensor&);
 
 const auto& plain_op() {
   static const auto op = find_op<Signature>("rpstn_ext::joint_relation_norm");
@@ -45,8 +47,8 @@ const auto& forward_op() {
   return op;
 }
 
-const auto& move_op() {
-  static const auto op = find_op<MoveSignature>("rpstn_ext::move_statistics");
+const auto& training_op() {
+  static const auto op = find_op<TrainingSignature>("rpstn_ext::joint_relation_norm_training");
   return op;
 }
 
@@ -132,27 +134,31 @@ struct JointRelationNormBackwardFunction : torch::autograd::Function<JointRelati
 };
 
 struct JointRelationNormFunction : torch::autograd::Function<JointRelationNormFunction> {
+  // With a momentum the running statistics are moved.
   static variable_list forward(
       AutogradContext* ctx, const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g,
       const Tensor& weight_o, const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias,
-      const Tensor& running_mean, const Tensor& running_var, bool training, double eps, double scale,
-    const OptionalTensor& scale_tensor) {
+      const Tensor& running_mean, const Tensor& running_var, bool training, double eps, std::optional<double> momentum,
+      double scale, const OptionalTensor& scale_tensor) {
     at::AutoDispatchBelowADInplaceOrView below;
-    auto [out, moments, mean, var] = forward_op().call(
-        heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, training,
-        eps, scale, scale_tensor);
+    auto [out, moments, mean, var] =
+        momentum.has_value()
+            ? training_op().call(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean,
+                                 running_var, eps, *momentum, scale, scale_tensor)
+            : forward_op().call(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean,
+                                running_var, training, eps, scale, scale_tensor);
     ctx->set_materialize_grads(false);
-    ctx->mark_non_differentiable({mean, var});
+    ctx->mark_non_differentiable({moments, mean, var});
     ctx->save_for_backward({heatmaps, moments, mean, var, weight_g, bias_g, weight_o, bias_o, norm_weight,
                             or_undefined(scale_tensor)});
     ctx->saved_data["training"] = training;
     ctx->saved_data["eps"] = eps;
     ctx->saved_data["scale"] = scale;
-    return {out, mean, var};
+    return {out, moments, mean, var};
   }
 
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
-    if (!grads[0].defined()) return variable_list(13);
+    if (!grads[0].defined()) return variable_list(14);
     const auto saved = ctx->get_saved_variables();
     const auto& scale_tensor = saved[9];
     auto needed = needed_inputs(ctx, 0, scale_tensor.defined() ? 10 : 9);
@@ -164,12 +170,27 @@ struct JointRelationNormFunction : torch::autograd::Function<JointRelationNormFu
                            std::nullopt);
     const auto kept = [&](size_t i, const Tensor& grad) { return needed[i] ? grad : Tensor(); };
     return {kept(0, of_heatmaps), kept(1, of_weight_g), kept(2, of_bias_g), kept(3, of_weight_o), kept(4, of_bias_o),
-            kept(5, of_norm_weight), kept(6, of_norm_bias), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(),
+            kept(5, of_norm_weight), kept(6, of_norm_bias), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(), Tensor(),
             scale_tensor.defined() ? kept(7, of_scale) : Tensor()};
   }
 };
 
 // --- Autograd ---
+
+// As JointRelationNormFunction takes them: the maps and convolutions in one type, the norm's parameters in their own.
+JointRelationNormForward with_gradients(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
+    const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean, const Tensor& running_var,
+    bool training, double eps, std::optional<double> momentum, double scale, const OptionalTensor& scale_tensor) {
+  check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean,
+                            running_var, training, eps, scale, scale_tensor);
+  const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
+  auto results = JointRelationNormFunction::apply(
+      as_dtype(heatmaps, dtype), as_dtype(weight_g, dtype), as_dtype(bias_g, dtype), as_dtype(weight_o, dtype),
+      as_dtype(bias_o, dtype), norm_weight, norm_bias, running_mean, running_var, training, eps, momentum, scale,
+      as_dtype(scale_tensor, accumulate_dtype(dtype)));
+  return {results[0], results[1], results[2], results[3]};
+}
 
 JointRelationNorm joint_relation_norm_autograd(
     c10::DispatchKeySet keys, const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g,
@@ -180,15 +201,38 @@ JointRelationNorm joint_relation_norm_autograd(
     return call_below(plain_op(), keys, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias,
                       running_mean, running_var, training, eps, scale, scale_tensor);
   }
-  check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean,
-                            running_var, training, eps, scale, scale_tensor);
-  const auto dtype = common_dtype(heatmaps, weight_g, bias_g, weight_o, bias_o);
-  const auto acc = accumulate_dtype(dtype);
-  auto results = JointRelationNormFunction::apply(
-      as_dtype(heatmaps, dtype), as_dtype(weight_g, dtype), as_dtype(bias_g, dtype), as_dtype(weight_o, dtype),
-      as_dtype(bias_o, dtype), as_dtype(norm_weight, acc), as_dtype(norm_bias, acc), running_mean, running_var,
-      training, eps, scale, as_dtype(scale_tensor, acc));
-  return {results[0], results[1], results[2]};
+  return without_moments(with_gradients(
+      heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, training, eps,
+      /*momentum=*/std::nullopt, scale, scale_tensor));
+}
+
+// Below autograd; a change in place that its saved tensors see.
+JointRelationNormForward joint_relation_norm_training_in_place(
+    c10::DispatchKeySet keys, const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g,
+    const Tensor& weight_o, const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias,
+    const Tensor& running_mean, const Tensor& running_var, double eps, double momentum, double scale,
+    const OptionalTensor& scale_tensor) {
+  auto results = call_below(training_op(), keys, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias,
+                            running_mean, running_var, eps, momentum, scale, scale_tensor);
+  for (const auto* moved : {&running_mean, &running_var}) moved->unsafeGetTensorImpl()->bump_version();
+  return results;
+}
+
+JointRelationNormForward joint_relation_norm_training_autograd(
+    c10::DispatchKeySet keys, const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g,
+    const Tensor& weight_o, const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias,
+    const Tensor& running_mean, const Tensor& running_var, double eps, double momentum, double scale,
+    const OptionalTensor& scale_tensor) {
+  if (!needs_autograd(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, scale_tensor)) {
+    return joint_relation_norm_training_in_place(
+        keys, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, eps,
+        momentum, scale, scale_tensor);
+  }
+  auto results = with_gradients(
+      heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, /*training=*/true,
+      eps, momentum, scale, scale_tensor);
+  for (const auto* moved : {&running_mean, &running_var}) moved->unsafeGetTensorImpl()->bump_version();
+  return results;
 }
 
 JointRelationNormBackward joint_relation_norm_backward_autograd(
@@ -223,6 +267,15 @@ JointRelationNormForward joint_relation_norm_forward_meta(
   return {at::empty_symint(heatmaps.sym_sizes(), options),
           at::empty_symint({heatmaps.sym_size(0), joints, joints + 2}, sums), at::empty_symint({joints}, sums),
           at::empty_symint({joints}, sums)};
+}
+
+JointRelationNormForward joint_relation_norm_training_meta(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
+    const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean, const Tensor& running_var, double eps,
+    double /*momentum*/, double scale, const OptionalTensor& scale_tensor) {
+  return joint_relation_norm_forward_meta(
+      heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, /*training=*/true,
+      eps, scale, scale_tensor);
 }
 
 JointRelationNorm joint_relation_norm_meta(
@@ -277,39 +330,30 @@ JointRelationNorm joint_relation_norm_autocast(
   const c10::impl::ExcludeDispatchKeyGuard without_autocast(kKey);
   const auto dtype = at::autocast::get_autocast_dtype(kDevice);
   const auto cast = [dtype](const Tensor& tensor) { return at::autocast::cached_cast(dtype, tensor, kDevice); };
-  return plain_op().call(cast(heatmaps), cast(weight_g), cast(bias_g), cast(weight_o), cast(bias_o), norm_weight, norm_bias,
-                 running_mean, running_var, training, eps, scale, scale_tensor);
+  return plain_op().call(cast(heatmaps), cast(weight_g), cast(bias_g), cast(weight_o), cast(bias_o), norm_weight,
+                         norm_bias, running_mean, running_var, training, eps, scale, scale_tensor);
 }
 
-// --- Running statistics: no derivative, a change that autograd's saved tensors see, and any device's own operations ---
-
-void move_statistics_in_place(
-    c10::DispatchKeySet keys, const Tensor& running_mean, const Tensor& running_var, const Tensor& mean,
-    const Tensor& var, c10::SymInt count, double momentum) {
-  call_below(move_op(), keys, running_mean, running_var, mean, var, count, momentum);
-  for (const auto& moved : {running_mean, running_var}) moved.unsafeGetTensorImpl()->bump_version();
-}
-
-void move_statistics(
-    const Tensor& running_mean, const Tensor& running_var, const Tensor& mean, const Tensor& var, int64_t count,
-    double momentum) {
-  check_move_statistics(running_mean, running_var, mean, var, count);
-  running_mean.lerp_(as_dtype(mean, running_mean.scalar_type()), momentum);
-  running_var.lerp_(as_dtype(var * (double(count) / double(count - 1)), running_var.scalar_type()), momentum);
-}
-
-TORCH_LIBRARY_IMPL(rpstn_ext, CompositeExplicitAutograd, m) {
-  if (first_copy()) m.impl("move_statistics", &move_statistics);
+template <c10::DeviceType kDevice, c10::DispatchKey kKey>
+JointRelationNormForward joint_relation_norm_training_autocast(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
+    const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean, const Tensor& running_var, double eps,
+    double momentum, double scale, const OptionalTensor& scale_tensor) {
+  const c10::impl::ExcludeDispatchKeyGuard without_autocast(kKey);
+  const auto dtype = at::autocast::get_autocast_dtype(kDevice);
+  const auto cast = [dtype](const Tensor& tensor) { return at::autocast::cached_cast(dtype, tensor, kDevice); };
+  return training_op().call(cast(heatmaps), cast(weight_g), cast(bias_g), cast(weight_o), cast(bias_o), norm_weight,
+                            norm_bias, running_mean, running_var, eps, momentum, scale, scale_tensor);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, ADInplaceOrView, m) {
-  if (first_copy()) m.impl("move_statistics", &move_statistics_in_place);
+  if (first_copy()) m.impl("joint_relation_norm_training", &joint_relation_norm_training_in_place);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, Autograd, m) {
   if (!first_copy()) return;
-  m.impl("move_statistics", torch::CppFunction::makeFallthrough());
   m.impl("joint_relation_norm", &joint_relation_norm_autograd);
+  m.impl("joint_relation_norm_training", &joint_relation_norm_training_autograd);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_autograd);
 }
 
@@ -317,6 +361,7 @@ TORCH_LIBRARY_IMPL(rpstn_ext, Meta, m) {
   if (!first_copy()) return;
   m.impl("joint_relation_norm", &joint_relation_norm_meta);
   m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_meta);
+  m.impl("joint_relation_norm_training", &joint_relation_norm_training_meta);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_meta);
   m.impl("joint_relation_norm_sums", &joint_relation_norm_sums_meta);
   m.impl("joint_relation_norm_gradient_sums", &joint_relation_norm_gradient_sums_meta);
@@ -326,12 +371,16 @@ TORCH_LIBRARY_IMPL(rpstn_ext, AutocastCPU, m) {
   if (!first_copy()) return;
   m.impl("joint_relation_norm",
          &joint_relation_norm_autocast<c10::DeviceType::CPU, c10::DispatchKey::AutocastCPU>);
+  m.impl("joint_relation_norm_training",
+         &joint_relation_norm_training_autocast<c10::DeviceType::CPU, c10::DispatchKey::AutocastCPU>);
 }
 
 TORCH_LIBRARY_IMPL(rpstn_ext, AutocastCUDA, m) {
   if (!first_copy()) return;
   m.impl("joint_relation_norm",
          &joint_relation_norm_autocast<c10::DeviceType::CUDA, c10::DispatchKey::AutocastCUDA>);
+  m.impl("joint_relation_norm_training",
+         &joint_relation_norm_training_autocast<c10::DeviceType::CUDA, c10::DispatchKey::AutocastCUDA>);
 }
 
 }  // namespace

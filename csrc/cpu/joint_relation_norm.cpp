@@ -428,7 +428,7 @@ Tensor joint_relation_norm_gradient_sums_cpu(
 // running += momentum * (factor * batch - running)
 void move(const Tensor& running, const Tensor& batch, double factor, double momentum) {
   const auto to = as_doubles(batch);
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, running.scalar_type(), "move_statistics", [&] {
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kHalf, at::kBFloat16, running.scalar_type(), "running statistics", [&] {
     auto* values = running.mutable_data_ptr<scalar_t>();
     const int64_t stride = running.stride(0);
     for (size_t k = 0; k < to.size(); ++k) {
@@ -438,20 +438,26 @@ void move(const Tensor& running, const Tensor& batch, double factor, double mome
   });
 }
 
-void move_statistics_cpu(
-    const Tensor& running_mean, const Tensor& running_var, const Tensor& mean, const Tensor& var, int64_t count,
-    double momentum) {
-  check_move_statistics(running_mean, running_var, mean, var, count);
-  move(running_mean, mean, 1, momentum);
-  move(running_var, var, double(count) / double(count - 1), momentum);
+JointRelationNormForward joint_relation_norm_training_cpu(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
+    const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean, const Tensor& running_var, double eps,
+    double momentum, double scale, const OptionalTensor& scale_tensor) {
+  auto results = joint_relation_norm_forward_cpu(
+      heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, /*training=*/true,
+      eps, scale, scale_tensor);
+  if (heatmaps.numel() == 0) return results;
+  const double count = static_cast<double>(heatmaps.numel() / heatmaps.size(1));
+  move(running_mean, std::get<2>(results), 1, momentum);
+  move(running_var, std::get<3>(results), count / (count - 1), momentum);
+  return results;
 }
 
 }  // namespace
 
 void serve_joint_relation_norm(torch::Library& m) {
-  m.impl("move_statistics", &move_statistics_cpu);
   m.impl("joint_relation_norm", &joint_relation_norm_cpu);
   m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_cpu);
+  m.impl("joint_relation_norm_training", &joint_relation_norm_training_cpu);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_cpu);
   m.impl("joint_relation_norm_sums", &joint_relation_norm_sums_cpu);
   m.impl("joint_relation_norm_gradient_sums", &joint_relation_norm_gradient_sums_cpu);

@@ -27,10 +27,11 @@ struct Counter {
 
 Tensor doubles(int64_t count, const Tensor& like) { return at::empty({count}, like.options().dtype(at::kDouble)); }
 
-JointRelationNormForward joint_relation_norm_forward_cuda(
-    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o,
-    const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean,
-    const Tensor& running_var, bool training, double eps, double scale, const OptionalTensor& scale_tensor) {
+// With a momentum, in training, the running statistics are moved.
+JointRelationNormForward forward(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
+    const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean, const Tensor& running_var,
+    bool training, double eps, std::optional<double> momentum, double scale, const OptionalTensor& scale_tensor) {
   check_joint_relation_norm(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean,
                             running_var, training, eps, scale, scale_tensor);
   const DeviceScope scope(heatmaps);
@@ -48,8 +49,12 @@ JointRelationNormForward joint_relation_norm_forward_cuda(
   const Numbers parts(shape.samples * shape.chunks() * (shape.part() + shape.joints), values),
       folded(shape.samples * shape.part(), values), gain(shape.joints, values), scratch(norm_fold_scratch(of, shape), values);
   const Tensor sums = doubles(shape.samples * 3 * shape.joints, values), exact = doubles(2 * shape.joints, values);
-  const Tensor given_mean = running_mean.contiguous(), given_var = running_var.contiguous();
   const Counter counter(values);
+  const auto running = [&](const Tensor& statistic) -> RunningStatistic {
+    if (training && !momentum.has_value()) return {};
+    void* data = training ? statistic.mutable_data_ptr() : const_cast<void*>(statistic.const_data_ptr());
+    return {{data, kernel_dtype(statistic.scalar_type())}, statistic.stride(0)};
+  };
   const NormBatch batch = {counter.data(),
                            mean.mutable_data_ptr(),
                            var.mutable_data_ptr(),
@@ -57,8 +62,9 @@ JointRelationNormForward joint_relation_norm_forward_cuda(
                            gain.data(),
                            eps,
                            raw(gamma),
-                           raw(given_mean),
-                           raw(given_var)};
+                           running(running_mean),
+                           running(running_var),
+                           momentum.value_or(0.0)};
   const auto x = maps_of(values);
   launch_own_products(of, shape, x, /*centred=*/training, parts.data(), batch.counter, scope.stream);
   launch_norm_fold(of, shape, relation_scale(scale, scale_tensor), parameters.all(), training, parts.data(), scratch.data(),
@@ -69,6 +75,22 @@ JointRelationNormForward joint_relation_norm_forward_cuda(
                            raw(beta)};
   launch_mix(of, shape, x, {}, mixture, out.mutable_data_ptr(), {}, scope.stream);
   return {out, moments, mean, var};
+}
+
+JointRelationNormForward joint_relation_norm_forward_cuda(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
+    const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean, const Tensor& running_var,
+    bool training, double eps, double scale, const OptionalTensor& scale_tensor) {
+  return forward(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, training,
+                 eps, /*momentum=*/std::nullopt, scale, scale_tensor);
+}
+
+JointRelationNormForward joint_relation_norm_training_cuda(
+    const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g, const Tensor& weight_o, const Tensor& bias_o,
+    const Tensor& norm_weight, const Tensor& norm_bias, const Tensor& running_mean, const Tensor& running_var, double eps,
+    double momentum, double scale, const OptionalTensor& scale_tensor) {
+  return forward(heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var,
+                 /*training=*/true, eps, momentum, scale, scale_tensor);
 }
 
 JointRelationNorm joint_relation_norm_cuda(
@@ -100,7 +122,7 @@ JointRelationNormSums joint_relation_norm_sums_cuda(
   const Tensor sums = doubles(shape.samples * 3 * joints, values);
   // The norm's own parameters have no part in what is asked for here.
   const Counter counter(values);
-  const NormBatch batch = {counter.data(), nullptr, nullptr, statistics.mutable_data_ptr<double>(), nullptr, 1.0, {}, {}, {}};
+  const NormBatch batch = {counter.data(), nullptr, nullptr, statistics.mutable_data_ptr<double>(), nullptr, 1.0, {}, {}, {}, 0.0};
   launch_own_products(of, shape, maps_of(values), /*centred=*/true, parts.data(), batch.counter, scope.stream);
   launch_norm_fold(of, shape, relation_scale(scale, scale_tensor), parameters.all(), /*training=*/true, parts.data(),
                    scratch.data(), moments.mutable_data_ptr(), folded.data(), sums.mutable_data_ptr<double>(), batch,
@@ -212,25 +234,12 @@ JointRelationNormBackward joint_relation_norm_backward_cuda(
           grad_bias_o,   grad_norm_weight, grad_norm_bias, grad_scale};
 }
 
-void move_statistics_cuda(
-    const Tensor& running_mean, const Tensor& running_var, const Tensor& mean, const Tensor& var, int64_t count,
-    double momentum) {
-  check_move_statistics(running_mean, running_var, mean, var, count);
-  const DeviceScope scope(running_mean);
-  const auto strided = [](const Tensor& tensor) { return Strided{raw(tensor), tensor.stride(0)}; };
-  const auto in_place = [](const Tensor& tensor) {
-    return Strided{{tensor.mutable_data_ptr(), kernel_dtype(tensor.scalar_type())}, tensor.stride(0)};
-  };
-  launch_move_statistics(mean.size(0), count, momentum, strided(mean), strided(var), in_place(running_mean),
-                         in_place(running_var), scope.stream);
-}
-
 }  // namespace
 
 void serve_joint_relation_norm(torch::Library& m) {
-  m.impl("move_statistics", &move_statistics_cuda);
   m.impl("joint_relation_norm", &joint_relation_norm_cuda);
   m.impl("joint_relation_norm_forward", &joint_relation_norm_forward_cuda);
+  m.impl("joint_relation_norm_training", &joint_relation_norm_training_cuda);
   m.impl("joint_relation_norm_backward", &joint_relation_norm_backward_cuda);
   m.impl("joint_relation_norm_sums", &joint_relation_norm_sums_cuda);
   m.impl("joint_relation_norm_gradient_sums", &joint_relation_norm_gradient_sums_cuda);

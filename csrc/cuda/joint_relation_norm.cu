@@ -75,21 +75,26 @@ __device__ inline void keep_statistics(int joints, int k, double mu, double vari
 template <typename acc_t>
 __device__ inline void batch_statistics(RelationShape shape, const double* sums, const NormBatch& batch) {
   const int joints = static_cast<int>(shape.joints);
-  const double columns = static_cast<double>(shape.columns);
-  const double share = 1 / (static_cast<double>(shape.samples) * columns);
+  const double columns = static_cast<double>(shape.columns), count = static_cast<double>(shape.samples) * columns;
+  const double share = 1 / count;
   for_joints(joints, [&](int k, bool keeps) {
     const auto of_sample = [&](int64_t b, int which) { return __ldcg(sums + (b * 3 + which) * joints + k); };
     const double mu =
         add_over_samples(shape.samples, [&](int64_t b) { return of_sample(b, 0) + columns * of_sample(b, 1); }) * share;
-    const double variance = share * add_over_samples(shape.samples, [&](int64_t b) {
+    double variance = share * add_over_samples(shape.samples, [&](int64_t b) {
       const double e = of_sample(b, 1) - mu;
       return of_sample(b, 2) + 2 * of_sample(b, 0) * e + columns * e * e;
     });
-    if (keeps) keep_statistics<acc_t>(joints, k, mu, variance < 0 ? 0.0 : variance, batch);  // NaN stays
+    if (!keeps) return;
+    if (variance < 0) variance = 0;  // NaN stays
+    keep_statistics<acc_t>(joints, k, mu, variance, batch);
+    batch.running_mean.move(k, batch.momentum, mu);
+    batch.running_var.move(k, batch.momentum, variance * (count / (count - 1)));
   });
 }
 
-// The sample's moments, A - I, c and sums; the last block keeps the batch's statistics, in evaluation the running ones.
+// The sample's moments, A - I, c and sums; the last block keeps the batch's statistics and moves the running ones, or in
+// evaluation keeps those.
 // Block: a sample.
 template <typename acc_t>
 __global__ void __launch_bounds__(kThreads, 1) norm_fold_kernel(
@@ -112,8 +117,7 @@ __global__ void __launch_bounds__(kThreads, 1) norm_fold_kernel(
   if (!is_last_block(batch.counter)) return;
   if (training) return batch_statistics<acc_t>(shape, sums, batch);
   for_entries(1, joints, [&](int, int k) {
-    keep_statistics<acc_t>(joints, k, batch.running_mean.template at<acc_t>(k), batch.running_var.template at<acc_t>(k),
-                           batch);
+    keep_statistics<acc_t>(joints, k, batch.running_mean.at(k), batch.running_var.at(k), batch);
   });
 }
 
@@ -212,20 +216,6 @@ __global__ void __launch_bounds__(kThreads) norm_fold_backward_kernel(
       g + row + size, scale.is_on_device() ? g + 2 * row : nullptr);
 }
 
-// Thread: a joint; its running statistics in their own types, the variance with Bessel's correction.
-__global__ void __launch_bounds__(kThreads) move_statistics_kernel(
-    int64_t joints, double count, double momentum, Strided mean, Strided var, Strided running_mean, Strided running_var) {
-  const int64_t k = blockIdx.x * int64_t(kThreads) + threadIdx.x;
-  if (k >= joints) return;
-  const auto move = [&](const Strided& running, double value) {
-    const double before = running.numbers.at<double>(k * running.step);
-    Target{const_cast<void*>(running.numbers.data), running.numbers.dtype}.store(
-        k * running.step, before + momentum * (value - before));
-  };
-  move(running_mean, mean.numbers.at<double>(k * mean.step));
-  move(running_var, var.numbers.at<double>(k * var.step) * (count / (count - 1)));
-}
-
 template <typename acc_t>
 Launch per_sample(RelationShape shape, int64_t numbers, cudaStream_t stream) {
   constexpr int64_t kLeast = kThreads * sizeof(double);  // of the last block
@@ -273,13 +263,6 @@ void launch_norm_fold_backward(
            scale, parameters, as<acc_t>(moments), as<acc_t>(mean), as<acc_t>(work.products), as<acc_t>(work.folded),
            work.sums, work.of_t, batch, as<acc_t>(scratch), as<acc_t>(mixing), as<acc_t>(gradients));
   });
-}
-
-void launch_move_statistics(
-    int64_t joints, int64_t count, double momentum, Strided mean, Strided var, Strided running_mean, Strided running_var,
-    cudaStream_t stream) {
-  launch("joint_relation_norm's running statistics", {dim3((joints + kThreads - 1) / kThreads), dim3(kThreads), stream},
-         move_statistics_kernel, joints, static_cast<double>(count), momentum, mean, var, running_mean, running_var);
 }
 
 int64_t norm_fold_scratch(Dtype dtype, RelationShape shape) { return fold_memory(dtype, shape, fold_numbers(shape)); }

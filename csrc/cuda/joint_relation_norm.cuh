@@ -7,15 +7,30 @@
 
 namespace rpstn {
 
+// Running statistics [K] in their own type, `step` elements apart.
+struct RunningStatistic {
+  Target numbers;  // without data where there are none
+  int64_t step;
+
+  __device__ double at(int64_t k) const { return Parameter{numbers.data, numbers.dtype}.at<double>(k * step); }
+  __device__ void move(int64_t k, double momentum, double value) const {
+    if (numbers.data == nullptr) return;
+    const double before = at(k);
+    numbers.store(k * step, before + momentum * (value - before));
+  }
+};
+
 // What the batch is normalised by, written by the block that ends last.
 struct NormBatch {
-  unsigned* counter;                      // 0 before the launch
-  void *mean, *var;                       // [K]: mu and var; may be null
-  double* exact;                          // [2, K]: mu and var
-  void* gain;                             // [K]: gamma / sqrt(var + eps); may be null
+  unsigned* counter;      // 0 before the launch
+  void *mean, *var;       // [K]: mu and var; may be null
+  double* exact;          // [2, K]: mu and var
+  void* gain;             // [K]: gamma / sqrt(var + eps); may be null
   double eps;
-  Parameter norm_weight;                  // [K]
-  Parameter running_mean, running_var;    // [K], in evaluation
+  Parameter norm_weight;  // [K]
+  // In evaluation those that count; in training moved, the variance with Bessel's correction.
+  RunningStatistic running_mean, running_var;
+  double momentum;
 };
 
 // In training: moments [B, K, K + 2] from centred parts; A - I and c per sample: folded [B, part]; A xs, A m + c,
@@ -56,17 +71,6 @@ void launch_norm_gradient_sums(
 void launch_norm_fold_backward(
     Dtype dtype, RelationShape shape, RelationScale scale, RelationParameters parameters, const void* moments,
     const void* mean, const double* batch, NormGradientWork work, void* scratch, void* mixing, void* gradients,
-    cudaStream_t stream);
-
-// Numbers `step` elements apart.
-struct Strided {
-  Parameter numbers;
-  int64_t step;
-};
-
-// Moves running statistics [K] in place by `momentum` towards those of a batch of `count` values per joint.
-void launch_move_statistics(
-    int64_t joints, int64_t count, double momentum, Strided mean, Strided var, Strided running_mean, Strided running_var,
     cudaStream_t stream);
 
 // As fold_scratch: for launch_norm_fold and launch_norm_gradient_sums, and for launch_norm_fold_backward.

@@ -97,6 +97,7 @@ FORMULAS: dict[str, Callable[..., int]] = {
     "joint_relation_backward": _relation_backward,
     "joint_relation_norm": _relation,
     "joint_relation_norm_forward": _relation,
+    "joint_relation_norm_training": _relation,
     "joint_relation_norm_backward": _relation_backward,
     "dynamic_conv2d": _dynamic_conv2d,
     "dynamic_conv2d_backward": _dynamic_conv2d_backward,

@@ -53,9 +53,10 @@ def joint_relation_norm(
     The statistics are known from K x K sums before any map is written, so that normalising costs no pass of its own;
     they are sums about each map's mean, exact also where the maps have a large offset. Sums and the normalisation are
     float32 at least, also for half types and under autocast, and float64 for float64. Results are the same bits on
-    every run; in training a sample's result depends on its batch, by definition. Kept for the derivative: the heat
-    maps and B * K * (K + 2) numbers. Differentiable any number of times; with `processes` once, and the maps are read
-    once more forward and backward. `torch.func.grad` needs `use_backend("reference")`.
+    every run; on CUDA those of half types may differ by a rounding with where the maps lie in memory: whether rows
+    begin at multiples of 16 bytes. In training a sample's result depends on its batch, by definition. Kept for the
+    derivative: the heat maps and B * K * (K + 2) numbers. Differentiable any number of times; with `processes` once,
+    and the maps are read once more forward and backward. `torch.func.grad` needs `use_backend("reference")`.
 
     Example:
         >>> import torch
@@ -90,27 +91,17 @@ def joint_relation_norm(
         )
         reference.move_shared_statistics(running_mean, running_var, mean, var, count, heatmaps, momentum)
         return out
+    relation = (heatmaps, weight_g, bias_g, weight_o, bias_o)
+    norm = (norm_weight, norm_bias, running_mean, running_var)
+    if training and not torch.compiler.is_compiling():
+        return torch.ops.rpstn_ext.joint_relation_norm_training.default(
+            *relation, *norm, eps, momentum, number, scale_tensor
+        )[0]
     out, mean, var = torch.ops.rpstn_ext.joint_relation_norm.default(
-        heatmaps,
-        weight_g,
-        bias_g,
-        weight_o,
-        bias_o,
-        norm_weight,
-        norm_bias,
-        running_mean,
-        running_var,
-        training,
-        eps,
-        number,
-        scale_tensor,
+        *relation, *norm, training, eps, number, scale_tensor
     )
-    if training and (values := heatmaps.numel()) > 0:
-        if torch.compiler.is_compiling():  # which makes these operations part of its graph
-            reference.move_statistics(running_mean, running_var, mean, var, heatmaps, momentum)
-        else:
-            count = values // heatmaps.shape[1]
-            torch.ops.rpstn_ext.move_statistics.default(running_mean, running_var, mean, var, count, momentum)
+    if training and heatmaps.numel() > 0:  # operations that a compiler makes part of its graph
+        reference.move_statistics(running_mean, running_var, mean, var, heatmaps, momentum)
     return out
 
 
