@@ -53,6 +53,7 @@ _PLANES = {
     "past_caches": (0, 1),
     "architecture": (75, 80),
     "plane_units": (32, 64, 128),
+    "plane_units_of_thread": (1, 2, 4),
     "shared_memory": (65_536, 100_000, 160_000),
 }
 VALUES: dict[str, dict[str, tuple[int, ...]]] = {

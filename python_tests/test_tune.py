@@ -16,7 +16,7 @@ from benchmarks.contenders import Case, Contender
 ROOT = Path(__file__).resolve().parents[1]
 built = pytest.mark.skipif(not TUNE.exists(), reason=f"no {TUNE.name}; `make test` compiles it")
 SPEED = Speed(1e12, 1e13)  # beyond any machine: small tensors stay in caches
-OF_A_GPU = {"architecture", "relation_cluster", "shared_memory", "plane_units"}
+OF_A_GPU = {"architecture", "relation_cluster", "shared_memory", "plane_units", "plane_units_of_thread"}
 SMALL = {
     "joint_relation": Case("joint_relation", 3, 13, 25, 41),
     "joint_relation_norm": Case("joint_relation_norm", 3, 13, 25, 41),

@@ -50,12 +50,12 @@ struct BlockTile {
 // read and the write of memory (15.6 us at 8x256x64x64 on an H200) and the multiply-adds (12.3 us) are bounds alike;
 // the blocks that share a multiprocessor, 4 of 128 threads by the 111 registers that ptxas (13.0) takes, copy and compute
 // at different times.
-template <typename acc_t, int kSize>
+template <int kSize>
 __global__ void __launch_bounds__(512, 1) dynamic_conv2d_kernel(
     DynamicConv2dShape shape, PlaneTiles tiles, bool flipped, bool async, PlaneView features, PlaneView kernels,
     PlaneTarget output) {  // [planes, out_height, out_width]
-  auto* region = reinterpret_cast<acc_t*>(shared_memory());
-  acc_t* weights = region + tiles.planes * tiles.region();
+  auto* region = reinterpret_cast<float*>(shared_memory());
+  float* weights = region + tiles.planes * tiles.region();
   const BlockTile at(tiles, shape.planes, blockIdx.x);
   const Lane mine(tiles, at.planes);
   const int height = static_cast<int>(shape.out_height), width = static_cast<int>(shape.out_width);
@@ -67,7 +67,7 @@ __global__ void __launch_bounds__(512, 1) dynamic_conv2d_kernel(
   if (!mine.present) return;
   for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes) {
     const auto [row, column] = UnitPlace(unit, tiles.unit_columns);
-    acc_t sums[kUnit][kUnit] = {};
+    float sums[kUnit][kUnit] = {};
     correlate<kSize>(
         region + (mine.s * tiles.region_rows + row) * tiles.region_pitch + column, tiles.region_pitch,
         weights + mine.s * tiles.taps(), sums);
@@ -264,6 +264,14 @@ __global__ void __launch_bounds__(256, 1) dynamic_conv2d_kernel_gradient_kernel(
 // A tile of 64 x 64 results. A compiled kernel's thread takes two units, which halves what it costs to add up sums.
 constexpr int kUnits = 256;
 
+// Units of a thread, forward. Four of them halve what each warp does once for its plane, a sixth of all instructions of
+// 7x7 on 64x64, where planes fill the device and shared memory holds four blocks of two; no sum depends on it.
+int forward_units(const DynamicConv2dShape& shape, const DeviceLimits& limits) {
+  constexpr int kRoom = 160 * 1024, kPlanesOfMultiprocessor = 8;
+  const bool many = shape.planes >= int64_t(kPlanesOfMultiprocessor) * limits.multiprocessors;
+  return tuned("plane_units_of_thread", many && limits.shared_memory_per_block >= kRoom ? 4 : 2);
+}
+
 // A warp's read of channels_last takes 32 bytes of each pixel, where they fit into shared memory.
 constexpr int kPlanesOfChannelsLast = 8;
 
@@ -284,7 +292,8 @@ void launch_dynamic_conv2d(
   const int size = compiled_size(shape, dtype), bytes_of_sum = dtype == Dtype::kFloat64 ? 8 : 4;
   const auto bytes = [&](const PlaneTiles& t) -> int64_t { return t.planes * (t.region() + t.taps()) * bytes_of_sum; };
   const TileWish wish = {shape.out_height, shape.out_width, shape.kernel_h, shape.kernel_w, size,
-                         wanted_planes(features, features), kUnits, size == 0 ? 1 : 2, size == 0 ? 256 : 512};
+                         wanted_planes(features, features), kUnits, size == 0 ? 1 : forward_units(shape, limits),
+                         size == 0 ? 256 : 512};
   const auto tiles = divide_planes(wish, limits.shared_memory_per_block, bytes);
   const Launch how = {
       dim3(ceil_div(shape.planes, tiles.planes) * tiles.tiles()), dim3(tiles.threads()), stream, bytes(tiles)};
@@ -295,7 +304,7 @@ void launch_dynamic_conv2d(
     });
   } else {
     with_size(size, [&](auto kSize) {
-      launch("dynamic_conv2d", how, dynamic_conv2d_kernel<float, kSize.value>, shape, tiles, flipped, async, features,
+      launch("dynamic_conv2d", how, dynamic_conv2d_kernel<kSize.value>, shape, tiles, flipped, async, features,
              kernels, output);
     });
   }

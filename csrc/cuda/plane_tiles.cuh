@@ -152,70 +152,63 @@ struct PlaneOffsets {
   }
 };
 
-// A thread's way through the quads of a region [planes][rows][quads] in the order of memory, blockDim.x quads at a step:
-// all threads are busy whatever the length of a row, and a step takes a few additions.
+// A thread's way down one column of quads through regions [planes][rows][quads], as many rows at a step as the block has
+// threads for: all but a few of them have a quad whatever the length of a row, what depends on the column is known once,
+// and a step takes a few additions. quads: at most as many as threads.
+template <typename scalar_t>
 struct QuadWalk {
   const PlaneView& view;
   PlaneOffsets offsets;
-  int planes, rows, columns, last_y, last_x, down, right;
-  int s = 0, y, x, height;  // where it is; rows of the plane, 0 where there is none
-  int64_t plane;
+  int planes, rows, last_y, x, down, row, y, height;  // row: of all; height: of the plane, 0 where there is no quad
+  int s = 0;
+  int64_t step_offset;
+  const scalar_t* source;
 
   __device__ QuadWalk(
-      const PlaneView& view, int64_t first, int planes, int top, int left, int rows, int quads)
-      : view(view), offsets(view, first), planes(planes), rows(rows), columns(4 * quads), last_y(top + rows),
-        last_x(left + 4 * quads), down(static_cast<int>(blockDim.x / static_cast<unsigned>(quads))),
-        right(4 * (static_cast<int>(blockDim.x) - down * quads)) {
-    const int r = static_cast<int>(threadIdx.x / static_cast<unsigned>(quads));
-    y = top + r;
-    x = left + 4 * (static_cast<int>(threadIdx.x) - r * quads);
+      const PlaneView& view, int64_t first, int planes, int all_planes, int top, int left, int rows, int quads)
+      : view(view), offsets(view, first), planes(planes), rows(rows), last_y(top + rows),
+        down(static_cast<int>(blockDim.x / static_cast<unsigned>(quads))), step_offset(down * view.row) {
+    row = static_cast<int>(threadIdx.x / static_cast<unsigned>(quads));
+    x = left + 4 * (static_cast<int>(threadIdx.x) - row * quads);
+    y = top + row;
+    if (row >= down) row = all_planes * rows;
     enter_plane();
   }
-  __device__ void step() {
-    x += right;
+  __device__ bool present() const { return static_cast<unsigned>(y) < static_cast<unsigned>(height); }
+  // Whether the step stays in the plane; if not, enter_plane() before the next.
+  __device__ bool step_in_plane() {
+    row += down;
     y += down;
-    if (x >= last_x) {
-      x -= columns;
-      ++y;
-    }
-    if (y >= last_y) enter_plane();
+    source += step_offset;
+    return y < last_y;
   }
-  // Whether the quad exists, and where.
-  __device__ bool find(int64_t& offset) const {
-    const bool present = static_cast<unsigned>(y) < static_cast<unsigned>(height) &&
-                         static_cast<unsigned>(x) < static_cast<unsigned>(view.width);
-    offset = present ? plane + y * view.row + x : 0;
-    return present;
-  }
-
- private:
   __device__ void enter_plane() {
     for (; y >= last_y; ++s) y -= rows;
-    height = s < planes ? view.height : 0;
-    plane = s < planes ? offsets(s) : 0;
+    const bool exists = s < planes && static_cast<unsigned>(x) < static_cast<unsigned>(view.width);
+    height = exists ? view.height : 0;
+    source = static_cast<const scalar_t*>(view.data) + (exists ? offsets(s) + y * view.row + x : 0);
   }
 };
 
 // Quads of any type, several on their way at once.
 template <typename scalar_t>
-__device__ inline void load_quads(QuadWalk at, int total, float* region) {
+__device__ inline void load_quads(QuadWalk<scalar_t> at, int end, int pitch, float* region) {
   constexpr int kAtOnce = 4;
-  const auto* data = static_cast<const scalar_t*>(at.view.data);
-  const int threads = static_cast<int>(blockDim.x);
-  for (int i = threadIdx.x; i < total; i += kAtOnce * threads) {
+  while (at.row < end) {
+    const int first = at.row;
     Vector<scalar_t, 4> four[kAtOnce];
 #pragma unroll
-    for (int n = 0; n < kAtOnce; ++n, at.step()) {
-      int64_t offset;
+    for (int n = 0; n < kAtOnce; ++n) {
       four[n] = {};
-      if (i + n * threads < total && at.find(offset)) four[n] = load_vector<4>(data + offset);
+      if (at.row < end && at.present()) four[n] = load_vector<4>(at.source);
+      if (!at.step_in_plane()) at.enter_plane();
     }
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n) {
       Vector<float, 4> values;
 #pragma unroll
       for (int v = 0; v < 4; ++v) values.at[v] = to_acc(four[n].at[v]);
-      if (i + n * threads < total) store_vector(region + 4 * (i + n * threads), values);
+      if (first + n * at.down < end) store_vector(region + (first + n * at.down) * pitch, values);
     }
   }
 }
@@ -228,17 +221,30 @@ __device__ inline void load_region(
     acc_t* region) {
   if constexpr (std::is_same_v<acc_t, float>) {
     if (view.quads && left % 4 == 0) {
-      QuadWalk at(view, first, planes, top, left, rows, pitch / 4);
-      const int total = all_planes * rows * (pitch / 4);
-      if (view.dtype == Dtype::kFloat16) return load_quads<__half>(at, total, region);
-      if (view.dtype == Dtype::kBFloat16) return load_quads<__nv_bfloat16>(at, total, region);
-      if (!async) return load_quads<float>(at, total, region);
-      const auto* data = static_cast<const float*>(view.data);
-#pragma unroll 2
-      for (int i = threadIdx.x; i < total; i += static_cast<int>(blockDim.x), at.step()) {
-        int64_t offset;
-        const bool present = at.find(offset);
-        copy_async_16(region + 4 * i, data + offset, present);
+      const int end = all_planes * rows;
+      const auto walk = [&](auto zero) {
+        return QuadWalk<decltype(zero)>(view, first, planes, all_planes, top, left, rows, pitch / 4);
+      };
+      const auto column_of = [&](const auto& at) { return region + (at.x - left); };
+      if (!async || view.dtype != Dtype::kFloat32) {
+        const auto load = [&](auto zero) {
+          const auto at = walk(zero);
+          load_quads(at, end, pitch, column_of(at));
+        };
+        if (view.dtype == Dtype::kFloat16) load(__half());
+        else if (view.dtype == Dtype::kBFloat16) load(__nv_bfloat16());
+        else load(float());
+        return;
+      }
+      auto at = walk(float());
+      float* target = column_of(at) + at.row * pitch;
+      const int step = at.down * pitch;
+      for (; at.row < end; at.enter_plane()) {
+#pragma unroll 1
+        do {
+          copy_async_16(target, at.source, at.present());
+          target += step;
+        } while (at.step_in_plane());
       }
       return;
     }
