@@ -57,7 +57,8 @@ Marks = tuple[tuple[str, int], ...]
 class Work:
     """What one launch of a bar has to do, and how often a warp goes round which loops for it.
 
-    `loops` in their order, by marks that each round passes; all of them together `steps` times; then the `last` marks.
+    `loops` in their order, by marks that each round passes; all of them together `steps` times; then the `last` marks,
+    after which only a few instructions are left.
     """
 
     case: str
@@ -78,9 +79,9 @@ class Work:
 
         loops = [(places(marks), times) for marks, times in self.loops]
         once = [place for marks, _ in loops for place in marks]
-        ends = (kernel.way([*once, *places(self.last), place]) for place in kernel.places("EXIT"))
         inner = sum((times - 1) * kernel.round(marks) for marks, times in loops)
-        return kernel.way([0, *once]) + self.steps * inner + (self.steps - 1) * kernel.round(once) + min(ends)
+        again = (self.steps - 1) * kernel.round(once) if self.steps > 1 else 0
+        return kernel.way([0, *once, *places(self.last)]) + self.steps * inner + again
 
 
 def plane_works() -> Iterator[Work]:
@@ -115,7 +116,7 @@ def plane_works() -> Iterator[Work]:
             ((("LDGSTS", 0),), 10),
             ((("LDGSTS", 1),), 10),
             (stores, 2),
-            ((("FFMA", 16 * taps), ("FFMA", 3 * 16 * taps - 1)), 2),
+            ((("FFMA", 16 * taps), ("FFMA", 2 * 16 * taps - 1)), 2),
             ((("SHFL", 0), ("SHFL", 50)), 1),
         ),
     )
