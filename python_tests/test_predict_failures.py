@@ -102,7 +102,7 @@ BAD_SOURCES = {
     ),
     "empty folder": (
         lambda t, m: empty_folder(t / "f"),
-        r"f: expected a folder of frames .* found no picture",
+        r"f: expected a folder of videos or of frames, it holds none; known are",
     ),
     "frame midway": (lambda t, m: with_broken_frame(t / "f", m.frames), r"f9\.png: expected a picture"),
     "huge header": (lambda t, m: huge_png(t / "h.png"), r"h\.png: expected a picture"),

@@ -156,12 +156,15 @@ def with_cover(path: Path, *, frames: int) -> Path:
 def in_tiles(path: Path) -> Path:
     """A .heic of one tile above the other, by hand: boxes of ISO/IEC 14496-12 and 23008-12."""
     with av.open(str(path.with_suffix(".mp4")), "w") as file:
-        stream = file.add_stream("libx265", rate=10, options={"x265-params": "log-level=none"})
+        stream = file.add_stream(
+            "libx265", rate=10, options={"x265-params": "log-level=none:bframes=0:pools=none"}
+        )
         stream.width, stream.height, stream.pix_fmt = *SIZE, "yuv420p"
         frame = av.VideoFrame.from_ndarray(picture(0), format="rgb24").reformat(format="yuv420p")
         frame.pts, frame.time_base = 0, Fraction(1, 10)
-        file.mux(stream.encode(frame))
-        file.mux(stream.encode(None))
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            packet.pts = packet.dts = 0  # x265 leaves the one or the other out at times
+            file.mux(packet)
     data = path.with_suffix(".mp4").read_bytes()
 
     def found(kind: bytes) -> bytes:
