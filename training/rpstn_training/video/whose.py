@@ -147,15 +147,14 @@ class Whose:
         there, q: for any of them (o.p - o.q) / (1 - p.q) is 1 where they are the person's, -1 where they are the
         other's.
         """
-        for other in self._known:
-            if not self._told_apart(person, other):
+        for other, there in self._known.items():
+            reach = _NEAR * max(float((box[2:] - box[:2]).max()) for box in (about, there.place))
+            near = np.linalg.norm(middle(about) - middle(there.place)) < reach
+            if not near or not self._told_apart(person, other):
                 continue
-            known, others = self._known[person].clothes, self._known[other].clothes
-            place = self._known[other].place
-            reach = _NEAR * max(float((box[2:] - box[:2]).max()) for box in (about, place))
-            near = np.linalg.norm(middle(about) - middle(place)) < reach
-            speaks = float(worn @ known - worn @ others) / (1 - float(known @ others))
-            if near and speaks < (_OWN if apart else _OWN_AMONG):
+            known = self._known[person].clothes
+            speaks = float(worn @ known - worn @ there.clothes) / (1 - float(known @ there.clothes))
+            if speaks < (_OWN if apart else _OWN_AMONG):
                 return True
         return False
 
