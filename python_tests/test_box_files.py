@@ -140,3 +140,29 @@ def test_people_of_stills_are_numbered_and_in_videos_all_have_numbers_or_none():
         UserError, match=r"a track_id that says who this is, as other rows have one.*--stills"
     ):
         people([box(0), box(0, 4)], [0, 0], False)
+
+
+# What spreadsheets and data frames write, byte for byte; each means frame 3, person 2, and the same box.
+TABLES = {
+    "plain": b"frame,person,x1,y1,x2,y2\n3,2,1.5,4,50,60\n",
+    "semicolons": b"frame;person;x1;y1;x2;y2\r\n3;2;1.5;4;50;60\r\n",
+    "a mark and capitals": b"\xef\xbb\xbfFrame;Person;X1;Y1;X2;Y2\r\n3;2;1.5;4;50;60\r\n",
+    "quotes and tabs": b'"frame"\t"person"\t"x1"\t"y1"\t"x2"\t"y2"\n3\t2\t1.5\t4\t50\t60',
+    "numbers that pandas made floats": b"frame,person,x1,y1,x2,y2\n3.0,2.0,1.5,4.0,50.0,60.0\n",
+}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_of_spreadsheets_mean_the_same(name, tmp_path):
+    (tmp_path / "b.csv").write_bytes(TABLES[name])
+    (found,) = box_files.read(tmp_path / "b.csv", Report())
+    assert (float(found.image), found.person, found.sides.tolist()) == (3, 2, [1.5, 4, 50, 60])
+
+
+@pytest.mark.parametrize(
+    "rows", ["frame;x1;y1;x2;y2\n3;1,5;4;50;60\n", 'frame,x1,y1,x2,y2\n3,"1,5",4,50,60\n']
+)
+def test_decimal_commas_are_refused(rows, tmp_path):
+    (tmp_path / "b.csv").write_text(rows)
+    text = "x1: expected a number with a decimal point, got '1,5' with a comma"
+    expect_error(lambda: box_files.read(tmp_path / "b.csv", Report()), f"{tmp_path / 'b.csv'}, line 2", text)

@@ -82,6 +82,40 @@ def test_every_form_of_the_boxes_means_the_same(made, tmp_path):
         )
 
 
+VIDEO_FORMS = {
+    "frame_id": {
+        "images": [{"id": 7, "frame_id": 2, "file_name": "some/where/clip.mp4"}],
+        "annotations": [{"image_id": 7, "bbox": [5, 4, 46, 57]}],
+    },
+    "image_id": {
+        "images": [{"id": 1, "file_name": "clip.mp4"}, {"id": 2, "file_name": "clip.mp4"}],
+        "annotations": [{"image_id": 2, "bbox": [5, 4, 46, 57]}],
+    },
+    "frame_id alone": {
+        "images": [{"id": 7, "frame_id": 2}],
+        "annotations": [{"image_id": 7, "bbox": [5, 4, 46, 57]}],
+    },
+    "a list": [{"image_name": "clip.mp4", "frame_id": 2, "bbox": [5, 4, 46, 57]}],
+    "a table": "file_name,frame_id,x1,y1,x2,y2\nclip.mp4,2.0,5,4,50,60\n",
+}
+
+
+@pytest.mark.parametrize("form", VIDEO_FORMS)
+def test_boxes_of_a_video_by_its_name_and_a_frames_number(form, made, tmp_path):
+    content = VIDEO_FORMS[form]
+    path = tmp_path / ("b.csv" if isinstance(content, str) else "b.json")
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    result = run(made, made.video, tmp_path / "out", boxes=path, follow=False, overlay="none")
+    assert [(pose.frame, pose.box.tolist()) for pose in result.poses] == [(2, [5, 4, 50, 60])]
+
+
+def test_boxes_of_another_video_are_refused(made, tmp_path):
+    (tmp_path / "b.json").write_text('[{"image_name": "other.mp4", "frame_id": 2, "bbox": [5, 4, 46, 57]}]')
+    sentence = r"entry 0: expected the number of a frame, or clip\.mp4 and a frame_id, got 'other\.mp4'"
+    with pytest.raises(UserError, match=sentence):
+        run(made, made.video, tmp_path / "out", boxes=tmp_path / "b.json")
+
+
 @pytest.mark.parametrize("form", ["b.csv", "list.json", "mot.txt"])
 def test_boxes_come_from_standard_input_too(form, made, tmp_path, monkeypatch):
     contents = {

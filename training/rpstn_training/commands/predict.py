@@ -24,10 +24,11 @@ With --whole-picture one person fills the frame.
 
 Boxes come as .csv with the header frame,person,x1,y1,x2,y2, as .json, a list of {"image_id" or "frame", "bbox": [x, y,
 width, height], "track_id"} or a COCO file, or as .txt, MOTChallenge's frame,id,left,top,width,height,...; with - from
-standard input in one of these forms. They are in pixels. Frames count from 0 (in .txt from 1, as ids and pixels do); a
-picture may also be named by its file name. Of several categories (category_id) the persons' is taken. Where no box says
-whose it is, people get numbers by overlap from frame to frame, poses and clothes; a box that no other one continues is
-nobody's. With --stills nobody needs a number.
+standard input in one of these forms. They are in pixels, with decimal points. Frames count from 0 (in .txt from 1, as
+ids and pixels do); a picture may also be named by its file name, and a frame by its video's name and a frame_id. Of
+several categories (category_id) the persons' is taken. Where no box says whose it is, people get numbers by overlap
+from frame to frame, poses and clothes; a box that no other one continues is nobody's. With --stills nobody needs a
+number.
 
 A person's boxes may be few. Between two of them the others are interpolated, and beyond the last one the person is
 followed until lost, unless the boxes went frame by frame and the file goes on for others: then the person has left.

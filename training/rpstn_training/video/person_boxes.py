@@ -5,13 +5,14 @@ from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..data.boxes import union
 from ..data.clips import tiled_starts
 from ..data.findings import reporting
-from ..data.forms import box_files
+from ..data.forms import box_files, box_rows
 from ..data.tracking import fill_gaps
 from ..errors import UserError
 from .sources import Frame, Source
@@ -42,7 +43,7 @@ class Boxes:
             if row.person in others:
                 raise UserError(
                     f"{row.where}: expected one box for person {row.person} in frame {row.frame}, got another one "
-                    f"already ({box_files.short_place(others[row.person].where)}); give each person a number of its own"
+                    f"already ({box_rows.short_place(others[row.person].where)}); give each person a number of its own"
                 )
             others[row.person] = row
         self.last_frame, self._step = max(self.frames), 1
@@ -58,7 +59,7 @@ class Boxes:
             x1, y1, x2, y2 = row.sides
             if x1 > width - 1 or y1 > height - 1 or x2 < 0 or y2 < 0:
                 raise UserError(
-                    f"{row.where}: expected a box in the {width}x{height} picture, got {box_files.corners(row.sides)}, "
+                    f"{row.where}: expected a box in the {width}x{height} picture, got {box_rows.corners(row.sides)}, "
                     "which lies outside it"
                 )
         return {person: found[person].sides for person in sorted(found)}
@@ -168,19 +169,28 @@ def read_boxes(path: str | Path, source: Source, *, stills: bool = False) -> Box
 
 
 def _frame_numbers(found: list[box_files.Box], source: Source) -> list[int]:
-    """Which frame each box is in: a number from 0, or a picture's file name."""
+    """Which frame each box is in: a number from 0, also beside the video's name, or a picture's file name."""
     find = box_files.finder((None, name, number) for number, name in enumerate(source.names or ()))
     numbers = []
     for box in found:
         value = box.image
-        if not isinstance(value, str) or re.fullmatch(r"\s*-?\d+\s*", value):
-            numbers.append(box_files.whole_number(value, box.where, "frame"))
+        if source.names is None and box.number is not None and _is_called(value, source.name):
+            value = box.number
+        if not isinstance(value, str) or re.fullmatch(r"\s*-?\d+(\.0*)?\s*", value):
+            numbers.append(box_rows.whole_number(value, box.where, "frame"))
             continue
         number = find(box)
         if number is None:
             what = (
-                "one of the pictures" if source.names else "the number of a frame, as a video has no names,"
+                "one of the pictures as frame"
+                if source.names
+                else f"the number of a frame, or {source.name} and a frame_id"
             )
-            raise UserError(f"{box.where}: expected {what} as frame, got {value!r}")
+            raise UserError(f"{box.where}: expected {what}, got {value!r}")
         numbers.append(number)
     return numbers
+
+
+def _is_called(value: Any, name: str) -> bool:
+    """Whether a file means the video `name`, perhaps with folders before it."""
+    return isinstance(value, str) and value.strip().replace("\\", "/").rpartition("/")[2] == name

@@ -16,7 +16,7 @@ from .. import boxes as box_rules
 from ..findings import Report
 from ..images import Orientation, Pictures
 from ..records import Track
-from . import box_files, jsonfiles, sense
+from . import box_files, box_rows, jsonfiles, sense
 from .jsonfiles import Fields
 from .people import Pose, Video, box_pose, track_box, track_people
 
@@ -404,7 +404,7 @@ def box_tracks(
             image = find(box)
             if image is None:
                 what = "a box in a picture that is not in the label file"
-                report.defect(path, box_files.short_place(box.where), what, "left out")
+                report.defect(path, box_rows.short_place(box.where), what, "left out")
                 continue
             found = detected(box, 0, len(tracks), joints)
             name = f"{image.path.name}/{len(tracks)}"
@@ -414,7 +414,7 @@ def box_tracks(
 
 def detected(box: box_files.Box, frame: int, person: int, joints: int) -> Pose:
     """A detected box as a pose in which nothing is labelled."""
-    place = box_files.short_place(box.where)
+    place = box_rows.short_place(box.where)
     return box_pose(box.sides, frame, person, joints, place=place, score=box.score)
 
 

@@ -11,7 +11,7 @@ from ...errors import UserError
 from .. import tracking
 from ..findings import Report
 from ..records import Track
-from . import box_files, coco_form
+from . import box_files, box_rows, coco_form
 from .people import Pose, Video, track_box, track_boxes
 
 _PICTURE = re.compile(r"(?:.*/)?(\d+)/(\d+)\.jpg")
@@ -44,7 +44,7 @@ def people_of_file(
             if name is None:
                 raise UserError(
                     f"{box.where}: expected an image_id of video and frame like 3/000012.jpg, got "
-                    f"{box_files.short(box.image)}"
+                    f"{box_rows.short(box.image)}"
                 )
             if link == "file" and box.person is None:
                 raise UserError(

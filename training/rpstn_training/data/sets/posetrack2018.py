@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ...errors import UserError
 from ...files import listed
 from ..findings import Report, reporting
-from ..forms import box_files, coco_form, jsonfiles, sense
+from ..forms import box_files, box_rows, coco_form, jsonfiles, sense
 from ..forms.jsonfiles import Fields
 from ..forms.people import Pose, Video, track_box, track_people
 from ..images import Pictures, image_size
@@ -346,7 +346,7 @@ def _from_boxes(
             found = find(box)
             if found is None:
                 what = "a box in a frame that is not in the label files"
-                report.defect(path, box_files.short_place(box.where), what, "left out")
+                report.defect(path, box_rows.short_place(box.where), what, "left out")
                 continue
             sequence, frame = found
             pose = coco_form.detected(box, frame, len(tracks), len(SKELETON.joints))
