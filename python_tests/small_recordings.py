@@ -10,6 +10,7 @@ from rpstn_training.calibration import STATES
 from rpstn_training.data.records import Skeleton
 from rpstn_training.data.sets import penn_action
 from rpstn_training.video import formats
+from rpstn_training.video.filters import Filtering
 from rpstn_training.video.recording import Person, Recording, read_recording
 from rpstn_training.video.writers import FrameInfo
 
@@ -87,6 +88,12 @@ def written(folder: Path, made: Recording) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     formats.write_formats(made, None, ["coco"], folder)
     return folder / "predictions.json"
+
+
+def make(folder: Path, made: Recording, *names: str, filtering: Filtering | None = None) -> Path:
+    """The files of these formats in the folder, which is returned."""
+    formats.write_formats(made, filtering, names, folder)
+    return folder
 
 
 def read_again(folder: Path, made: Recording) -> Recording:

@@ -12,6 +12,7 @@ from small_recordings import (
     FPS,
     SIZE,
     SKELETON,
+    make,
     person,
     poses,
     read_again,
@@ -26,16 +27,11 @@ from rpstn_training.errors import UserError
 from rpstn_training.video import formats
 from rpstn_training.video.angles import angles, joint_speeds
 from rpstn_training.video.filters import Butterworth, Filtering
-from rpstn_training.video.formats import deeplabcut, openpose, trc
+from rpstn_training.video.formats import deeplabcut, openpose
 from rpstn_training.video.recording import read_recording
 
 NAMES = SKELETON.joints
 FILTERING = Filtering(smooth=Butterworth(cutoff=5.0), fill_gaps=0.2)
-
-
-def make(folder: Path, made, *names: str, filtering: Filtering | None = None) -> Path:
-    formats.write_formats(made, filtering, names, folder)
-    return folder
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -229,6 +225,20 @@ def test_deeplabcut_as_its_own_programs_read_it(several, tmp_path):
     np.testing.assert_array_equal(stored.to_numpy(), from_csv.to_numpy(dtype=float))
 
 
+def test_h5_files_hold_more_people_than_one_table_has_columns_for(tmp_path):
+    """100 people of 13 joints are 3,900 columns, whose names do not fit into a header of HDF5."""
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("tables")
+    made = recording(*(person(number, [number % 5, 6]) for number in range(100)), frames=7)
+    make(tmp_path, made, "deeplabcut")
+    stored = pandas.read_hdf(tmp_path / "deeplabcut.h5", "df_with_missing")
+    assert stored.columns.names == ["scorer", "individuals", "bodyparts", "coords"]
+    values = stored.to_numpy().reshape(7, 100, 13, 3)
+    for (frame, who), pose in poses(made).items():
+        np.testing.assert_array_equal(values[frame, who, :, :2], pose.joints)
+    assert stored.notna().to_numpy().sum() == 200 * 13 * 3
+
+
 def test_h5_files_need_their_packages(monkeypatch):
     monkeypatch.setitem(sys.modules, "tables", None)
     monkeypatch.setattr(deeplabcut, "find_spec", lambda name: None if name == "tables" else object())
@@ -318,119 +328,6 @@ def test_openpose_of_skeletons_with_a_nose_and_of_other_ones(tmp_path):
     found = np.reshape(content["people"][0]["pose_keypoints_2d"], (3, 3))
     np.testing.assert_array_equal(found[[0, 2], :2], made.persons[0].joints[0, [0, 2]])
     np.testing.assert_array_equal(found[1], [0, 0, 0])
-
-
-def upright(pose) -> np.ndarray:
-    """x right, y up, z = 0; NaN where a joint is missing."""
-    place = np.column_stack([pose.joints[:, 0], SIZE[1] - 1 - pose.joints[:, 1], np.zeros(len(NAMES))])
-    place[np.isnan(pose.joints[:, 0])] = np.nan
-    return place
-
-
-def read_trc(path: Path) -> tuple[list[str], list[list[float]]]:
-    """Heads, and Frame#, Time and the numbers of each row, by the format's description alone."""
-    lines = path.read_text().splitlines()
-    names = lines[3].split("\t")
-    assert names[:2] == ["Frame#", "Time"] and lines[5] == ""
-    return names[2::3], [[float(cell) for cell in line.split("\t")] for line in lines[6:]]
-
-
-def test_the_trc_files(tmp_path):
-    times = np.arange(12) / FPS + np.array([0, 0, 0.01] * 4)  # not evenly spaced
-    made = recording(*two_persons().persons, times=times)
-    make(tmp_path, made, "trc")
-    assert sorted(file.name for file in (tmp_path / "trc").iterdir()) == ["person0.trc", "person3.trc"]
-    lines = (tmp_path / "trc" / "person3.trc").read_text().splitlines()
-    assert lines[0] == f"PathFileType\t4\t(X/Y/Z)\tperson3.trc, {trc.SPACE}"
-    assert dict(zip(lines[1].split("\t"), lines[2].split("\t"))) == {
-        "DataRate": "25.0",
-        "CameraRate": "25.0",
-        "NumFrames": "8",
-        "NumMarkers": "13",
-        "Units": "mm",
-        "OrigDataRate": "25.0",
-        "OrigDataStartFrame": "3",
-        "OrigNumFrames": "8",
-    }
-    names, rows = read_trc(tmp_path / "trc" / "person3.trc")
-    assert names == list(NAMES)
-    there = poses(made)
-    assert [row[0] for row in rows] == list(range(3, 11))
-    for row in rows:
-        frame = int(row[0]) - 1
-        assert row[1] == pytest.approx(times[frame], abs=1e-6)
-        pose = there.get((frame, 3))
-        expected = np.full((13, 3), np.nan) if pose is None else upright(pose)
-        np.testing.assert_allclose(np.reshape(row[2:], (13, 3)), expected, atol=6e-4)
-
-
-def test_trc_data_reader_reads_them(tmp_path):
-    module = pytest.importorskip("trc")
-    made = two_persons()
-    make(tmp_path, made, "trc")
-    read = module.TRCData()
-    read.load(str(tmp_path / "trc" / "person3.trc"))
-    assert read["Markers"] == list(NAMES) and read["Units"] == "mm" and read["DataRate"] == FPS
-    there = poses(made)
-    for frame in read["Frame#"]:
-        time, places = read[frame]
-        assert time == (frame - 1) / FPS
-        pose = there.get((frame - 1, 3))
-        expected = np.full((13, 3), np.nan) if pose is None else upright(pose)
-        np.testing.assert_allclose(places, expected, atol=6e-4)
-
-
-def test_opensim_reads_trc_and_mot(tmp_path):
-    """OpenSim itself: the tables of today and the older MarkerData and Storage, which its tools use too."""
-    opensim = pytest.importorskip("opensim")
-    made = two_persons()
-    make(tmp_path, made, "trc", "mot")
-    there = poses(made)
-    path = str(tmp_path / "trc" / "person3.trc")
-    table = opensim.TimeSeriesTableVec3(path)
-    assert list(table.getColumnLabels()) == list(NAMES)
-    assert table.getTableMetaDataString("Units") == "mm"
-    assert float(table.getTableMetaDataString("DataRate")) == FPS
-    markers = opensim.MarkerData(path)
-    assert (markers.getNumFrames(), markers.getDataRate()) == (8, FPS)
-    for row, time in enumerate(table.getIndependentColumn()):
-        frame = round(time * FPS)
-        pose = there.get((frame, 3))
-        expected = np.full((13, 3), np.nan) if pose is None else upright(pose)
-        values = table.getRowAtIndex(row)
-        found = [[values[joint][axis] for axis in range(3)] for joint in range(13)]
-        np.testing.assert_allclose(found, expected, atol=6e-4)
-        older = markers.getFrame(row)
-        assert older.getFrameTime() == pytest.approx(time)
-        found = [[older.getMarker(joint)[axis] for axis in range(3)] for joint in range(13)]
-        np.testing.assert_allclose(found, expected, atol=6e-4)
-    path = str(tmp_path / "mot" / "person3.mot")
-    table, storage = opensim.TimeSeriesTable(path), opensim.Storage(path)
-    expected = angles(made.persons[1], NAMES)
-    assert list(table.getColumnLabels()) == list(expected)
-    assert table.getTableMetaDataString("inDegrees") == "yes" and storage.isInDegrees()
-    assert storage.getSize() == len(made.persons[1].rows)
-    for column, (name, values) in enumerate(expected.items()):
-        np.testing.assert_allclose(table.getDependentColumn(name).to_numpy(), values, atol=6e-4)
-        older = [storage.getStateVector(row).getData().get(column) for row in range(storage.getSize())]
-        np.testing.assert_allclose(older, values, atol=6e-4)
-
-
-def test_the_mot_files(tmp_path):
-    elbow = NAMES.index("left_elbow")
-    made = recording(person(0, list(range(6)), missing=((2, elbow),)), frames=6)
-    alone = person(1, [4, 5], missing=tuple((place, joint) for place in (0, 1) for joint in range(13)))
-    made = recording(*made.persons, alone, frames=6)
-    make(tmp_path, made, "mot")
-    head, _, body = (tmp_path / "mot" / "person0.mot").read_text().partition("endheader\n")
-    assert head.startswith("person0\nversion=1\nnRows=5\nnColumns=10\ninDegrees=yes\n")
-    names, *rows = [line.split("\t") for line in body.splitlines()]
-    expected = angles(made.persons[0], NAMES)
-    assert names == ["time", *expected] and len(names) == 10
-    assert [float(row[0]) for row in rows] == [n / FPS for n in (0, 1, 3, 4, 5)]
-    for column, values in enumerate(expected.values(), start=1):
-        np.testing.assert_allclose([float(row[column]) for row in rows], values[[0, 1, 3, 4, 5]], atol=6e-4)
-    assert "nRows=2\nnColumns=1\n" in (tmp_path / "mot" / "person1.mot").read_text()
 
 
 def test_the_angle_table(tmp_path):

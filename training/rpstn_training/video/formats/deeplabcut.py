@@ -4,11 +4,13 @@ A row per frame, numbered from 0; columns scorer, (individuals,) bodyparts, coor
 each person. The level of individuals, person0, person1 ..., is there where there are several persons. The likelihood
 is the probability that the joint is right, or the score where the weights are not calibrated. A joint or person that is
 not there is NaN. The h5 file holds the same table as DataFrame under df_with_missing; it is made where pandas and
-tables are installed.
+tables are installed. It is one table of HDF5, as DeepLabCut's own, or several arrays where the columns are too many for
+one (some 2,500); pandas reads both.
 """
 
 import csv
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -43,11 +45,12 @@ def write(recording: Recording, path: Path) -> None:
             table.writerow([name, *values])
         for number, values in _rows(recording):
             # pandas takes a first row without any text for the name of the index.
-            table.writerow([number, *("NaN" if np.isnan(value) else value for value in values)])
+            table.writerow([number, *("NaN" if np.isnan(value) else value for value in values.tolist())])
 
 
 def _write_h5(recording: Recording, path: Path) -> None:
     import pandas as pd
+    from tables import HDF5ExtError
 
     levels = _levels(recording)
     numbers, rows = [], []
@@ -56,7 +59,11 @@ def _write_h5(recording: Recording, path: Path) -> None:
         rows.append(values)
     columns = pd.MultiIndex.from_arrays(list(levels.values()), names=list(levels))
     frame = pd.DataFrame(np.array(rows).reshape(len(numbers), len(columns)), index=numbers, columns=columns)
-    frame.to_hdf(path, key="df_with_missing", mode="w", format="table" if numbers else "fixed")
+    stored = partial(frame.to_hdf, path, key="df_with_missing", mode="w")
+    try:
+        stored(format="table" if numbers else "fixed")
+    except HDF5ExtError:  # the columns' names have to stand in a header of 64 KB
+        stored(format="fixed")
 
 
 def _levels(recording: Recording) -> dict[str, list[str]]:
@@ -70,7 +77,7 @@ def _levels(recording: Recording) -> dict[str, list[str]]:
     return levels | {"bodyparts": bodyparts, "coords": coords}
 
 
-def _rows(recording: Recording) -> Iterator[tuple[int, list[float]]]:
+def _rows(recording: Recording) -> Iterator[tuple[int, np.ndarray]]:
     """Frame and its numbers, person after person, joint after joint, NaN for what is not there."""
     order = {person.number: place for place, person in enumerate(recording.persons)}
     for frame, poses in recording.by_frame():
@@ -79,4 +86,4 @@ def _rows(recording: Recording) -> Iterator[tuple[int, list[float]]]:
             confidence = pose.scores if pose.probabilities is None else pose.probabilities
             values[order[pose.person], :, :2] = np.round(pose.joints, PIXEL_DIGITS)
             values[order[pose.person], :, 2] = np.round(confidence, SCORE_DIGITS)
-        yield frame.number, values.ravel().tolist()
+        yield frame.number, values.ravel()

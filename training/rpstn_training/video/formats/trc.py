@@ -6,7 +6,7 @@ person's first frame to the last; a joint that is missing is NaN. Frame# counts 
 frames, evenly spaced or not, and DataRate is the number of frames per second.
 """
 
-import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,16 +39,17 @@ def _write(recording: Recording, person: Person, path: Path) -> None:
     place[person.rows - rows[0], :, 0] = person.joints[..., 0]
     place[person.rows - rows[0], :, 1] = heights[:, None] - 1 - person.joints[..., 1]
     place[..., 2] = np.where(np.isnan(place[..., 0]), np.nan, 0)
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        table = csv.writer(file, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, escapechar="\\")
-        table.writerow(["PathFileType", 4, "(X/Y/Z)", f"{path.name}, {SPACE}"])
-        table.writerow(_HEAD)
-        table.writerow([rate, rate, len(rows), len(markers), "mm", rate, first, len(rows)])
-        table.writerow(["Frame#", "Time", *(cell for name in markers for cell in (name, "", ""))])
-        numbers = range(1, len(markers) + 1)
-        table.writerow(["", "", *(f"{axis}{number}" for number in numbers for axis in "XYZ")])
-        file.write("\n")
-        for row, values in zip(rows, np.round(place, PIXEL_DIGITS).reshape(len(rows), -1).tolist()):
-            frame = recording.frames[row]
-            cells = ["NaN" if np.isnan(value) else value for value in values]
-            table.writerow([frame.number + 1, round(frame.time, TIME_DIGITS), *cells])
+    numbers = range(1, len(markers) + 1)
+    table: list[Sequence[object]] = [
+        ["PathFileType", 4, "(X/Y/Z)", f"{path.name}, {SPACE}"],
+        _HEAD,
+        [rate, rate, len(rows), len(markers), "mm", rate, first, len(rows)],
+        ["Frame#", "Time", *(cell for name in markers for cell in (name, "", ""))],
+        ["", "", *(f"{axis}{number}" for number in numbers for axis in "XYZ")],
+        [],
+    ]
+    for row, values in zip(rows, np.round(place, PIXEL_DIGITS).reshape(len(rows), -1).tolist()):
+        frame = recording.frames[row]
+        cells = ["NaN" if np.isnan(value) else value for value in values]
+        table.append([frame.number + 1, round(frame.time, TIME_DIGITS), *cells])
+    path.write_text("".join("\t".join(map(str, line)) + "\n" for line in table), encoding="utf-8")
