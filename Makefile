@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 DEMO ?= demo
 CMAKE := $(BIN)/python cmake/run.py
 
-.PHONY: demo test lint cuda sanitize wheels clean
+.PHONY: demo test lint cuda clang sanitize wheels clean
 
 # The whole way once: synthetic clips, training, scores, pictures, a video and a page that shows them.
 demo: $(VENV)/.built
@@ -24,6 +24,12 @@ cuda: $(VENV)/.installed
 	@command -v nvcc >/dev/null || $(PIP) install -q -r requirements-cuda.txt -c constraints.txt
 	$(CMAKE) -B build/cuda -DRPSTN_CUDA=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON
 	$(CMAKE) --build build/cuda --target _C_cuda
+
+# The CPU's kernels of every instruction set, AArch64's too, by a clang from packages; where there is qemu-aarch64, their
+# self-tests there.
+clang: $(VENV)/.installed
+	@$(BIN)/python -c 'import ziglang' 2>/dev/null || $(PIP) install -q -r requirements-clang.txt -c constraints.txt
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 python_tests/test_clang.py
 
 # The CPU's kernels of every instruction set that this machine runs under g++'s AddressSanitizer and
 # UndefinedBehaviorSanitizer, forward and backward: the tuning module, which chooses the set, is built with them and serves
