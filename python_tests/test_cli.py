@@ -1,7 +1,9 @@
 """The command line: exit statuses, one sentence per failure, and the way from a data set to a score."""
 
+import argparse
 import doctest
 import errno
+import importlib
 import json
 import os
 import re
@@ -150,6 +152,18 @@ def test_usage(capsys):
             "synth",
             "synth: the following arguments are required: --out (rpstn synth --help lists them)",
         ),
+        (
+            "predict a.mp4 --ot b",
+            "predict: unrecognized arguments: --ot, did you mean --out? (rpstn predict --help lists them)",
+        ),
+        (
+            "configs pen_action",
+            "configs: expected a name that rpstn configs lists, got pen_action, did you mean penn_action?",
+        ),
+        (
+            "study",
+            "study: the following arguments are required: QUESTION (rpstn study --help lists them)",
+        ),
         ("synth --out a --size 3", "--size: expected WIDTHxHEIGHT such as 320x240, got 3"),
     ],
 )
@@ -159,6 +173,16 @@ def test_what_is_not_understood_ends_with_2_and_one_sentence(words, sentence, ca
     except SystemExit as error:
         status = error.code
     assert (status, capsys.readouterr()) == (2, ("", f"rpstn: error: {sentence}\n"))
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_page_of_help_says_what_a_command_does_and_what_its_arguments_are(name):
+    module = importlib.import_module(cli.COMMANDS[name][0])
+    first = module.__doc__.partition("\n\n")[0]
+    assert not first.startswith("`") and first.endswith((".", "?"))
+    parser = argparse.ArgumentParser(add_help=False)
+    module.add_arguments(parser)
+    assert all(action.help.partition("(default")[0].strip() for action in parser._actions)
 
 
 def test_a_pasted_command_is_this_installation(monkeypatch, tmp_path):

@@ -70,7 +70,7 @@ def test_predict_writes_what_reformat_writes(made, tmp_path, capsys):
 
     # Nothing that is there is replaced, unless one asks, and what is read never.
     assert cli.main([*again, "--out", str(tmp_path / "two")]) == 1
-    assert "--overwrite" in capsys.readouterr().err
+    assert "expected no file here, found one of before" in capsys.readouterr().err
     other = [*again[:-4], "--smooth", "one-euro=3,0.5", "--overwrite", "--out", str(tmp_path / "one")]
     assert cli.main(other) == 0
     changed = contents(tmp_path / "one")

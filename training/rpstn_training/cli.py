@@ -88,13 +88,29 @@ _INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 class _Parser(argparse.ArgumentParser):
     """Says what is wrong in one sentence, with the option that was perhaps meant."""
 
+    def parse_known_args(
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        self._given = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> NoReturn:
+        if "required" in message and (strange := self._strange()):
+            message = (
+                f"unrecognized arguments: {strange}"  # what is missing is perhaps there, spelt otherwise
+            )
         unknown = message.removeprefix("unrecognized arguments: ").split()
         word = unknown[0].partition("=")[0] if message.startswith("unrecognized arguments: ") else ""
         meant = _near(word, self._option_string_actions) if word.startswith("--") else ""
         about = self.prog.removeprefix("rpstn").strip()
         _say(f"{about and f'{about}: '}{message}{meant} ({self.prog} --help lists them)")
         raise SystemExit(_USAGE)
+
+    def _strange(self) -> str:
+        """The first word given that looks like an option and begins none."""
+        known = tuple(self._option_string_actions)
+        names = (word.partition("=")[0] for word in self._given if word.startswith("--") and word != "--")
+        return next((name for name in names if not any(one.startswith(name) for one in known)), "")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

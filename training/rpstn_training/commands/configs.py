@@ -7,6 +7,7 @@ They are those of training/configs in the checkout.
 """
 
 import argparse
+import difflib
 
 from ..errors import UserError
 from ..packaged import packaged_configs
@@ -28,7 +29,9 @@ def run(args: argparse.Namespace) -> int:
         width = max(map(len, texts))
         print(*(f"{name:<{width}}  {_about(text)}" for name, text in texts.items()), sep="\n")
     elif args.name not in texts:
-        raise UserError(f"configs: expected a name that rpstn configs lists, got {args.name}")
+        near = difflib.get_close_matches(args.name, texts, n=1, cutoff=0.5)
+        meant = f", did you mean {near[0]}?" if near else ""
+        raise UserError(f"configs: expected a name that rpstn configs lists, got {args.name}{meant}")
     else:
         print(texts[args.name], end="")
     return 0

@@ -1,4 +1,11 @@
-"""`rpstn demo`: from nothing to a trained, scored and drawn pose model on synthetic clips, without a download."""
+"""Go from nothing to a trained, scored and drawn pose model on synthetic clips, without a download.
+
+  rpstn demo
+  rpstn demo --out other --seed 1 --real my_video.mp4
+
+Ten to fifteen minutes on two free cores; a second call goes on where the first was stopped, and keeps what is done. In
+the end there is a page, index.html, to be opened in a browser.
+"""
 
 import argparse
 import time

@@ -40,7 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of rpstn train-detector or of torchvision; cache: torchvision's own for COCO, downloaded if need be",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.json", help="where the boxes go")
-    parser.add_argument("--subset", choices=("test", "train"), default="test", help="(default: test)")
+    parser.add_argument(
+        "--subset",
+        choices=("test", "train"),
+        default="test",
+        help="whose pictures: of the part that is tested on or of the other one (default: test)",
+    )
     parser.add_argument(
         "--min-score", type=float, default=0.05, metavar="S", help="lowest score of a box (default: 0.05)"
     )

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where everything goes as JSON")
     with_options = {name: options_of(scorer.score) for name, scorer in SCORERS.items()}
-    parser.epilog = "options:\n" + "\n".join(
+    parser.epilog = "options of --set, by data set:\n" + "\n".join(
         f"  {name}: {', '.join(options) or 'none'}" for name, options in with_options.items()
     )
 

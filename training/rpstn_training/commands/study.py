@@ -20,7 +20,9 @@ REDUCED = Path("studies", "relation_reduced.yaml")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("question", choices=("relation",), help="what is studied")
+    parser.add_argument(
+        "question", choices=("relation",), metavar="QUESTION", help="what is studied: relation"
+    )
     parser.add_argument(
         "--config",
         type=Path,

@@ -143,16 +143,24 @@ def recorded(out: Path) -> dict[str, Any] | None:
         return None
 
 
-def require_free(out: Path, names: Sequence[str], *, overwrite: bool) -> None:
-    """Raise UserError where something that is no result, or a result that shall stay, has a place already."""
+def require_free(
+    out: Path,
+    names: Sequence[str],
+    *,
+    overwrite: bool,
+    found: str = "results here, found those of another source, of other weights or of other options",
+) -> None:
+    """Raise UserError where something that is no result, or a result that shall stay, has a place already.
+
+    found: what was expected not to be there, and what is there.
+    """
     for name in names:
         path = out / name
         if path.is_dir() and path.suffix:
             raise UserError(f"{path}: expected a place for a file, it is a folder; choose another --out")
         if path.exists() and not overwrite:
             raise UserError(
-                f"{path}: expected no results here, found those of another source, of other weights or of other "
-                "options; choose another --out, or replace them with --overwrite"
+                f"{path}: expected no {found}; choose another --out, or replace what is there with --overwrite"
             )
 
 

@@ -43,7 +43,7 @@ def reformat(
     made = file_names(check_formats(formats), filtered=filtering is not None)
     names = tuple(name for name in made if (out / name).resolve() != predictions.resolve())
     recording = read_recording(predictions)
-    outputs.require_free(out, names, overwrite=overwrite)
+    outputs.require_free(out, names, overwrite=overwrite, found="file here, found one of before")
     with outputs.staged(out, names) as staged, outputs.refusals(out):
         write_formats(recording, filtering, formats, staged.folder)
         staged.publish()
