@@ -314,3 +314,29 @@ def test_without_onnxruntime_a_file_is_written_unchecked(weights, tmp_path, caps
     assert run("export", weights, tmp_path / "a.onnx", "--format", "onnx") == 0
     assert "not compared with the network: onnxruntime is not installed" in capsys.readouterr().out
     assert (tmp_path / "a.onnx").read_bytes() == b"a graph"
+
+
+class Operations(nn.Module):
+    def forward(
+        self, heatmaps: torch.Tensor, kernels: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+    ):
+        mixed = rpstn_ext.joint_relation(heatmaps, weight, bias, weight, bias)
+        matched = rpstn_ext.dynamic_match(mixed, kernels, weight, bias)
+        return matched + rpstn_ext.dynamic_conv2d(heatmaps, kernels)
+
+
+def test_torchs_own_onnx_export_takes_the_operations_with_a_free_batch(tmp_path):
+    """Whoever calls it need not know that the compiled operations are none of ONNX's."""
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    torch.manual_seed(0)
+    module, batch = Operations(), torch.export.Dim("B", min=1, max=8)
+    inputs = (torch.rand(3, 4, 12, 12), torch.rand(3, 4, 3, 3), torch.rand(4, 4), torch.rand(4))
+    shapes = ({0: batch}, {0: batch}, None, None)
+    torch.onnx.export(module, inputs, tmp_path / "m.onnx", dynamo=True, dynamic_shapes=shapes, verbose=False)
+    session = runtime.InferenceSession(tmp_path / "m.onnx")
+    for samples in (1, 3, 5):
+        given = (torch.rand(samples, 4, 12, 12), torch.rand(samples, 4, 3, 3), *inputs[2:])
+        names = [one.name for one in session.get_inputs()]
+        (found,) = session.run(None, {name: value.numpy() for name, value in zip(names, given)})
+        torch.testing.assert_close(torch.from_numpy(found), module(*given), rtol=1e-4, atol=1e-4)

@@ -133,7 +133,11 @@ def backend() -> str:
 
 
 def compiled(device_type: str) -> bool:
-    """Whether the compiled operations serve tensors of this type of device; the reference serves the others."""
+    """Whether the compiled operations serve tensors of this type of device; the reference serves the others, and
+    `torch.onnx.export`, whose graphs hold none of our operations.
+    """
+    if torch.compiler.is_exporting() and torch.onnx.is_in_onnx_export():
+        return False
     active = backend()
     return active != "reference" and (device_type in ("cpu", "meta") or device_type in active.split("+"))
 
@@ -143,8 +147,8 @@ def use_backend(name: str) -> Iterator[None]:
     """Serves the calls inside the block by `name`: "reference", or what `backend()` said at import.
 
     The choice is this thread's, or this asyncio task's; other threads keep their own, and one that is started inside
-    the block begins with what `backend()` said at import. Use "reference" to export without custom operations or for
-    `torch.func` transforms.
+    the block begins with what `backend()` said at import. Use "reference" to export without custom operations (by
+    `torch.onnx.export` it is in use anyway) or for `torch.func` transforms.
 
     Raises:
         ValueError: `name` is not available.
