@@ -273,7 +273,7 @@ void launch_mix(
   const int64_t blocks = (shape.columns + kMixColumns - 1) / kMixColumns, adding = adding_blocks(sums);
   with_type(dtype, [&](auto zero) {
     using scalar_t = decltype(zero);
-    constexpr int64_t kShared = kMixJoints * kMixTile * sizeof(typename Accumulate<scalar_t>::type);
+    constexpr int64_t kShared = kMixNumbers * sizeof(typename Accumulate<scalar_t>::type);
     static_assert(kShared >= kAddBytes);
     launch("joint_relation's mixing",
            {dim3(adding + shape.samples * blocks * tiles_of(shape.joints)), dim3(kMixThreads), stream, kShared},

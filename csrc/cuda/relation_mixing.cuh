@@ -17,6 +17,7 @@ constexpr int kMixColumns = kMixThreads * kMixColumnsOfThread;
 constexpr int kAddColumns = 8;         // numbers that a block adds, each by so many lanes
 constexpr int kAddLanes = kMixThreads / kAddColumns;
 constexpr int64_t kAddBytes = kMixThreads * sizeof(double);
+constexpr int kMixNumbers = (kMixJoints + 2) * kMixTile;  // of mix_kernel's shared memory
 
 inline int64_t adding_blocks(const SampleSums& sums) {
   return sums.values != nullptr ? (sums.size + kAddColumns - 1) / kAddColumns : 0;
@@ -77,7 +78,9 @@ struct SampleMixture {
 
 // out[b,k,n] = gain[k] x[b,k,n] + offset[b,k] + sum_j first[b,k,j] x[b,j,n] + sum_j second[b,k,j] y[b,j,n].
 // Block: kMixTile rows of kMixColumns columns of one sample. Thread: kMixTile x kMixColumnsOfThread results.
-// Shared: the coefficients of kMixJoints joints, [j][k], read by all threads at once.
+// Shared: the coefficients of kMixJoints joints, [j][k], and the rows' gains and offsets, read by all threads at once.
+// Double, which spilled registers like that, asks for a row's numbers when it comes to it, in four times the instructions:
+// the compiler repeats what follows for each row.
 // The last samples come first: theirs are the maps that the pass before has left in the cache.
 // For maps of any strides, any K, and double. Expected, not measured: bound by loads from the cache.
 template <typename scalar_t>
@@ -98,6 +101,13 @@ __global__ void __launch_bounds__(kMixThreads) mix_kernel(
   const int64_t begin = index / tiles % blocks * kMixColumns + threadIdx.x;
   const SampleMixture<acc_t> numbers(mixture, b, joints);
   acc_t* coefficients = reinterpret_cast<acc_t*>(shared_memory());  // [kMixJoints, kMixTile]
+  constexpr bool kStaged = sizeof(acc_t) == sizeof(float);
+  acc_t *gains = coefficients + kMixJoints * kMixTile, *offsets = gains + kMixTile;
+  if (kStaged && threadIdx.x < kMixTile) {
+    const int k = min(first_k + static_cast<int>(threadIdx.x), joints - 1);
+    gains[threadIdx.x] = numbers.gain(k);
+    offsets[threadIdx.x] = numbers.offset(k);
+  }
   acc_t total[kMixTile][kMixColumnsOfThread] = {};
 
   const auto add = [&](Maps values, auto&& entry) {
@@ -133,12 +143,15 @@ __global__ void __launch_bounds__(kMixThreads) mix_kernel(
 #pragma unroll
   for (int i = 0; i < kMixTile; ++i) {
     const int k = first_k + i;
-    if (k >= joints) break;
-    const acc_t gain = numbers.gain(k), offset = numbers.offset(k);
+    if (!kStaged && k >= joints) break;
+    const acc_t gain = kStaged ? gains[i] : numbers.gain(k), offset = kStaged ? offsets[i] : numbers.offset(k);
 #pragma unroll
     for (int c = 0; c < kMixColumnsOfThread; ++c) {
       const int64_t n = begin + c * kMixThreads;
-      if (n >= shape.columns) break;
+      if (k >= joints || n >= shape.columns) {
+        if constexpr (kStaged) continue;  // a break would have the compiler repeat what follows it
+        else break;
+      }
       const acc_t own = to_acc(data[k * x.joint + n * x.column]);
       out[(b * joints + k) * shape.columns + n] = from_acc<scalar_t>(gain * own + (total[i][c] + offset));
     }
