@@ -48,7 +48,7 @@ struct BlockTile {
 // Shared: the tile's region of every plane, then its kernels.
 // 7x7 in float: 784 multiply-adds of a thread for 30 vectors of pixels, 14 of taps. Expected, not measured: on sm_90 the
 // read and the write of memory (15.6 us at 8x256x64x64 on an H200) and the multiply-adds (12.3 us) are bounds alike;
-// the blocks that share a multiprocessor, 4 of 128 threads by the 111 registers that ptxas (13.0) takes, copy and compute
+// the blocks that share a multiprocessor, 4 of 128 threads by the 113 registers that ptxas (13.0) takes, copy and compute
 // at different times.
 template <int kSize>
 __global__ void __launch_bounds__(512, 1) dynamic_conv2d_kernel(
@@ -65,14 +65,15 @@ __global__ void __launch_bounds__(512, 1) dynamic_conv2d_kernel(
   load_taps(kernels, at.first, at.planes, tiles.planes, flipped, 0, 0, tiles.window_h, tiles.window_w, weights);
   copies_ready(async);
   if (!mine.present) return;
-  for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes) {
-    const auto [row, column] = UnitPlace(unit, tiles.unit_columns);
+  void* const plane = output.at(at.first + mine.s, height, width);
+  UnitPlace place(mine.lane, tiles.unit_columns);
+  for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes, place.next(tiles)) {
     float sums[kUnit][kUnit] = {};
     correlate<kSize>(
-        region + (mine.s * tiles.region_rows + row) * tiles.region_pitch + column, tiles.region_pitch,
+        region + (mine.s * tiles.region_rows + place.row) * tiles.region_pitch + place.column, tiles.region_pitch,
         weights + mine.s * tiles.taps(), sums);
-    if (at.x + column < width) {
-      store_unit(output, output.plane(at.first + mine.s), height, width, at.y + row, at.x + column, sums);
+    if (at.x + place.column < width) {
+      store_unit(plane, output.dtype, height, width, at.y + place.row, at.x + place.column, sums);
     }
   }
 }
@@ -113,7 +114,8 @@ __global__ void __launch_bounds__(256, 1) dynamic_conv2d_any_kernel(
     }
   }
   if (active && at.x + column < width) {
-    store_unit(output, output.plane(at.first + mine.s), height, width, at.y + row, at.x + column, sums);
+    void* const plane = output.at(at.first + mine.s, height, width);
+    store_unit(plane, output.dtype, height, width, at.y + row, at.x + column, sums);
   }
 }
 
@@ -143,6 +145,7 @@ __global__ void __launch_bounds__(512, 1) dynamic_conv2d_backward_kernel(
   const Lane mine(tiles, planes);
   const int height = static_cast<int>(shape.height), width = static_cast<int>(shape.width);
   const bool together = (grad_x + kShift<kSize>) % 4 == 0;
+  void* const plane_of_features = grad_features.at(first + mine.s, height, width);
   for (int n = threadIdx.x; n < tiles.planes * kTaps; n += blockDim.x) total[n] = 0;
   if (grad_features.data != nullptr) {
     load_taps(kernels, first, planes, tiles.planes, true, 0, 0, kSize, kTapPitch<kSize>, weights);
@@ -159,20 +162,22 @@ __global__ void __launch_bounds__(512, 1) dynamic_conv2d_backward_kernel(
         tiles.region_pitch, async, grad);
     copies_ready(async);
     if (grad_features.data != nullptr && mine.present) {
-      for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes) {
-        const auto [row, column] = UnitPlace(unit, tiles.unit_columns);
+      UnitPlace place(mine.lane, tiles.unit_columns);
+      for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes, place.next(tiles)) {
+        const auto [row, column] = place;
         float sums[kUnit][kUnit] = {};
         correlate<kSize>(
             grad + (mine.s * tiles.region_rows + row) * tiles.region_pitch + column, tiles.region_pitch,
             weights + mine.s * tiles.taps(), sums);
         if (x0 + column < width) {
-          store_unit(grad_features, grad_features.plane(first + mine.s), height, width, y0 + row, x0 + column, sums);
+          store_unit(plane_of_features, grad_features.dtype, height, width, y0 + row, x0 + column, sums);
         }
       }
     }
     float sums[kTaps] = {};
-    for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes) {
-      const auto [row, column] = UnitPlace(unit, tiles.unit_columns);
+    UnitPlace at(mine.lane, tiles.unit_columns);
+    for (int unit = mine.lane; unit < tiles.units(); unit += tiles.lanes, at.next(tiles)) {
+      const auto [row, column] = at;
       const int place = (mine.s * tiles.region_rows + row) * tiles.region_pitch + column;
       float pixels[kUnit][kUnit];
       read_unit(

@@ -157,7 +157,8 @@ __global__ void __launch_bounds__(kThreads, 2) dynamic_match_backward_kernel(
     if (grad_features.data != nullptr && active && s < planes && x0 + column < width) {
       float sums[kUnit][kUnit] = {};
       correlate<kSize>(memory + at.grads + place, tiles.region_pitch, memory + at.turned + s * tiles.taps(), sums);
-      store_unit(grad_features, grad_features.plane(first + s), height, width, y0 + row, x0 + column, sums);
+      void* const plane = grad_features.at(first + s, height, width);
+      store_unit(plane, grad_features.dtype, height, width, y0 + row, x0 + column, sums);
     }
     if (grad_kernels.data != nullptr) {
       float sums[kTaps] = {};

@@ -3,6 +3,7 @@
 // Element types of the kernels, the types of their sums, and vectors of elements as memory is read and written.
 
 #include <cstdint>
+#include <cstring>
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -54,6 +55,27 @@ __device__ inline Vector<scalar_t, kCount> load_vector(const scalar_t* source) {
 template <typename scalar_t, int kCount>
 __device__ inline void store_vector(scalar_t* target, const Vector<scalar_t, kCount>& values) {
   *reinterpret_cast<Vector<scalar_t, kCount>*>(target) = values;
+}
+
+// Four elements in the words that hold them: elements of half a word the compiler takes apart as soon as they arrive, and
+// zeros that stand for them one by one.
+template <typename scalar_t>
+using FourInWords = Vector<uint32_t, sizeof(scalar_t)>;
+
+template <typename scalar_t>
+__device__ inline void words_to_acc(const FourInWords<scalar_t>& words, float (&values)[4]) {
+  Vector<scalar_t, 4> four;
+  memcpy(&four, &words, sizeof(four));
+#pragma unroll
+  for (int i = 0; i < 4; ++i) values[i] = to_acc(four.at[i]);
+}
+template <>
+__device__ inline void words_to_acc<__nv_bfloat16>(const FourInWords<__nv_bfloat16>& words, float (&values)[4]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const uint32_t word = words.at[i / 2], bits = i % 2 == 0 ? word << 16 : word & 0xffff0000u;
+    memcpy(values + i, &bits, sizeof(bits));
+  }
 }
 
 // Calls f(scalar_t()) for the type of `dtype`.

@@ -63,6 +63,7 @@ struct PlaneTiles {
   int unit_rows, unit_columns, tiles_y, tiles_x, lanes, planes;
   int window_h, window_w;  // rows and columns of the kernel in shared memory, whole pieces
   int region_rows, region_pitch;
+  int next_row, next_column;  // from a unit of a thread to its next: rows and columns, of which one more may be a row's end
 
   __host__ __device__ int units() const { return unit_rows * unit_columns; }
   __host__ __device__ int region() const { return region_rows * region_pitch; }
@@ -106,6 +107,8 @@ PlaneTiles divide_planes(const TileWish& wish, int64_t limit, Bytes&& bytes) {
     t.region_pitch = t.unit_columns * kUnit + (wish.size == 0 ? t.window_w : 8);
     if (t.unit_columns == 4 && t.region_pitch % 8 == 0) t.region_pitch += 4;  // rows of units in other banks
     const int least = std::max(1, 32 / t.lanes);
+    t.next_row = t.lanes / t.unit_columns * kUnit;
+    t.next_column = t.lanes % t.unit_columns * kUnit;
     t.planes = std::min(std::max({least, 128 / t.lanes, wish.planes}), wish.max_threads / t.lanes);
     while (t.planes > least && bytes(t) > limit) t.planes = std::max(least, t.planes / 2);
     if (bytes(t) <= limit || most == 1) return t;
@@ -196,18 +199,19 @@ __device__ inline void load_quads(QuadWalk<scalar_t> at, int end, int pitch, flo
   constexpr int kAtOnce = 4;
   while (at.row < end) {
     const int first = at.row;
-    Vector<scalar_t, 4> four[kAtOnce];
+    FourInWords<scalar_t> four[kAtOnce];
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n) {
       four[n] = {};
-      if (at.row < end && at.present()) four[n] = load_vector<4>(at.source);
+      if (at.present()) {  // no row beyond the last is
+        four[n] = load_vector<sizeof(scalar_t)>(reinterpret_cast<const uint32_t*>(at.source));
+      }
       if (!at.step_in_plane()) at.enter_plane();
     }
 #pragma unroll
     for (int n = 0; n < kAtOnce; ++n) {
       Vector<float, 4> values;
-#pragma unroll
-      for (int v = 0; v < 4; ++v) values.at[v] = to_acc(four[n].at[v]);
+      words_to_acc<scalar_t>(four[n], values.at);
       if (first + n * at.down < end) store_vector(region + (first + n * at.down) * pitch, values);
     }
   }
@@ -289,9 +293,18 @@ __device__ inline void copies_ready(bool async) {
 
 // --- Arithmetic on units ---
 
-// Row and column of a unit's first result in its tile.
+// Row and column of a unit's first result in its tile, and of the thread's next one, which needs no division.
 struct UnitPlace {
   int row, column;
+
+  __device__ void next(const PlaneTiles& tiles) {
+    row += tiles.next_row;
+    column += tiles.next_column;
+    if (column >= tiles.unit_columns * kUnit) {
+      column -= tiles.unit_columns * kUnit;
+      row += kUnit;
+    }
+  }
 
   __device__ UnitPlace(int unit, int unit_columns) {
     const auto down = static_cast<unsigned>(unit) / static_cast<unsigned>(unit_columns);
@@ -436,14 +449,43 @@ __device__ inline void read_unit(const acc_t* region, int pitch, bool together, 
   }
 }
 
-// Stores the unit whose first result is (y, x) of plane [height, width].
+// Stores rows x columns of a unit, or fewer where it has fewer; target: its first, in rows of `width`.
+template <typename scalar_t, typename acc_t>
+__device__ inline void store_rows(
+    scalar_t* target, int width, int rows, int columns, const acc_t (&sums)[kUnit][kUnit]) {
+  if constexpr (std::is_same_v<acc_t, float>) {
+    if (width % kUnit == 0) {
+#pragma unroll
+      for (int y = 0; y < kUnit; ++y, target += width) {
+        if (y < rows) store_four<scalar_t>(target, 0, sums[y]);
+      }
+      return;
+    }
+  }
+#pragma unroll
+  for (int y = 0; y < kUnit; ++y, target += width) {
+#pragma unroll
+    for (int x = 0; x < kUnit; ++x) {
+      if (y < rows && x < columns) target[x] = from_acc<scalar_t>(sums[y][x]);
+    }
+  }
+}
+
+// Stores the unit whose first result is (y, x) of the plane [height, width] at `plane`; x < width.
 template <typename acc_t>
 __device__ inline void store_unit(
-    const PlaneTarget& target, int64_t plane, int height, int width, int y, int x, const acc_t (&sums)[kUnit][kUnit]) {
-#pragma unroll
-  for (int r = 0; r < kUnit; ++r) {
-    if (y + r < height) {
-      store_row(target.data, target.dtype, (plane * height + y + r) * width + x, sums[r], width - x, width % 4 == 0);
+    void* plane, Dtype dtype, int height, int width, int y, int x, const acc_t (&sums)[kUnit][kUnit]) {
+  const int64_t first = static_cast<int64_t>(y) * width + x;
+  const auto store = [&](auto zero) {
+    store_rows(static_cast<decltype(zero)*>(plane) + first, width, height - y, width - x, sums);
+  };
+  if constexpr (std::is_same_v<acc_t, double>) {
+    store(double());
+  } else {
+    switch (dtype) {
+      case Dtype::kFloat32: return store(float());
+      case Dtype::kFloat16: return store(__half());
+      default: return store(__nv_bfloat16());
     }
   }
 }

@@ -36,6 +36,11 @@ struct PlaneTarget {
     const auto index = static_cast<uint32_t>(p);
     return static_cast<int64_t>(index / channels) * all_channels + first + index % channels;
   }
+  // Plane p of [height, width].
+  __device__ void* at(int64_t p, int height, int width) const {
+    const int bytes = dtype == Dtype::kFloat64 ? 8 : dtype == Dtype::kFloat32 ? 4 : 2;
+    return static_cast<char*>(data) + plane(p) * height * width * bytes;
+  }
 };
 
 template <typename acc_t>
