@@ -12,6 +12,7 @@ from benchmarks.common import Speed, cell, read_lines
 
 NOT_RUN = "CUDA kernels: compiled, not yet run on a GPU"
 RESULTS = Path(__file__).with_name("RESULTS.md")
+COUNTED = Path(__file__).with_name("COUNTED.md")
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
@@ -27,6 +28,24 @@ def machine(line: dict) -> str:
     changed = " with changes" if line["changed_since"] else ""
     commit = (line["commit"] or "unknown")[:12]
     return f"{device}{speed}; torch {line['torch']}; commit {commit}{changed}; {line['date']}."
+
+
+def counted(page: str) -> list[str]:
+    """Of the page that benchmarks.sass wrote, what share of DESIGN's bars the CUDA kernels reach at most."""
+    work = page.partition("\n## Work\n")[2].partition("\n## ")[0]
+    lines = [line for line in work.splitlines() if line.startswith("| ") and "---" not in line]
+    header, *rows = [line.strip("| ").split(" | ") for line in lines] or [[]]
+    kept = [header.index(name) for name in ("case", "launches", "share, at most", "bar") if name in header]
+    if not rows:
+        return []
+    text = [
+        "## CUDA kernels: counted, not measured",
+        "",
+        "What share of its floor a case of DESIGN's bars would reach on an H100 / H200 if no warp waited, by bytes,",
+        "multiply-adds and the instructions that nvcc made: [COUNTED.md](COUNTED.md) says how.",
+        "",
+    ]
+    return text + table([header[i] for i in kept], [[row[i] for i in kept] for row in rows])
 
 
 def runs_of(lines: Sequence[dict]) -> list[list[dict]]:
@@ -191,6 +210,8 @@ def main() -> None:
         "Written by `python -m benchmarks.report` from the lines of the others.",
         "",
     ]
+    if NOT_RUN in text and COUNTED.exists():
+        text += counted(COUNTED.read_text())
     for run in runs_of(ops):
         text += ops_run(run, speed_of(run[0], ops))
     for run in runs_of(model):

@@ -2,11 +2,13 @@
 
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from benchmarks import sass
+from benchmarks import report, sass, sass_work
+from benchmarks.sass_work import Launch, Loop, Work
 
 # Two kernels: one with a loop inside a loop and a copy, one that spills. Shaped as cuobjdump prints, not its output.
 DISASSEMBLY = """
@@ -77,12 +79,54 @@ def test_names_are_those_of_both_compilers():
     assert sass.short(ours) == "f<bfloat16, 7, 1>"
 
 
+def test_rounds_of_loops_in_loops_are_counted():
+    """Twice round the loop with the copy, each time thrice round the one in it; without the first instruction."""
+    add, _ = sass.parse(DISASSEMBLY)
+    loops = Loop((("LDS", 0),), 2, (Loop((("FFMA", 0),), 3),))
+    launch = Launch("add_kernel<float, 3>", 4, (loops,), (("STG", 0),))
+    assert launch.instructions(add) == 1 + 2 * (1 + 3 * 3 + 2) + 1
+    assert Launch("", 4, (replace(loops, rounds=1.5),), (("STG", 0),)).instructions(add) == 1 + 1.5 * 12 + 1
+
+
+def test_a_case_is_held_against_what_it_has_to_move():
+    add, spill = sass.parse(DISASSEMBLY)
+    launch = Launch("add_kernel<float, 3>", 132 * 4, (Loop((("FFMA", 0),), 990),))
+    work = Work(
+        "a call", "50 %", 132, least=3e6, multiplied=0, launches=(launch, Launch(spill.name)), moved=6e6
+    )
+    counted = 3 + 989 * 3
+    known = {kernel.name: kernel for kernel in (add, spill)}
+    assert work.row(known) == ("a call", 2, f"{4 * counted}", "1.5", "1.0 / 0.7", "50% / 47%", "50 %")
+    assert work.known(known) and not work.known({add.name: add})
+
+
+def test_jumps_that_a_predicate_among_the_operands_decides_may_go_on():
+    lines = DISASSEMBLY.replace("@!P1 BRA 0x30 ", "     BRA.DIV UR4, 0x30 ")
+    add, _ = sass.parse(lines)
+    assert add.shortest(3, 6) == 3
+
+
 def test_the_page_names_every_kernel():
     kernels = sass.parse(DISASSEMBLY)
     launch = {"kernel": "void rpstn::add_kernel<float, 3>(float*)", "blocks": 8, "threads": 128, "cluster": 1}
     page = sass.page(kernels, {"a call": [{**launch, "shared_bytes": 0}]})
     assert "| a call | `add_kernel<float, 3>` | 8 | 1 | 128 | 0.0 | 40 | 12 |" in page
     assert "| `spill_kernel` | 255 | 2 | 4 |" in page
+
+
+def test_the_report_repeats_what_was_counted(monkeypatch):
+    add, spill = sass.parse(DISASSEMBLY)
+    launch = Launch(add.name, 4, (Loop((("FFMA", 0),), 2),))
+    work = Work("a call", "50 %", 13, least=3e6, multiplied=0, launches=(launch,))
+    monkeypatch.setattr(sass_work, "works", lambda: [work])
+    page = sass.page([add, spill], {})
+    assert "| a call | 1 | 2 | 0.0 | 1.0 / 0.7 | 100% / 100% | 50 % |" in page
+    assert report.counted(page)[-3:] == [
+        "| --- | --- | --- | --- |",
+        "| a call | 1 | 100% / 100% | 50 % |",
+        "",
+    ]
+    assert report.counted(sass.page([spill], {})) == []
 
 
 def test_a_compiled_kernel(tmp_path):
