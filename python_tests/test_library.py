@@ -465,6 +465,25 @@ def test_the_cuda_setting_is_answered_honestly(setting, expected, tmp_path):
     assert expected in " ".join((done.stdout + done.stderr).split())
 
 
+@pytest.mark.skipif(
+    shutil.which("cmake") is None or shutil.which("ninja") is None, reason="no cmake, no ninja"
+)
+def test_an_isolated_build_says_how_each_installer_reaches_torch(tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+    options = ["-G", "Ninja", f"-DPython_EXECUTABLE={tmp_path / 'bare' / 'bin' / 'python'}"]
+    done = subprocess.run(
+        ["cmake", "-S", str(ROOT), "-B", str(tmp_path / "build"), *options], capture_output=True, text=True
+    )
+    said = " ".join(done.stderr.split())
+    assert done.returncode != 0 and "compiled against the installed torch and found none" in said
+    for installer in (
+        "add --no-build-isolation (pip, uv pip, uv build) or --no-isolation (python -m build)",
+        'extra-build-dependencies = { rpstn-ext = ["torch==VERSION"] } under [tool.uv] (uv sync, uv run)',
+        "set RPSTN_BUILD=OFF",
+    ):
+        assert installer in said
+
+
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="no cmake")
 @pytest.mark.parametrize(
     "wish, architectures",
