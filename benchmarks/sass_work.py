@@ -185,12 +185,12 @@ def norm_launches(element: int, backward: bool) -> tuple[Launch, ...]:
         mixed = Loop(stored(2), 1, (Loop(stored(0, 1), 6),))
     last = Launch(mixing, 4 * (8 if element == 4 else 4), (mixed,))
     if backward:  # 512 columns at a time, of both maps; four vectors of a row at once, of half types two
-        of_tiles = ((17, 4), (38, 4)) if element == 4 else ((7, 2), (28, 2))
+        of_tiles = ((14, 4), (35, 4)) if element == 4 else ((11, 2), (32, 2))
         products = Loop((("SHFL", 15),), 1, (Loop((("FFMA", 10),), 4),))
         work = Loop((), 2, (*(Loop(loads(*which), OF_WARP) for which in of_tiles), products))
         names = ("norm_gradient_sums_kernel<float>", "norm_fold_backward_kernel<float>")
         return Launch("tile_products_kernel<13, 0>", 4 * 4, (work,)), *map(Launch, names), last
-    rows = Loop(loads(17, 4), 2 * OF_WARP) if element == 4 else Loop(loads(10, 4), OF_WARP)
+    rows = Loop(loads(14, 4), 2 * OF_WARP) if element == 4 else Loop(loads(7, 4), OF_WARP)
     products = Loop((("SHFL", 15),), 1, (Loop((("FFMA", 10),), 2),))
     of_rows = Loop((("SHFL", 105),), OF_WARP, (Loop((("LDS", 42),), 2),))
     first = Launch("tile_products_kernel<13, 1>", 4 * 4, (rows, products, of_rows))

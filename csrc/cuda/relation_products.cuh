@@ -2,6 +2,8 @@
 
 // Products of maps for small K, the first of two passes: joint_relation.cuh's launch_products where a tile fits.
 
+#include <type_traits>
+
 #include "cuda/joint_relation.cuh"
 #include "cuda/ptx.cuh"
 #include "cuda/relation_tiles.cuh"
@@ -58,9 +60,7 @@ __device__ inline void load_tile(
     const scalar_t* row = data + k * maps.joint;
     const float less = shift_of(k);
     float* target = tile + k * stride;
-#pragma unroll 4
-    for (int n = lane * kVector; n < whole; n += 32 * kVector) {
-      const Vector<scalar_t, kVector> values = load_vector<kVector>(row + n);
+    const auto keep = [&](int n, const Vector<scalar_t, kVector>& values) {
 #pragma unroll
       for (int first = 0; first < kVector; first += 4) {
         Vector<float, 4> four;
@@ -68,8 +68,24 @@ __device__ inline void load_tile(
         for (int v = 0; v < 4; ++v) four.at[v] = to_acc(values.at[first + v]) - less;
         store_vector(target + n + first, four);
       }
-    }
-    for (int n = whole + lane; n < padded; n += 32) {
+    };
+    // Loads before stores, by hand: of a loop that the compiler unrolls, ptxas cuts the stores of float into four each.
+    int n = lane * kVector;
+    const auto load = [&](auto at_once) {
+      constexpr int kAtOnce = decltype(at_once)::value, kStep = 32 * kVector;
+#pragma unroll 1
+      for (; n + (kAtOnce - 1) * kStep < whole; n += kAtOnce * kStep) {
+        Vector<scalar_t, kVector> values[kAtOnce];
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) values[i] = load_vector<kVector>(row + n + i * kStep);
+#pragma unroll
+        for (int i = 0; i < kAtOnce; ++i) keep(n + i * kStep, values[i]);
+      }
+    };
+    load(std::integral_constant<int, 4>());
+    load(std::integral_constant<int, 2>());
+    load(std::integral_constant<int, 1>());
+    for (n = whole + lane; n < padded; n += 32) {
       target[n] = n < columns ? to_acc(row[n * maps.column]) - less : 0.0f;
     }
   }
