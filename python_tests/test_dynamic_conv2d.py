@@ -76,6 +76,37 @@ def test_fewer_planes_than_threads_are_shared_out_with_the_same_bits(planes, siz
         assert all(torch.equal(a, b) for a, b in zip(found, by_threads[0], strict=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize(
+    "sizes, kernel, padding",
+    [
+        ((13, 48), (3, 3), "same"),
+        ((4, 16), (5, 5), "same"),
+        ((6, 80), (7, 5), (5, 1)),
+        ((9, 32), (5, 7), "valid"),
+        ((2, 64), (7, 7), "same"),
+        ((131, 96), (3, 3), "same"),  # more sums than stay in their type
+    ],
+)
+def test_both_gradients_at_once_are_right_and_have_the_bits_of_each_alone(sizes, kernel, padding, dtype):
+    """Planes of whole vectors and kernels of 3, 5 and 7 rows are done in one pass."""
+    torch.manual_seed(0)
+    leaves = [torch.randn(2, 3, *size, dtype=dtype).requires_grad_() for size in (sizes, kernel)]
+    out = rx.dynamic_conv2d(*leaves, padding=padding)
+    grad = torch.randn_like(out)
+    both = torch.autograd.grad(out, leaves, grad, retain_graph=True)
+    for leaf, of_both in zip(leaves, both):
+        assert torch.equal(torch.autograd.grad(out, leaf, grad, retain_graph=True)[0], of_both)
+    exact = [leaf.detach().double().requires_grad_() for leaf in leaves]
+    exact_grads = torch.autograd.grad(
+        rx.reference.dynamic_conv2d(*exact, padding=padding), exact, grad.double()
+    )
+    for found, right in zip(both, exact_grads):
+        torch.testing.assert_close(
+            found.double(), right, rtol=0, atol=20 * torch.finfo(dtype).eps * right.abs().max()
+        )
+
+
 def test_match_is_the_composition():
     features, kernels = torch.randn(2, 6, 9, 8), torch.randn(2, 6, 3, 3)
     weight, bias = torch.randn(4, 6), torch.randn(4)

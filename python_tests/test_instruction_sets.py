@@ -7,6 +7,9 @@ import os
 
 import pytest
 import torch
+from test_dynamic_conv2d import (  # noqa: F401
+    test_both_gradients_at_once_are_right_and_have_the_bits_of_each_alone,
+)
 from test_ops import (  # noqa: F401  tests that run here again
     test_a_sample_does_not_depend_on_its_batch_or_on_threads,
     test_any_strides_of_inputs_and_incoming_gradients,

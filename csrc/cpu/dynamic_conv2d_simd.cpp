@@ -1,7 +1,8 @@
-// Compiled once per instruction set, RPSTN_ISA naming its namespace; the loops are in planes.h.
+// Compiled once per instruction set, RPSTN_ISA naming its namespace; the loops are in planes.h and plane_gradients.h.
 
 #include "cpu/dynamic_conv2d_simd.h"
 
+#include "cpu/plane_gradients.h"
 #include "cpu/planes.h"
 
 namespace rpstn::RPSTN_ISA {
@@ -40,6 +41,17 @@ void backward(
   using acc_t = typename Accumulate<scalar_t>::type;
   const int64_t size = s.height * s.width, out_size = s.out_height * s.out_width, taps = s.kernel_h * s.kernel_w;
   const bool streams = past_caches && std::is_same_v<scalar_t, acc_t>;
+  if constexpr (std::is_same_v<scalar_t, acc_t>) {
+    if (grad_kernels != nullptr && in_one_pass<scalar_t>(s)) {
+      BothGradients<acc_t> both(s);
+      for (int64_t p = begin; p < end; ++p) {
+        both.compute(grad_output + p * out_size, features + p * size, kernels + p * taps,
+                     grad_features != nullptr ? grad_features + p * size : nullptr, grad_kernels + p * taps, streams);
+      }
+      if (streams) finish_stores();
+      return;
+    }
+  }
   PlaneGradients<acc_t> plane(s);
   const Scratch<acc_t> unrounded(std::is_same_v<scalar_t, acc_t> ? 0 : larger(size, taps));
   for (int64_t p = begin; p < end; ++p) {
