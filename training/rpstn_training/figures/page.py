@@ -297,7 +297,7 @@ def _relation_step(f: Facts) -> str:
     for kind, (before, after) in f.before_after.items():
         first, second, change = at(before, f.gamma), at(after, f.gamma), f.changes[kind]
         rows.append(
-            [kind, f"{first:.1f}", f"{second:.1f}", f"{second - first:+.1f}"]
+            [kind, f"{first:.2f}", f"{second:.2f}", f"{round(second, 2) - round(first, 2):+.2f}"]
             + [f"{number:,}" for number in (change.only_before, change.only_after, change.counted)]
         )
     head = [f"within {f.gamma:g} of the torso's size", "before, %", "after, %", "change"]
@@ -316,15 +316,13 @@ def _relation_step(f: Facts) -> str:
             "Dashed: before the step, solid: after it.",
         )
     }
-<div>
-<div class="wide">{_table(head, rows)}</div>
 <p>In this network the step makes {
         _text(listed(verdicts))
     } (joints right on one side only, compared with what a coin would
 do if they were independent of each other). The network was trained with the step in it; what one without it finds is
 another question, below.</p>
 </div>
-</div>"""
+<div class="wide">{_table(head, rows)}</div>"""
 
 
 def _verdict(change: Change) -> str:
@@ -366,6 +364,8 @@ def strongest_lean(inside: Inside, names: Sequence[str]) -> str:
     others.fill_diagonal_(0)
     joint, source = divmod(int(others.argmax()), len(names))
     share = 100 * float(others[joint, source])
+    if share < 0.5:
+        return "every joint listens to itself alone"
     return f"the row of the {names[joint]} takes {share:.0f} % of its weight from the {names[source]}"
 
 
@@ -403,12 +403,15 @@ def ahead(arms: Sequence[ArmScore]) -> str:
         if own not in known:
             continue
         best = max(known, key=lambda arm: getattr(arm, score))
-        value, ours = getattr(best, score), getattr(own, score)
-        second = max((getattr(arm, score) for arm in known if arm is not own), default=math.nan)
+        value, ours = (round(getattr(arm, score), 1) for arm in (best, own))  # as in the table
+        second = max((round(getattr(arm, score), 1) for arm in known if arm is not own), default=math.nan)
+        gap = ours - second if best is own else value - ours
         found = (
-            f"the page's own network is ahead, by {ours - second:.1f} points"
+            "no network is ahead"
+            if gap == 0
+            else f"the page's own network is ahead, by {gap:.1f} points"
             if best is own
-            else f"\u201c{best.title}\u201d is ahead of the page's own network by {value - ours:.1f} points"
+            else f"\u201c{best.title}\u201d is ahead of the page's own network by {gap:.1f} points"
         )
         sentences.append(f"For {kind} joints {found} ({value:.1f} %).")
     return " ".join(sentences)
