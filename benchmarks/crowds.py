@@ -21,10 +21,8 @@ go through what `rpstn predict` does, with
 What is left there is the fault of the numbers.
 """
 
-import argparse
 import csv
 import json
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -39,14 +37,13 @@ from rpstn_training.data.sets import posetrack2018
 from rpstn_training.data.similarity import pose_similarity
 from rpstn_training.data.tracking import link
 from rpstn_training.errors import UserError
-from rpstn_training.packaged import packaged_weights
 from rpstn_training.public_files import open_weights
 from rpstn_training.scores.posetrack_ap import Pairs, People
 from rpstn_training.scores.posetrack_mota import tracking
 from rpstn_training.scores.sets.posetrack2018 import score
 from rpstn_training.video.pipeline import stream
 
-from .common import provenance
+from . import found_joints
 
 FPS = 15.0  # of the drawn clips
 CLIPS, FRAMES, SEED = 20, 45, 303  # every fourth clip is a test clip
@@ -227,37 +224,25 @@ def _measure_way(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="default: those that come with the package"
-    )
+    parser = found_joints.parser_of(__doc__)
     parser.add_argument(
         "--root", type=Path, metavar="DIR", help="crowds that are there (default: drawn, and deleted)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the numbers go")
     args = parser.parse_args(arguments)
-    weights = args.weights or packaged_weights()
-    facts = {"weights": open_weights(weights).sentence} | provenance()
+    weights = found_joints.chosen(args.weights)
+    facts = found_joints.facts_about(weights)
     with tempfile.TemporaryDirectory() as folder:
         root = args.root or Path(folder) / "crowds"
         if args.root is None:
             synthesise(root, dataset="posetrack2018", clips=CLIPS, frames=FRAMES, seed=SEED)
         results = measure(root, weights)
-    for name, value in facts.items():
-        print(f"{name}: {value}")
-    print(f"\n{'':16}{'AP':>8}{'MOTA':>8}{'IDF1':>8}  switches of joints, of people")
+    lines = [f"{'':16}{'AP':>8}{'MOTA':>8}{'IDF1':>8}  switches of joints, of people"]
     for way, row in results.items():
         scores = "".join(f"{row[name]:8.1f}" for name in COLUMNS[:3])
-        print(f"{way:16}{scores}  {row['Switches']}, {row['Switches of people']}")
-    if args.json is not None:
-        args.json.write_text(json.dumps(facts | results, indent=1) + "\n", encoding="utf-8")
+        lines.append(f"{way:16}{scores}  {row['Switches']}, {row['Switches of people']}")
+    found_joints.report(facts, "\n".join(lines), results, args.json)
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        sys.exit(str(error))
+    found_joints.run(main)

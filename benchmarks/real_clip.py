@@ -12,10 +12,7 @@ leaves the person: looked at in every fifth frame, the left arm lies where no ar
 the head is put on the ball. Joints found right count as misses there, by torso size above all.
 """
 
-import argparse
 import csv
-import json
-import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -27,15 +24,13 @@ from rpstn_training.calibration import RIGHT
 from rpstn_training.data.boxes import person_size
 from rpstn_training.data.records import Track
 from rpstn_training.data.sets import sub_jhmdb
-from rpstn_training.errors import UserError
 from rpstn_training.fitting import calibration_error, reliability
-from rpstn_training.packaged import packaged_weights
 from rpstn_training.public_files import open_weights
 from rpstn_training.scores.pck import count, torso_size
 from rpstn_training.scores.table import mean_of_known
 from rpstn_training.video.pipeline import stream
 
-from .common import provenance
+from . import found_joints
 
 GAMMA = 0.2
 _SPLITS = (1, 2, 3)
@@ -105,12 +100,7 @@ def measure(track: Track, weights: Path, **options: Any) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--weights", type=Path, metavar="FILE", help="default: those that come with the package"
-    )
+    parser = found_joints.parser_of(__doc__)
     parser.add_argument(
         "--shared",
         type=Path,
@@ -119,35 +109,27 @@ def main(arguments: list[str] | None = None) -> int:
         help="folder that holds samples/jhmdb (default: ../shared beside this checkout)",
     )
     parser.add_argument("--flip", action="store_true", help="average with the mirrored picture")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the numbers go")
     args = parser.parse_args(arguments)
     root = args.shared / "samples" / "jhmdb"
     if not root.is_dir():
         print(f"{root}: expected the real clip of JHMDB there, found no folder; name another --shared")
         return 0
-    weights = args.weights or packaged_weights()
-    track = clip(root)
-    facts = {"weights": open_weights(weights).sentence, "clip": track.name, "flip": args.flip} | provenance()
+    weights, track = found_joints.chosen(args.weights), clip(root)
+    facts = found_joints.facts_about(weights, clip=track.name, flip=args.flip)
     result = measure(track, weights, device="cpu", flip=args.flip, show_progress=False)
-    for name, value in facts.items():
-        print(f"{name}: {value}")
-    print(f"\nPCK@{GAMMA:g}, percent, mean of {len(result['joints'])} joints over {len(track.frames)} frames")
-    print(f"{'':28}{'person':>8}{'torso':>8}  frames with a pose")
+    joints, frames, error = len(result["joints"]), len(track.frames), result["calibration_error"]
+    lines = [
+        f"PCK@{GAMMA:g}, percent, mean of {joints} joints over {frames} frames",
+        f"{'':28}{'person':>8}{'torso':>8}  frames with a pose",
+    ]
     for way in WAYS:
         row = result[way]
-        print(f"{way:28}{row['person']:8.1f}{row['torso']:8.1f}  {row['frames']} of {len(track.frames)}")
-    error = result["calibration_error"]
-    print(
-        "expected calibration error: "
-        + ("the weights say no probabilities" if error is None else f"{error:.3f}")
-    )
-    if args.json is not None:
-        args.json.write_text(json.dumps(facts | result, indent=1) + "\n", encoding="utf-8")
+        lines.append(f"{way:28}{row['person']:8.1f}{row['torso']:8.1f}  {row['frames']} of {frames}")
+    said = "the weights say no probabilities" if error is None else f"{error:.3f}"
+    lines.append(f"expected calibration error: {said}")
+    found_joints.report(facts, "\n".join(lines), result, args.json)
     return 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except UserError as error:
-        sys.exit(str(error))
+    found_joints.run(main)
