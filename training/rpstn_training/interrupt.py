@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 
 
-def ignore_interrupt(worker: int) -> None:
-    """For data workers: a terminal sends Ctrl-C, and `timeout` SIGTERM, to all processes of a group, but the main one
+def ignore_interrupt(worker: int = 0) -> None:
+    """For workers: a terminal sends Ctrl-C, and `timeout` SIGTERM, to all processes of a group, but the main one
     decides when to stop. So they leave it; whose main process is gone they see.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)

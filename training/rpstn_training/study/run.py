@@ -1,14 +1,17 @@
 """A study from its configuration to its text."""
 
 import multiprocessing
+import signal
 from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from pathlib import Path
+from types import FrameType
 
 import torch
 
 from ..errors import UserError
 from ..files import locked, write_text
+from ..interrupt import ignore_interrupt
 from . import real, report
 from .arms import Arm, Runner, arms
 from .plan import StudyConfig, load_study, to_yaml
@@ -37,12 +40,15 @@ def run_study(study: StudyConfig, *, at_once: int = 1, real_sets: Mapping[str, P
         runner = Runner(study)
         listed = arms(study)
         missing = [arm for arm in listed if runner.read(arm) is None]
-        if at_once == 1:
-            for arm in missing:
-                print(f"{listed.index(arm) + 1} of {len(listed)}: {arm.key}", flush=True)
-                runner.run(arm)
-        else:
-            _run_at_once(study, missing, at_once)
+        try:
+            if at_once == 1:
+                for arm in missing:
+                    print(f"{listed.index(arm) + 1} of {len(listed)}: {arm.key}", flush=True)
+                    runner.run(arm)
+            else:
+                _run_at_once(study, missing, at_once)
+        except KeyboardInterrupt as error:  # whose own words are about the training of an arm
+            raise KeyboardInterrupt("stopped; the same command goes on where it was") from error
         for name, root in (real_sets or {}).items():
             real.measure(runner, name, root)
         path, text = report.write(runner)
@@ -70,6 +76,10 @@ def _run_at_once(study: StudyConfig, missing: Sequence[Arm], processes: int) -> 
                     unfinished.remove(arm)
                     print(f"{arm.key}: done, {len(unfinished)} to go", flush=True)
         except BaseException:
+            for (
+                process
+            ) in multiprocessing.active_children():  # else they would go on to the ends of their arms
+                process.terminate()
             pool.shutdown(cancel_futures=True)
             raise
 
@@ -84,8 +94,15 @@ _of_this_process: Runner  # of a process that runs arms: keeps what several of t
 
 def _begin(study: StudyConfig, threads: int) -> None:
     global _of_this_process
+    ignore_interrupt()  # the one who waits for the arms ends them
+    signal.signal(signal.SIGTERM, _leave)
     torch.set_num_threads(threads)
     _of_this_process = Runner(study)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    """As a process that has come to its end, and gives back what it holds."""
+    raise SystemExit
 
 
 def _run(arm: Arm) -> None:
