@@ -224,11 +224,13 @@ void pack(const scalar_t* x, int64_t joints, int64_t stride, int64_t n, int64_t 
   }
 }
 
-// Asks for `columns` columns of some rows, while others are worked on.
+// Asks for `columns` columns of some rows, while others are worked on. Into the second cache: rows that lie a power of two
+// apart drive each other out of the nearest one before they are read (64 and 256x13x64x64, two threads of an EPYC, backward:
+// 2.78 -> 2.45 and 10.6 -> 9.5 ms, with the norm 3.75 -> 3.0).
 template <typename scalar_t>
 void ask_ahead(const scalar_t* x, int64_t rows, int64_t stride, int64_t columns) {
   for (int64_t row = 0; row < rows; ++row)
-    Ahead{x + row * stride, columns * static_cast<int64_t>(sizeof(scalar_t))}.ask(0, 1);
+    Ahead{x + row * stride, columns * static_cast<int64_t>(sizeof(scalar_t))}.template ask<Lines::kReadSecondLevel>(0, 1);
 }
 
 template <typename scalar_t, typename acc_t>
