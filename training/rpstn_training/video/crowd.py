@@ -35,9 +35,12 @@ _KNOWN = 0.35  # the same for people who are followed
 
 @dataclass(frozen=True, kw_only=True)
 class Crowd:
-    """`new`: people whom nobody follows yet, the best first; `stand`: which of the known still stand out."""
+    """`new`: people whom nobody follows yet, the best first; `known`: the poses in the boxes of those who are followed;
+    `stand`: which of these still stand out.
+    """
 
     new: list[Candidate]
+    known: list[Pose]
     stand: list[bool]
 
 
@@ -72,7 +75,8 @@ def search_crowd(
         if not same[place, taken].any():
             taken.append(int(place))
             new.append(Candidate(box=boxes[place], pose=poses[place], score=float(standing[place])))
-    return Crowd(new=new, stand=[bool(one >= _KNOWN * best) for one in standing[: len(known)]])
+    stand = [bool(one >= _KNOWN * best) for one in standing[: len(known)]]
+    return Crowd(new=new, known=poses[: len(known)], stand=stand)
 
 
 def _plain(pose: Pose, box: np.ndarray) -> float:
