@@ -76,9 +76,7 @@ def _run_at_once(study: StudyConfig, missing: Sequence[Arm], processes: int) -> 
                     unfinished.remove(arm)
                     print(f"{arm.key}: done, {len(unfinished)} to go", flush=True)
         except BaseException:
-            for (
-                process
-            ) in multiprocessing.active_children():  # else they would go on to the ends of their arms
+            for process in multiprocessing.active_children():  # else they go on to the ends of their arms
                 process.terminate()
             pool.shutdown(cancel_futures=True)
             raise
