@@ -19,8 +19,8 @@ picture. The overlay keeps these times and the sound.
 
 Without --boxes the first frame is searched: the network is shown many parts of it, and the most plausible person is
 followed from there, the next box from the pose found. Who is lost is searched for near by, and after a second in the
-whole frame. With --persons N a frame every second is searched for up to N people, and three while there are fewer. It
-is a guess: look at the overlay. With --whole-picture one person fills the frame.
+whole frame. With --persons N a frame every second is searched for up to N people. It is a guess: look at the overlay.
+With --whole-picture one person fills the frame.
 
 Boxes come as .csv with the header frame,person,x1,y1,x2,y2, as .json, a list of {"image_id" or "frame", "bbox": [x, y,
 width, height], "track_id"} or a COCO file, or as .txt, MOTChallenge's frame,id,left,top,width,height,...; with - from

@@ -35,12 +35,9 @@ _KNOWN = 0.35  # the same for people who are followed
 
 @dataclass(frozen=True, kw_only=True)
 class Crowd:
-    """`new`: people whom nobody follows yet, the best first; `known`: the poses in the boxes of those who are followed;
-    `stand`: which of these still stand out.
-    """
+    """`new`: people whom nobody follows yet, the best first; `stand`: which of the known still stand out."""
 
     new: list[Candidate]
-    known: list[Pose]
     stand: list[bool]
 
 
@@ -75,8 +72,7 @@ def search_crowd(
         if not same[place, taken].any():
             taken.append(int(place))
             new.append(Candidate(box=boxes[place], pose=poses[place], score=float(standing[place])))
-    stand = [bool(one >= _KNOWN * best) for one in standing[: len(known)]]
-    return Crowd(new=new, known=poses[: len(known)], stand=stand)
+    return Crowd(new=new, stand=[bool(one >= _KNOWN * best) for one in standing[: len(known)]])
 
 
 def _plain(pose: Pose, box: np.ndarray) -> float:

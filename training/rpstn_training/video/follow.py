@@ -133,11 +133,6 @@ class Followers:
         return {person: follower.next_box for person, (follower, _) in self._lost.items()}
 
     @property
-    def covered(self) -> dict[int, np.ndarray]:
-        """Where those are expected who are followed and hidden."""
-        return {person: self._followed[person].next_box for person in self.hidden & self._followed.keys()}
-
-    @property
     def joints(self) -> list[np.ndarray]:
         """Of everybody who is followed, [K, 2] in the last frame."""
         return [joints for person, joints in self._joints.items() if person in self._followed]
@@ -150,14 +145,6 @@ class Followers:
     def boxes(self) -> dict[int, np.ndarray]:
         """Where everybody who is followed is expected."""
         return {person: self._followed[person].next_box for person in self.numbers}
-
-    def lost_lately(self, number: int) -> dict[int, Follower]:
-        """Who is searched for near by in the frame of this number."""
-        return {
-            person: follower
-            for person, (follower, since) in self._lost.items()
-            if number - since <= self.patience
-        }
 
     def begin(self, person: int, box: np.ndarray, score: float) -> None:
         """Follow from this box on; whatever was known of the person is forgotten."""
@@ -218,7 +205,9 @@ class Followers:
     def find_nearby(self, frame: Frame, look: Look, taken: Iterable[np.ndarray] = ()) -> list[int]:
         """Search for those who were lost at most `patience` frames ago; who is found is followed from here on."""
         found = []
-        for person, follower in self.lost_lately(frame.number).items():
+        for person, (follower, since) in list(self._lost.items()):
+            if frame.number - since > self.patience:
+                continue
             occupied = [*taken, *self.boxes().values()]
             near = search(look, nearby(follower.next_box), _NEARBY, taken=occupied, known=self.joints)
             worn = clothes(frame.image, [one.pose.joints for one in near])

@@ -1,14 +1,13 @@
-"""Several people of whom nobody says where they are: the picture is searched every second, more often where somebody
-may be missing, and they are followed between.
+"""Several people of whom nobody says where they are: the picture is searched every second, and they are followed
+between.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ..data.boxes import iou, middle
+from ..data.boxes import middle
 from .clothes import clothes
 from .crowd import search_crowd
 from .follow import Followers
@@ -16,22 +15,9 @@ from .search import Candidate, Look, windows
 from .sources import Frame
 from .streams import Pose
 
-_OFTEN = 3  # searches in a second while fewer people are followed than there may be
+_DOUBTS = 2  # searches in a row in which somebody who is followed does not stand out, and is nobody then
 _REACH = 2  # times the longer side of the box of somebody who is lost: how far the person may have come
-_NEAR = 1  # the same of somebody who is followed
-# By which whom a search finds is dressed more like somebody who is followed than what is now in the box of that person.
-_MORE = 0.1
-_THERE = 0.3  # overlap with the box of somebody who is awaited from which whom a search finds is nobody new
 _ELSEWHERE = 1e3  # costs more than any place and clothes within reach
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Awaited:
-    """Somebody whom a search may find: the box [4] where that is expected, and how alike the clothes must be."""
-
-    box: np.ndarray
-    followed: bool = False
-    alike: float = 0.0
 
 
 class SearchedCrowd:
@@ -39,9 +25,7 @@ class SearchedCrowd:
 
     Who is lost is searched for near by, in every frame for a second. Whom a search of the whole picture finds is the
     lost or covered person who was last seen the nearest, of several the one in the most similar clothes, if within
-    reach; or somebody who is followed, where the box of that person has moved on to somebody in other clothes; or
-    nobody yet, where somebody in other clothes was lost in the last second or is covered; else somebody new, with a
-    number that nobody had.
+    reach; else somebody new, with a number that nobody had.
 
     Args:
         count: of people at a time, from 1.
@@ -63,18 +47,18 @@ class SearchedCrowd:
         least: float | None = None,
     ) -> None:
         self._count, self._aspect, self._shown, self._stills = count, aspect, shown, stills
-        self._least, self._second = least, max(round(fps), 1)
-        times = "each picture" if stills else "a frame every second (three while fewer people are followed)"
+        self._least, self._every = least, max(round(fps), 1)
+        times = "each picture" if stills else "a frame every second"
         self.in_words = f"{times} searched for up to {count} people" + (
             "" if stills else ", who are followed between"
         )
         self._start()
 
     def _start(self) -> None:
-        self._followers = Followers(self._second, least=self._least)
+        self._followers = Followers(self._every, least=self._least)
         self._searched: int | None = None  # the last frame that was searched as a whole
         self._people = 0  # who have a number
-        self._doubted: dict[int, int] = {}  # since which search somebody who is followed does not stand out
+        self._doubts: dict[int, int] = {}
         self._away: dict[int, np.ndarray] = {}  # boxes of those who did not stand out
         self._ended: list[int] = []
 
@@ -86,8 +70,7 @@ class SearchedCrowd:
         if self._stills:
             self._start()
         self._followers.find_nearby(frame, look)
-        often = _OFTEN if len(self._followers.numbers) < self._count else 1
-        if self._searched is None or (frame.number - self._searched) * often >= self._second:
+        if self._searched is None or frame.number - self._searched >= self._every:
             self._searched = frame.number
             self._search(frame, look)
         return self._followers.boxes()
@@ -106,59 +89,44 @@ class SearchedCrowd:
         followed = self._followers.boxes()
         everywhere = windows(frame.size, self._aspect, shown=self._shown)
         found = search_crowd(look, everywhere, self._count, list(followed.values()))
-        self._doubted = {
-            person: self._doubted.get(person, frame.number)
-            for person, stands in zip(followed, found.stand)
-            if not stands
-        }
-        for person, since in self._doubted.items():
-            if frame.number - since >= self._second:
+        for (person, box), stands in zip(followed.items(), found.stand):
+            self._doubts[person] = 0 if stands else self._doubts.get(person, 0) + 1
+            if self._doubts[person] == _DOUBTS:
                 self._followers.end(person)
-                self._away[person] = followed[person]
+                self._away[person] = box
                 self._ended.append(person)
-        new = [one for one in found.new if one.pose.is_somebody(self._least)]
-        awaited = self._awaited(frame.image, dict(zip(followed, found.known)))
-        lately = self._followers.lost_lately(frame.number).values()
-        gone = [*(one.next_box for one in lately), *self._followers.covered.values()]
-        for one, person in zip(new, self._known(new, frame.image, awaited)):
-            if person not in self._followers.numbers and len(self._followers.numbers) == self._count:
-                continue
-            if person is None:
-                if any(iou(one.box[None], box[None])[0, 0] > _THERE for box in gone):
+        covered = {person: followed[person] for person in self._followers.hidden & followed.keys()}
+        room = self._count - len(self._followers.numbers)
+        new = [one for one in found.new if one.pose.is_somebody(self._least)][: room + len(covered)]
+        for one, person in zip(new, self._numbered(new, frame.image, covered)):
+            if person not in self._followers.numbers:
+                if room == 0:
                     continue
-                person = self._people
-                self._people += 1
+                room -= 1
             self._followers.begin(person, one.box, float(one.pose.scores.mean()))
             self._away.pop(person, None)
-            self._doubted.pop(person, None)
+            self._doubts[person] = 0
 
-    def _awaited(self, image: np.ndarray, poses: Mapping[int, Pose]) -> dict[int, _Awaited]:
-        """Everybody with a number; `poses` are those in the boxes of people who are followed."""
-        lost = self._followers.lost | self._away | self._followers.covered
-        awaited = {person: _Awaited(box=box) for person, box in lost.items()}
-        boxes = self._followers.boxes()
-        for person, wears in zip(poses, clothes(image, [pose.joints for pose in poses.values()])):
-            if person in boxes.keys() - lost.keys():
-                alike = self._followers.whose.alike(person, wears) + _MORE
-                awaited[person] = _Awaited(box=boxes[person], followed=True, alike=alike)
-        return awaited
-
-    def _known(
-        self, found: Sequence[Candidate], image: np.ndarray, awaited: Mapping[int, _Awaited]
-    ) -> list[int | None]:
-        """Who those found are, of everybody who is awaited; None of them is None."""
-        people, whose = list(awaited), self._followers.whose
+    def _numbered(
+        self, found: list[Candidate], image: np.ndarray, covered: dict[int, np.ndarray]
+    ) -> list[int]:
+        """The numbers of those found: of somebody who is lost or covered by somebody else, or new ones."""
+        lost = self._followers.lost | self._away | covered
+        people = list(lost)
         costs = np.full((len(found), len(people)), _ELSEWHERE)
-        for row, one, wears in zip(costs, found, clothes(image, [one.pose.joints for one in found])):
+        whose = self._followers.whose
+        for row, one, worn in zip(costs, found, clothes(image, [one.pose.joints for one in found])):
             for place, person in enumerate(people):
-                there, alike = awaited[person], whose.alike(person, wears)
-                side = float((there.box[2:] - there.box[:2]).max())
-                away = float(np.linalg.norm(middle(one.box) - middle(there.box))) / side
-                near = away <= (_NEAR if there.followed else _REACH)
-                if near and alike >= there.alike and whose.may_be(person, wears, one.box):
-                    row[place] = away / _REACH + 1 - alike
-        known: list[int | None] = [None] * len(found)
+                away = middle(one.box) - middle(lost[person])
+                reach = _REACH * float((lost[person][2:] - lost[person][:2]).max())
+                if np.linalg.norm(away) <= reach and whose.may_be(person, worn, one.box):
+                    row[place] = np.linalg.norm(away) / reach + 1 - whose.alike(person, worn)
+        numbers = [-1] * len(found)
         for place, of in zip(*linear_sum_assignment(costs)):
             if costs[place, of] < _ELSEWHERE:
-                known[place] = people[of]
-        return known
+                numbers[place] = people[of]
+        for place, number in enumerate(numbers):
+            if number < 0:
+                numbers[place] = self._people
+                self._people += 1
+        return numbers
