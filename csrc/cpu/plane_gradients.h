@@ -6,7 +6,7 @@
 //   grad_kernel~[i,j]   = sum_yx features[y,x] * grad[y + i - top, x + j - left]
 // so that every vector of the padded gradient that is loaded serves both, and features are read where they lie. The padded
 // gradient is filled a few rows before they are met: reads, sums and stores go on together all the time (4x256x64x64, two
-// threads of an EPYC, against one pass for each gradient: AVX-512 3x3 1.75 -> 1.35 ms, 5x5 3.5 -> 2.65; AVX2 7x7 5.3 -> 4.4).
+// threads of an EPYC, against one pass for each gradient: AVX-512 3x3 1.60 -> 1.34 ms, 5x5 2.86 -> 2.83; AVX2 7x7 5.3 -> 4.4).
 // Everything has internal linkage, see rows.h.
 
 #include <type_traits>
