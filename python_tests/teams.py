@@ -6,6 +6,7 @@ it. Work has a time limit; after a failure the next one gets fresh processes.
 
 import contextlib
 import ctypes
+import faulthandler
 import multiprocessing
 import os
 import signal
@@ -56,12 +57,21 @@ class Team:
                     done, answers[pipe] = may_die, DIED
                 failure = failure if done else str(answers[pipe])
             if failure is not None:
-                self.end()
                 numbers = [number for number, pipe in enumerate(chosen) if pipe not in answers]
-                raise AssertionError(f"a process of {len(chosen)}: {failure} (at work still: {numbers})")
+                self._show(numbers)
+                self.end()
+                raise AssertionError(
+                    f"a process of {len(chosen)}: {failure} (at work still: {numbers}; done: {list(answers.values())})"
+                )
         if DIED in answers.values():
             self.end()
         return [answers[pipe] for pipe in chosen]
+
+    def _show(self, numbers: Sequence[int]) -> None:
+        """On stderr, where these members are."""
+        for number in numbers:
+            os.kill(self._members[number][0].pid, signal.SIGUSR1)
+        time.sleep(bool(numbers))  # until they have written it
 
     def end(self) -> None:
         """Kill all, with their children."""
@@ -98,6 +108,7 @@ def _start() -> tuple[Any, connection.Connection]:
 def _member(pipe: connection.Connection) -> None:
     os.setsid()
     die_with_parent()
+    faulthandler.register(signal.SIGUSR1)
     multiprocessing.set_start_method(
         "fork", force=True
     )  # of data workers, which need what a test has patched

@@ -1,12 +1,15 @@
 """Training by two processes, over gloo: the same training as by one. In float64, where rounding hides nothing."""
 
+import contextlib
 import datetime
+import importlib
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,10 +96,28 @@ def train(
 
     victims: ranks that are killed at a moment, as `at_moment` counts them; several at the same loss.
     """
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as torchrun has one
+    store = meeting_place()
     deaths = [(moment, len(victims) == 1) if rank in victims else None for rank in range(world)]
     each = [(rank, world, store.port, config, resume, double, patch, deaths[rank]) for rank in range(world)]
     return pair.run(job, each, may_die=bool(victims))
+
+
+def meeting_place() -> dist.TCPStore:
+    """As torchrun has one."""
+    return dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+
+
+@contextlib.contextmanager
+def as_rank(rank: int, world: int, port: int) -> Iterator[pytest.MonkeyPatch]:
+    """This process as torchrun starts it."""
+    torch.set_num_threads(1)
+    environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
+    environment |= {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RESTART_COUNT": 0}
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name, value in {**environment, "MASTER_ADDR": "127.0.0.1"}.items():
+            monkeypatch.setenv(name, str(value))
+        monkeypatch.setattr(rank_parts, "_PATIENCE", PATIENCE)
+        yield monkeypatch
 
 
 def job(
@@ -109,14 +130,8 @@ def job(
     patch: str,
     death: tuple[int, bool] | None,
 ) -> str:
-    """In one of the processes, as torchrun starts it."""
-    torch.set_num_threads(1)
-    environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": world, "MASTER_PORT": port}
-    environment |= {"TORCHELASTIC_USE_AGENT_STORE": True, "TORCHELASTIC_RESTART_COUNT": 0}
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        for name, value in {**environment, "MASTER_ADDR": "127.0.0.1"}.items():
-            monkeypatch.setenv(name, str(value))
-        monkeypatch.setattr(rank_parts, "_PATIENCE", PATIENCE)
+    """In one of the processes."""
+    with as_rank(rank, world, port) as monkeypatch:
         if double:
             make = TrainClips.__getitem__
             monkeypatch.setattr(TrainClips, "__getitem__", lambda clips, index: in_double(make(clips, index)))
@@ -260,10 +275,10 @@ def test_a_fault_would_be_seen(pair, root, short, tmp_path, fault):
 
 def test_a_run_goes_on_with_another_number_of_processes(pair, root, alone, tmp_path):
     run = tmp_path / "run"
-    config = in_parts(root, run)
-    train(pair, with_train(config, max_steps=11))
-    train(pair, with_train(config, max_steps=13), world=1, resume=run)
-    train(pair, config, resume=run)
+    config, best = in_parts(root, run), f"{run / 'best.pt'}"
+    assert train(pair, with_train(config, max_steps=11)) == [best] * 2
+    assert train(pair, with_train(config, max_steps=13), world=1, resume=run) == [best]
+    assert train(pair, config, resume=run) == [best] * 2
     require_same_training(run, alone)
 
 
@@ -338,6 +353,33 @@ def test_single_frames_leave_the_propagation_without_gradient(pair, root, tmp_pa
     moments = checkpoints.load(runs[1] / "last.pt").training["optimizer"]["state"]
     weights = checkpoints.load(runs[1] / "last.pt").model_state
     assert 0 < len(moments) < sum("running" not in name and "num_batches" not in name for name in weights)
+
+
+@pytest.mark.parametrize("fails", (False, True))
+def test_a_group_ends_before_what_was_trained_with_it(pair, fails):
+    """Its threads are gone while the parallel network still lives: nobody can wait for them later, as happened, with
+    the lock of Python held that one of them needed.
+    """
+    store = meeting_place()
+    assert pair.run(threads_left, [(rank, store.port, fails) for rank in range(2)]) == [[], []]
+
+
+def threads_left(rank: int, port: int, fails: bool) -> list[str]:
+    importlib.import_module("torch._dynamo")  # later, it would take the group as a default for ever
+    before = threads()
+    with as_rank(rank, 2, port), contextlib.suppress(UserError, SystemExit), Ranks() as ranks:
+        parallel = ranks.parallel(nn.Linear(3, 3))
+        parallel(torch.ones(2, 3)).sum().backward()
+        assert len(threads() - before) > 1
+        if fails:
+            raise UserError("as a training says it")
+    return sorted(threads() - before)
+
+
+def threads() -> set[str]:
+    """Those of gloo in this process."""
+    names = {path.parent.name: path.read_text() for path in Path("/proc/self/task").glob("*/comm")}
+    return {f"{number} {name.strip()}" for number, name in names.items() if "gloo" in name}
 
 
 def test_a_process_that_dies_ends_the_training_with_one_sentence(pair, root, tmp_path):

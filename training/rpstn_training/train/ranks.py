@@ -61,6 +61,7 @@ class Ranks:
             )
         self.rank = int(os.environ["RANK"]) if self.world > 1 else 0
         self._held = contextlib.ExitStack()
+        self._parallel: nn.Module | None = None
 
     @property
     def first(self) -> bool:
@@ -104,6 +105,7 @@ class Ranks:
                     error = late
             told = error is not None and not self._is_first_to_end()
             if error is None or not torch.cuda.is_available():  # NCCL would wait for those who are gone
+                self._release()
                 dist.destroy_process_group()
         if told:
             sys.exit(_INTERRUPTED if isinstance(error, KeyboardInterrupt) else _FAILED)
@@ -111,6 +113,13 @@ class Ranks:
             raise UserError(
                 self._ended("one of them is gone (what it printed, or the system's log, tells why)")
             ) from error
+
+    def _release(self) -> None:
+        """What DistributedDataParallel holds of the group. Its reducer, were it the last to let go, would wait for
+        gloo's threads with Python's lock held, and a thread that still has a tensor waits for that lock.
+        """
+        if self._parallel is not None:
+            del self._parallel.reducer, self._parallel.logger, self._parallel.process_group
 
     def _is_first_to_end(self) -> bool:
         try:
@@ -156,7 +165,7 @@ class Ranks:
         parts (int): backward passes of a step; more than one need `adding_up`.
 
         Parameters and buffers of all ranks become those of the first. The model's normalisations are replaced, in
-        place; its parameters and the names in its state dict stay.
+        place; its parameters and the names in its state dict stay. It can be called until the group ends.
         """
         if self.world == 1:
             return model
@@ -166,13 +175,14 @@ class Ranks:
             warnings.simplefilter("ignore", FutureWarning)
             # The same parameters get gradients in every step, not always all: of a clip of one frame nothing is
             # propagated. A static graph takes no gradients that are not reduced.
-            return nn.parallel.DistributedDataParallel(
+            self._parallel = nn.parallel.DistributedDataParallel(
                 model,
                 device_ids=[device] if device.type == "cuda" else None,
                 broadcast_buffers=False,
                 static_graph=parts == 1,
                 find_unused_parameters=parts > 1,
             )
+        return self._parallel
 
     def adding_up(self, parallel: nn.Module, *, complete: bool) -> contextlib.AbstractContextManager[None]:
         """About forward and backward of a part of a step: gradients are reduced in the last one, when all are there."""
