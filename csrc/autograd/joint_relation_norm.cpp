@@ -32,7 +32,6 @@ using BackwardSignature = JointRelationNormBackward(
     const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
     const Tensor&, const Tensor&, const Tensor&, bool, double, double, const OptionalTensor&, bool, bool,
     const OptionalTensor&);
-
 using TrainingSignature = JointRelationNormForward(
     const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
     const Tensor&, const Tensor&, double, double, double, const OptionalTensor&);
@@ -206,7 +205,12 @@ JointRelationNorm joint_relation_norm_autograd(
       /*momentum=*/std::nullopt, scale, scale_tensor));
 }
 
-// Below autograd; a change in place that its saved tensors see.
+// Saved tensors see the change in place.
+void have_moved(const Tensor& running_mean, const Tensor& running_var) {
+  for (const auto* moved : {&running_mean, &running_var}) moved->unsafeGetTensorImpl()->bump_version();
+}
+
+// Below autograd.
 JointRelationNormForward joint_relation_norm_training_in_place(
     c10::DispatchKeySet keys, const Tensor& heatmaps, const Tensor& weight_g, const Tensor& bias_g,
     const Tensor& weight_o, const Tensor& bias_o, const Tensor& norm_weight, const Tensor& norm_bias,
@@ -214,7 +218,7 @@ JointRelationNormForward joint_relation_norm_training_in_place(
     const OptionalTensor& scale_tensor) {
   auto results = call_below(training_op(), keys, heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias,
                             running_mean, running_var, eps, momentum, scale, scale_tensor);
-  for (const auto* moved : {&running_mean, &running_var}) moved->unsafeGetTensorImpl()->bump_version();
+  have_moved(running_mean, running_var);
   return results;
 }
 
@@ -231,7 +235,7 @@ JointRelationNormForward joint_relation_norm_training_autograd(
   auto results = with_gradients(
       heatmaps, weight_g, bias_g, weight_o, bias_o, norm_weight, norm_bias, running_mean, running_var, /*training=*/true,
       eps, momentum, scale, scale_tensor);
-  for (const auto* moved : {&running_mean, &running_var}) moved->unsafeGetTensorImpl()->bump_version();
+  have_moved(running_mean, running_var);
   return results;
 }
 
