@@ -70,7 +70,8 @@ class Team:
     def _show(self, numbers: Sequence[int]) -> None:
         """On stderr, where these members are."""
         for number in numbers:
-            os.kill(self._members[number][0].pid, signal.SIGUSR1)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(self._members[number][0].pid, signal.SIGUSR1)
         time.sleep(bool(numbers))  # until they have written it
 
     def end(self) -> None:

@@ -50,7 +50,7 @@ def test_a_team_outlives_no_failure():
         with pytest.raises(AssertionError, match=r"KeyError: 'child \d+'"):
             team.run(with_a_child, [("return",), ("raise",)])
         assert gone([*first, child])
-        with pytest.raises(AssertionError, match=r"died \(at work still: \[0\]\)"):
+        with pytest.raises(AssertionError, match=r"died \(at work still: \[0\]; done: \['died'\]\)"):
             team.run(with_a_child, [("sleep",), ("die",)])
         assert team.run(with_a_child, [("die",)], may_die=True) == [DIED]
         (value, process), _ = team.run(double, [(5,), (6,)])
