@@ -31,6 +31,7 @@ struct JointRelationSimd {
       const scalar_t* left,   // [K, N]
       const scalar_t* right,  // [K, N]
       const acc_t* shift,     // [K] or null
+      int64_t ahead,          // elements from here to where left and right are read next, asked for meanwhile; 0 for nowhere
       acc_t* scratch,         // [scratch_elements]
       acc_t* products,        // [K, K]
       acc_t* sums);           // [K] or null
@@ -49,7 +50,7 @@ struct JointRelationSimd {
       const acc_t* second,    // [K, K] or null
       const scalar_t* y,      // [K, N] or null
       const acc_t* offset,    // [K] or null
-      int64_t ahead,          // elements from here to where x and y are read next, asked for meanwhile; 0 for nowhere
+      int64_t ahead,          // the same of x and y
       bool past_caches,       // whether the result is too large to be read from a cache afterwards
       acc_t* scratch,         // [scratch_elements]
       scalar_t* out);         // [K, N]

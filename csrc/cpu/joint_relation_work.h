@@ -60,6 +60,10 @@ struct Division {
     if (index > 0) return -chunk;
     return sample > 0 ? (chunks - 1) * chunk - sample_size() : 0;
   }
+  int64_t chunk_after(int64_t sample, int64_t begin) const {
+    if (begin + chunk < columns) return chunk;
+    return sample + 1 < samples ? sample_size() - begin : 0;
+  }
 
   // Does for each sample, in this order, what is given of:
   //   before(sample, scratch, work)                     with `work` numbers that are the sample's own

@@ -23,8 +23,6 @@ constexpr int kAcross = kRegisters == 32 ? 4 : 2;
 
 inline int64_t at_least_zero(int64_t value) { return value > 0 ? value : 0; }
 
-inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
 // Where one plane lies in a buffer with zeros around it.
 template <typename scalar_t>
 struct Padded {
@@ -315,7 +313,6 @@ template <typename scalar_t>
 void correlate_existing_taps(
     const scalar_t* grad, int64_t grad_stride, const scalar_t* input, int64_t stride, const DynamicConv2dShape& s,
     scalar_t* grad_kernel) {
-  const auto smaller = [](int64_t a, int64_t b) { return a < b ? a : b; };
   for (int64_t i = 0; i < s.kernel_h; ++i) {
     for (int64_t j = 0; j < s.kernel_w; ++j) {
       const int64_t top = at_least_zero(s.pad_top - i), bottom = smaller(s.out_height, s.pad_top - i + s.height);
@@ -354,8 +351,8 @@ inline DynamicConv2dShape largest_band(const DynamicConv2dShape& s, int64_t rows
 
 inline Band band_of(const DynamicConv2dShape& s, int64_t begin, int64_t end) {
   const int64_t from = begin - s.pad_top, to = end - 1 - s.pad_top + s.kernel_h;  // rows of features, some outside
-  const int64_t first = at_least_zero(from) < s.height ? at_least_zero(from) : s.height;
-  const int64_t last = at_least_zero(to) < s.height ? at_least_zero(to) : s.height;
+  const int64_t first = smaller(at_least_zero(from), s.height);
+  const int64_t last = smaller(at_least_zero(to), s.height);
   DynamicConv2dShape band = s;
   band.height = at_least_zero(last - first);
   band.pad_top = first - from;
@@ -395,7 +392,7 @@ struct Plane {
   template <typename scalar_t>
   void set_band(const Band& band, const scalar_t* features) {
     s = band.shape;
-    const int64_t before = at_least_zero(s.pad_top) < inner.height ? at_least_zero(s.pad_top) : inner.height;
+    const int64_t before = smaller(at_least_zero(s.pad_top), inner.height);
     inner.fill_part(inner_buffer.data, before, s.height, features + band.first_row * s.width);
   }
 

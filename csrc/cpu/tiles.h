@@ -28,8 +28,7 @@ inline void for_tiles(int64_t total, Body body) {
   }
 }
 
-// products[i,j] += sum_n (left[i,n] - left_shift[i]) * (right[j,n] - right_shift[j]), all of it in registers while the
-// columns, whole vectors, pass by. A shift is Shift or NoShift.
+// A shift is Shift or NoShift.
 struct NoShift {
   template <typename vector_t>
   vector_t operator()(vector_t values, int) const {
@@ -42,12 +41,21 @@ struct Shift {
   Vector<acc_t> operator()(Vector<acc_t> values, int row) const { return values - shift[row]; }
 };
 
-template <int kI, int kJ, typename acc_t, typename LeftShift = NoShift, typename RightShift = NoShift>
+struct AskNothing {
+  void operator()(int64_t) const {}
+};
+
+// products[i,j] += sum_n (left[i,n] - left_shift[i]) * (right[j,n] - right_shift[j]), all of it in registers while the
+// columns, whole vectors, pass by. ask(n) may meanwhile ask for what is read next.
+template <
+    int kI, int kJ, typename acc_t, typename LeftShift = NoShift, typename RightShift = NoShift,
+    typename Ask = AskNothing>
 void product_tile(
     const acc_t* left, int64_t left_stride, const acc_t* right, int64_t right_stride, int64_t columns,
-    acc_t* products, int64_t products_stride, LeftShift left_shift = {}, RightShift right_shift = {}) {
+    acc_t* products, int64_t products_stride, LeftShift left_shift = {}, RightShift right_shift = {}, Ask ask = {}) {
   Vector<acc_t> total[kI][kJ] = {};
   for (int64_t n = 0; n < columns; n += kLanes<acc_t>) {
+    ask(n);
     Vector<acc_t> a[kI];
 #pragma GCC unroll 16
     for (int i = 0; i < kI; ++i) a[i] = left_shift(load(left + i * left_stride + n), i);
@@ -67,12 +75,13 @@ void product_tile(
 }
 
 // The same of rows with themselves, for j >= i only; with kSums also sums[i] += sum_n (rows[i,n] - shift[i]).
-template <int kN, bool kSums, typename acc_t, typename RowShift>
+template <int kN, bool kSums, typename acc_t, typename RowShift, typename Ask>
 void symmetric_tile(
     const acc_t* rows, int64_t stride, int64_t columns, acc_t* products, int64_t products_stride, RowShift shift,
-    acc_t* sums) {
+    acc_t* sums, Ask ask) {
   Vector<acc_t> total[kN][kN] = {}, of_row[kN] = {};
   for (int64_t n = 0; n < columns; n += kLanes<acc_t>) {
+    ask(n);
     Vector<acc_t> a[kN];
 #pragma GCC unroll 16
     for (int i = 0; i < kN; ++i) {

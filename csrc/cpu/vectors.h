@@ -13,6 +13,11 @@
 namespace rpstn::RPSTN_ISA {
 namespace {
 
+// std::max and std::min would be emitted outside of the instruction set's namespace.
+inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64;
 constexpr int kRegisters = 32;
