@@ -29,7 +29,7 @@ void forward(
   using scalar_t = typename Raw<tensor_t>::type;
   using acc_t = typename Accumulate<scalar_t>::type;
   const auto simd = (*RPSTN_SELECT(joint_relation_simd<scalar_t>))();
-  const Division d(heatmaps);
+  const Division d(heatmaps, 1);
   const int64_t size = d.matrix();
   const bool past_caches = outgrows_caches(out.nbytes());
   const auto* x = input<tensor_t>(heatmaps);
@@ -42,7 +42,7 @@ void forward(
       Order::forwards, size, work, Nothing{},
       [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums) {
         const scalar_t* values = x + b * d.sample_size();
-        simd.product(d.shape(), begin, end, values, values, nullptr, d.chunk_after(b, begin), scratch, sums, nullptr);
+        simd.product(d.shape(), begin, end, values, values, nullptr, d.chunk_after_mix(b, begin), scratch, sums, nullptr);
       },
       [&](int64_t b, const double* total, acc_t* f) {
         acc_t* of_sample = g + b * size;
@@ -63,7 +63,7 @@ void backward(
   using scalar_t = typename Raw<tensor_t>::type;
   using acc_t = typename Accumulate<scalar_t>::type;
   const auto simd = (*RPSTN_SELECT(joint_relation_simd<scalar_t>))();
-  const Division d(heatmaps);
+  const Division d(heatmaps, 2);
   const int64_t size = d.matrix(), row = size + d.joints;
   const bool past_caches = outgrows_caches(grad_heatmaps.nbytes());
   const auto *grad = input<tensor_t>(grad_out), *x = input<tensor_t>(heatmaps);
@@ -81,7 +81,7 @@ void backward(
         Order::forwards, row, work, Nothing{},
         [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums) {
           simd.product(d.shape(), begin, end, grad + b * d.sample_size(), x + b * d.sample_size(), nullptr,
-                       d.chunk_after(b, begin), scratch, sums, sums + size);
+                       d.chunk_after_mix(b, begin), scratch, sums, sums + size);
         },
         [&](int64_t b, const double* total, acc_t* products_of_sample) {
           acc_t *f = products_of_sample + row, *g = gradients + b * gradient;

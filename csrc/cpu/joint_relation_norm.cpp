@@ -69,7 +69,7 @@ void forward(
   using acc_t = typename Accumulate<scalar_t>::type;
   const auto simd = (*RPSTN_SELECT(joint_relation_simd<scalar_t>))();
   const auto algebra = (*RPSTN_SELECT(joint_relation_norm_simd<acc_t>))();
-  const Division d(heatmaps);
+  const Division d(heatmaps, 1);
   const int64_t joints = d.joints, size = d.matrix(), row = size + joints, width = moments_row(joints);
   const bool past_caches = outgrows_caches(heatmaps.nbytes());
   const auto* x = input<tensor_t>(heatmaps);
@@ -109,7 +109,8 @@ void forward(
   };
   const auto relate = [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums_of_chunk) {
     const scalar_t* values = x + b * d.sample_size();
-    simd.product(d.shape(), begin, end, values, values, means_of(b), d.chunk_after(b, begin), scratch, sums_of_chunk,
+    simd.product(d.shape(), begin, end, values, values, means_of(b),
+                 training ? d.chunk_after(b, begin) : d.chunk_after_mix(b, begin), scratch, sums_of_chunk,
                  sums_of_chunk + size);
   };
   const auto fold = [&](int64_t b, const double* total, acc_t* own) {
@@ -170,7 +171,7 @@ void backward(
   // In double: with large means the gradients of the parameters are differences of large numbers, between samples and
   // between the terms of each.
   const auto algebra = (*RPSTN_SELECT(joint_relation_norm_simd<double>))();
-  const Division d(heatmaps);
+  const Division d(heatmaps, 2);
   const int64_t joints = d.joints, size = d.matrix(), row = size + joints, width = moments_row(joints);
   const bool past_caches = outgrows_caches(heatmaps.nbytes());
   const auto *grad = input<tensor_t>(grad_out), *x = input<tensor_t>(heatmaps);
@@ -227,7 +228,8 @@ void backward(
 
   const auto relate = [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums_of_chunk) {
     simd.product(d.shape(), begin, end, grad + b * d.sample_size(), x + b * d.sample_size(),
-                 training ? means.data() + b * joints : nullptr, d.chunk_after(b, begin), scratch, sums_of_chunk,
+                 training ? means.data() + b * joints : nullptr,
+                 training ? d.chunk_after(b, begin) : d.chunk_after_mix(b, begin), scratch, sums_of_chunk,
                  sums_of_chunk + size);
   };
   const auto fold = [&](int64_t b, const double* total, double* own) {

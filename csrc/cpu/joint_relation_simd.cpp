@@ -87,10 +87,14 @@ struct NextRows {
   }
 };
 
+struct NoRows {
+  AskNothing share(int64_t, int64_t) const { return {}; }
+};
+
 // `shift` [K], or null, is taken off the rows of `right`.
-template <typename acc_t>
+template <typename acc_t, typename Next>
 void add_products(
-    Panel<acc_t> left, Panel<acc_t> right, const acc_t* shift, const NextRows& next, int64_t joints, acc_t* products) {
+    Panel<acc_t> left, Panel<acc_t> right, const acc_t* shift, const Next& next, int64_t joints, acc_t* products) {
   const int64_t strips = (joints + kTile - 1) / kTile, tiles = strips * strips;
   int64_t index = 0;
   for_tiles<kTile>(joints, [&](int64_t first_i, int rows_i) {
@@ -111,9 +115,9 @@ void add_products(
 }
 
 // Of a panel, less `shift`, with itself: the upper triangle, and with kSums the sums of its rows.
-template <bool kSums, typename acc_t>
+template <bool kSums, typename acc_t, typename Next>
 void add_symmetric_products(
-    Panel<acc_t> panel, const acc_t* shift, const NextRows& next, int64_t joints, acc_t* products, acc_t* sums) {
+    Panel<acc_t> panel, const acc_t* shift, const Next& next, int64_t joints, acc_t* products, acc_t* sums) {
   const int64_t strips = (joints + kTile - 1) / kTile, tiles = strips * (strips + 1) / 2;
   int64_t index = 0;
   for_tiles<kTile>(joints, [&](int64_t first_i, int rows_i) {
@@ -166,15 +170,17 @@ void product(
   for (int64_t i = 0; sums != nullptr && i < joints; ++i) sums[i] = 0;
   const int64_t middle = in_place_end<scalar_t>(begin, end);
   const auto add = [&](Panel<acc_t> left_panel, Panel<acc_t> right_panel, const acc_t* to_shift, int64_t first) {
-    const NextRows next(left + ahead + first, right + ahead + first, shape);
-    if (left != right) {
-      add_products(left_panel, right_panel, to_shift, next, joints, products);
-      if (sums != nullptr) add_sums(left_panel, joints, sums);
-    } else if (sums != nullptr) {
-      add_symmetric_products<true>(left_panel, to_shift, next, joints, products, sums);
-    } else {
-      add_symmetric_products<false>(left_panel, to_shift, next, joints, products, sums);
-    }
+    const auto with_next = [&](const auto& next) {
+      if (left != right) {
+        add_products(left_panel, right_panel, to_shift, next, joints, products);
+        if (sums != nullptr) add_sums(left_panel, joints, sums);
+      } else if (sums != nullptr) {
+        add_symmetric_products<true>(left_panel, to_shift, next, joints, products, sums);
+      } else {
+        add_symmetric_products<false>(left_panel, to_shift, next, joints, products, sums);
+      }
+    };
+    ahead == 0 ? with_next(NoRows{}) : with_next(NextRows(left + ahead + first, right + ahead + first, shape));
   };
   if constexpr (sizeof(scalar_t) == sizeof(acc_t)) {
     if (middle > begin) add({left + begin, columns, middle - begin}, {right + begin, columns, middle - begin}, shift, begin);

@@ -38,13 +38,17 @@ struct Buffer {
 
 struct Division {
   int64_t samples, joints, columns, chunk, chunks, chunks_of_part, parts;
+  bool in_second_cache;  // what is read of a sample, with what is asked for of the next one
 
-  explicit Division(const at::Tensor& heatmaps)
+  // Of `inputs` tensors like this one.
+  Division(const at::Tensor& heatmaps, int64_t inputs)
       : samples(heatmaps.size(0)), joints(heatmaps.size(1)), columns(heatmaps.size(2) * heatmaps.size(3)) {
     constexpr int64_t kFirstLevelCache = 16 * 1024;  // elements of a chunk, and at least a few vectors a row
+    constexpr int64_t kSecondLevelCache = 1024 * 1024;
     const int64_t fits = kFirstLevelCache / std::max<int64_t>(joints, 1) / 64 * 64;
     chunk = tuned("relation_chunk", std::clamp<int64_t>(fits, 64, 1024));
     chunks = (columns + chunk - 1) / chunk;
+    in_second_cache = 2 * inputs * sample_size() * heatmaps.element_size() <= kSecondLevelCache;
     chunks_of_part = tuned("relation_chunks_of_part", std::max<int64_t>((4 * joints + chunk - 1) / chunk, 1));
     parts = (chunks + chunks_of_part - 1) / chunks_of_part;
   }
@@ -60,10 +64,12 @@ struct Division {
     if (index > 0) return -chunk;
     return sample > 0 ? (chunks - 1) * chunk - sample_size() : 0;
   }
+  // The same for sums, which go forwards; where mix asks for samples, only those that outgrow the cache are asked for again.
   int64_t chunk_after(int64_t sample, int64_t begin) const {
     if (begin + chunk < columns) return chunk;
     return sample + 1 < samples ? sample_size() - begin : 0;
   }
+  int64_t chunk_after_mix(int64_t sample, int64_t begin) const { return in_second_cache ? 0 : chunk_after(sample, begin); }
 
   // Does for each sample, in this order, what is given of:
   //   before(sample, scratch, work)                     with `work` numbers that are the sample's own
