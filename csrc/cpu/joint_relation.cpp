@@ -42,7 +42,7 @@ void forward(
       Order::forwards, size, work, Nothing{},
       [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums) {
         const scalar_t* values = x + b * d.sample_size();
-        simd.product(d.shape(), begin, end, values, values, nullptr, d.chunk_after_mix(b, begin), scratch, sums, nullptr);
+        simd.product(d.shape(), begin, end, values, values, nullptr, d.chunk_after(b, begin, true), scratch, sums, nullptr);
       },
       [&](int64_t b, const double* total, acc_t* f) {
         acc_t* of_sample = g + b * size;
@@ -81,7 +81,7 @@ void backward(
         Order::forwards, row, work, Nothing{},
         [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums) {
           simd.product(d.shape(), begin, end, grad + b * d.sample_size(), x + b * d.sample_size(), nullptr,
-                       d.chunk_after_mix(b, begin), scratch, sums, sums + size);
+                       d.chunk_after(b, begin, true), scratch, sums, sums + size);
         },
         [&](int64_t b, const double* total, acc_t* products_of_sample) {
           acc_t *f = products_of_sample + row, *g = gradients + b * gradient;

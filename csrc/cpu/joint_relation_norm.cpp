@@ -109,9 +109,8 @@ void forward(
   };
   const auto relate = [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums_of_chunk) {
     const scalar_t* values = x + b * d.sample_size();
-    simd.product(d.shape(), begin, end, values, values, means_of(b),
-                 training ? d.chunk_after(b, begin) : d.chunk_after_mix(b, begin), scratch, sums_of_chunk,
-                 sums_of_chunk + size);
+    simd.product(d.shape(), begin, end, values, values, means_of(b), d.chunk_after(b, begin, !training), scratch,
+                 sums_of_chunk, sums_of_chunk + size);
   };
   const auto fold = [&](int64_t b, const double* total, acc_t* own) {
     acc_t *of_sample = m + b * joints * width, *mixing = mixing_of(b, own);
@@ -228,9 +227,8 @@ void backward(
 
   const auto relate = [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums_of_chunk) {
     simd.product(d.shape(), begin, end, grad + b * d.sample_size(), x + b * d.sample_size(),
-                 training ? means.data() + b * joints : nullptr,
-                 training ? d.chunk_after(b, begin) : d.chunk_after_mix(b, begin), scratch, sums_of_chunk,
-                 sums_of_chunk + size);
+                 training ? means.data() + b * joints : nullptr, d.chunk_after(b, begin, !training), scratch,
+                 sums_of_chunk, sums_of_chunk + size);
   };
   const auto fold = [&](int64_t b, const double* total, double* own) {
     double* of_sample = moments_of(b, own + 2 * mixture);

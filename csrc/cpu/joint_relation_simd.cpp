@@ -58,7 +58,7 @@ int64_t in_place_end(int64_t begin, int64_t end) {
 // tile's share asked for at once, 4.5 like this).
 struct NextRows {
   struct Share {
-    static constexpr int kRows = 3;  // with fewer than four tiles some rows are not asked for
+    static constexpr int kRows = 3;  // of a larger share the rest is not asked for
     const char* row[kRows];
     int64_t bytes;
 

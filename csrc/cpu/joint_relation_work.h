@@ -64,12 +64,12 @@ struct Division {
     if (index > 0) return -chunk;
     return sample > 0 ? (chunks - 1) * chunk - sample_size() : 0;
   }
-  // The same for sums, which go forwards; where mix asks for samples, only those that outgrow the cache are asked for again.
-  int64_t chunk_after(int64_t sample, int64_t begin) const {
+  // The same for sums, which go forwards. A sample that mix has asked for is asked for again only if it outgrows the cache.
+  int64_t chunk_after(int64_t sample, int64_t begin, bool asked_by_mix) const {
+    if (asked_by_mix && in_second_cache) return 0;
     if (begin + chunk < columns) return chunk;
     return sample + 1 < samples ? sample_size() - begin : 0;
   }
-  int64_t chunk_after_mix(int64_t sample, int64_t begin) const { return in_second_cache ? 0 : chunk_after(sample, begin); }
 
   // Does for each sample, in this order, what is given of:
   //   before(sample, scratch, work)                     with `work` numbers that are the sample's own

@@ -153,8 +153,8 @@ struct BothGradients : PlaneGradients<acc_t> {
     acc_t* origin = outer.origin(this->outer_buffer.data);
     const acc_t* met = origin - t.pad_top * stride - t.pad_left;
     const bool streams = past_caches && reinterpret_cast<uintptr_t>(grad_features) % kVectorBytes == 0;
-    std::memset(exact.data, 0, kTaps * s.kernel_w * sizeof(double));
-    std::memset(tap_totals.data, 0, kTaps * s.kernel_w * kVectorBytes);
+    std::memset(exact.data, 0, kTaps * kernel_w * sizeof(double));
+    std::memset(tap_totals.data, 0, kTaps * kernel_w * kVectorBytes);
 
     Padded<acc_t> part = outer;
     int64_t filled = 0;
@@ -182,9 +182,9 @@ struct BothGradients : PlaneGradients<acc_t> {
       int64_t x = 0;
       while (x + kTileVectors * kLanes<acc_t> <= width) x = tile.template operator()<kTileVectors>(x);
       while (x < width) x = tile.template operator()<1>(x);
-      added += kR * s.width / kLanes<acc_t>;
+      added += kR * width / kLanes<acc_t>;
       if (added < kBlock && y + kR < s.height) return;
-      move_totals(kTaps * s.kernel_w);
+      move_totals(kTaps * kernel_w);
       added = 0;
     };
     fill(kTileRows + kTaps - 1 - t.pad_top);
