@@ -8,7 +8,7 @@
 // gradient is filled a few rows before they are met: reads, sums and stores go on together all the time (4x256x64x64, two
 // threads of an EPYC, against one pass for each gradient: AVX-512 3x3 1.60 -> 1.34 ms, 5x5 2.86 -> 2.83; AVX2 7x7 5.3 -> 4.4;
 // with what the loops read in locals, as no store can change those, and square kernels unrolled: 3x3 1.19 -> 1.09 ms, 5x5
-// 2.77 -> 2.61; AVX2 7x7 5.06 -> 4.90).
+// 2.77 -> 2.61; AVX2 7x7 5.06 -> 4.90; AVX2 on a Zen 3, against two passes, 3x3 3.80 -> 2.90, 5x5 5.74 -> 4.52).
 // Everything has internal linkage, see rows.h.
 
 #include <type_traits>
@@ -22,13 +22,13 @@ namespace {
 constexpr int kTileRows = kRegisters == 32 ? 4 : 2;
 constexpr int kTileVectors = 2;
 
-// Kernels and planes that are done so: rows of taps the loops are unrolled for, and whole vectors. With 32 registers 7x7 is
-// no quicker; with 16 smaller kernels are slower where only their gradient is wanted, as taps' totals come and go more often,
-// and its bits must not depend on what else is wanted.
+// Kernels and planes that are done so, whatever is wanted of them, as bits must not depend on that: rows of taps the loops
+// are unrolled for, and whole vectors. With 32 registers 7x7 is no quicker; where a product is a register of its own, there
+// are too few for 5x5.
 template <typename scalar_t>
 bool in_one_pass(const DynamicConv2dShape& s) {
   using acc_t = typename Accumulate<scalar_t>::type;
-  const bool rows = kRegisters == 32 ? s.kernel_h == 3 || s.kernel_h == 5 : s.kernel_h == 7;
+  const bool rows = s.kernel_h == 3 || (s.kernel_h == 5 && kFuses) || (s.kernel_h == 7 && kRegisters == 16);
   return rows && std::is_same_v<scalar_t, acc_t> && s.width % kLanes<acc_t> == 0;
 }
 
@@ -123,9 +123,11 @@ struct BothGradients : PlaneGradients<acc_t> {
     const auto with_rows = [&]<int kTaps>() {
       s.kernel_w == kTaps ? with_taps.template operator()<kTaps, kTaps>() : with_taps.template operator()<kTaps, 0>();
     };
-    if constexpr (kRegisters == 32) {
-      s.kernel_h == 3 ? with_rows.template operator()<3>() : with_rows.template operator()<5>();
-    } else {  // unrolled, 7x7 is no quicker, and 8 % slower where only its gradient is wanted
+    if (s.kernel_h == 3) {
+      with_rows.template operator()<3>();
+    } else if (s.kernel_h == 5) {
+      with_rows.template operator()<5>();
+    } else if constexpr (kRegisters == 16) {  // unrolled, 7x7 is no quicker, and 8 % slower where only its gradient is wanted
       with_taps.template operator()<7, 0>();
     }
     const int64_t taps = s.kernel_h * s.kernel_w;

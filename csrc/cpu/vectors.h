@@ -32,6 +32,12 @@ constexpr int kVectorBytes = 16;  // SSE2 of every x86-64
 constexpr int kRegisters = 16;
 #endif
 
+#if defined(__FMA__) || defined(__AVX512F__) || defined(__aarch64__)
+constexpr bool kFuses = true;  // a product and a sum
+#else
+constexpr bool kFuses = false;
+#endif
+
 // Spelled out, as compilers differ over vector_size with a size or type that a template has yet to name.
 template <typename acc_t, int kBytes>
 struct VectorOf;
