@@ -275,8 +275,7 @@ void pack(const scalar_t* x, int64_t joints, int64_t stride, int64_t n, int64_t 
 
 // Asks for `columns` columns of some rows, while others are worked on. Into the second cache: rows that lie a power of two
 // apart drive each other out of the nearest one before they are read (64 and 256x13x64x64, two threads of an EPYC, backward:
-// 2.78 -> 2.45 and 10.6 -> 9.5 ms, with the norm 3.75 -> 3.0). What the shared cache holds comes soon enough for short
-// vectors (AVX2 on an EPYC of Zen 3, per sample of 16, 48 and 256, forward: 36.9 -> 38.9, 50.0 -> 54.2 and 59 -> 54 us).
+// 2.78 -> 2.45 and 10.6 -> 9.5 ms, with the norm 3.75 -> 3.0).
 template <typename scalar_t>
 void ask_ahead(const scalar_t* x, int64_t rows, int64_t stride, int64_t columns) {
   for (int64_t row = 0; row < rows; ++row)
@@ -292,7 +291,6 @@ void mix(
   const auto [joints, stride] = shape;
   const bool streams =
       past_caches && reinterpret_cast<uintptr_t>(out) % kVectorBytes == 0 && stride % kWidth == 0;
-  const bool asks = ahead != 0 && (past_caches || kRegisters == 32);
   acc_t *packed_x = scratch, *packed_y = packed_x + joints * kPackedColumns,
         *packed_out = packed_y + joints * kPackedColumns;
   for (int64_t block = begin; block < end; block += kPackedColumns) {
@@ -312,7 +310,7 @@ void mix(
     for_tiles<kRows>(joints, [&](int64_t row, int rows) {
       for (int64_t n = 0; n < columns;) {
         const int vectors = n + kWidth < columns ? kColumns : 1;
-        if (asks) {
+        if (ahead != 0) {
           const int64_t next = ahead + row * stride + block + n;
           ask_ahead(x + next, rows, stride, vectors * kWidth);
           if (second != nullptr) ask_ahead(y + next, rows, stride, vectors * kWidth);

@@ -11,6 +11,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/Tensor.h>
 
+#include "cpu/instruction_set.h"
 #include "cpu/joint_relation_simd.h"
 #include "cpu/memory.h"
 #include "cpu/sums.h"
@@ -57,9 +58,14 @@ struct Division {
   int64_t sample_size() const { return joints * columns; }
   JointRelationShape shape() const { return {joints, columns}; }
 
-  // Elements from a chunk to one that is read later, where there is one: the same of the next sample; or, going
-  // backwards, the next one.
-  int64_t sample_ahead(int64_t sample) const { return sample + 1 < samples ? sample_size() : 0; }
+  // Elements from a chunk to one that is read later, where there is one: the same of the next sample, of which the sums come
+  // first; or, going backwards, the next one. With AVX2 the next sample is asked for only if it comes from memory: out of the
+  // shared cache it came soon enough (an EPYC of Zen 3, 16, 48 and 256 samples of 13x64x64, asked for or not: 38.9 and 36.9,
+  // 54 and 50, 54 and 59 us each).
+  int64_t sample_ahead(int64_t sample, bool past_caches) const {
+    if (!past_caches && instruction_set() == InstructionSet::avx2) return 0;
+    return sample + 1 < samples ? sample_size() : 0;
+  }
   int64_t chunk_before(int64_t sample, int64_t index) const {
     if (index > 0) return -chunk;
     return sample > 0 ? (chunks - 1) * chunk - sample_size() : 0;
