@@ -70,7 +70,8 @@ struct Division {
     if (index > 0) return -chunk;
     return sample > 0 ? (chunks - 1) * chunk - sample_size() : 0;
   }
-  // The same for sums, which go forwards. A sample that mix has asked for is asked for again only if it outgrows the cache.
+  // The same for sums, which go forwards. Samples that mix asks for, where that pays, are asked for again only if they outgrow
+  // the cache.
   int64_t chunk_after(int64_t sample, int64_t begin, bool asked_by_mix) const {
     if (asked_by_mix && in_second_cache) return 0;
     if (begin + chunk < columns) return chunk;
