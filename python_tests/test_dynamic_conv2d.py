@@ -86,6 +86,7 @@ def test_fewer_planes_than_threads_are_shared_out_with_the_same_bits(planes, siz
         ((9, 32), (5, 7), "valid"),
         ((2, 64), (7, 7), "same"),
         ((131, 96), (3, 3), "same"),  # more sums than stay in their type
+        ((100, 48), (3, 3), "same"),  # and bands that would end elsewhere
     ],
 )
 def test_both_gradients_at_once_are_right_and_have_the_bits_of_each_alone(sizes, kernel, padding, dtype):
