@@ -31,7 +31,6 @@ void forward(
   const auto simd = (*RPSTN_SELECT(joint_relation_simd<scalar_t>))();
   const Division d(heatmaps, 1);
   const int64_t size = d.matrix();
-  const bool past_caches = outgrows_caches(out.nbytes());
   const auto* x = input<tensor_t>(heatmaps);
   auto* z = output<tensor_t>(out);
   auto* g = gram.mutable_data_ptr<acc_t>();
@@ -51,7 +50,7 @@ void forward(
       },
       [&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch, const acc_t* f) {
         simd.mix(d.shape(), begin, end, nullptr, f + 2 * size, x + b * d.sample_size(), nullptr, nullptr,
-                 f + 3 * size, d.sample_ahead(b, past_caches), past_caches, scratch, z + b * d.sample_size());
+                 f + 3 * size, d.sample_ahead(b), d.past_caches, scratch, z + b * d.sample_size());
       });
 }
 
@@ -65,7 +64,6 @@ void backward(
   const auto simd = (*RPSTN_SELECT(joint_relation_simd<scalar_t>))();
   const Division d(heatmaps, 2);
   const int64_t size = d.matrix(), row = size + d.joints;
-  const bool past_caches = outgrows_caches(grad_heatmaps.nbytes());
   const auto *grad = input<tensor_t>(grad_out), *x = input<tensor_t>(heatmaps);
   auto* grad_x = output<tensor_t>(grad_heatmaps);
   const auto* products = gram.const_data_ptr<acc_t>();
@@ -96,7 +94,7 @@ void backward(
     run([&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch, const acc_t* of_sample) {
       const acc_t* f = of_sample + row;
       simd.mix(d.shape(), begin, end, nullptr, f + 4 * size, grad + b * d.sample_size(), f + 5 * size,
-               x + b * d.sample_size(), nullptr, d.sample_ahead(b, past_caches), past_caches, scratch,
+               x + b * d.sample_size(), nullptr, d.sample_ahead(b), d.past_caches, scratch,
                grad_x + b * d.sample_size());
     });
   } else {

@@ -71,7 +71,6 @@ void forward(
   const auto algebra = (*RPSTN_SELECT(joint_relation_norm_simd<acc_t>))();
   const Division d(heatmaps, 1);
   const int64_t joints = d.joints, size = d.matrix(), row = size + joints, width = moments_row(joints);
-  const bool past_caches = outgrows_caches(heatmaps.nbytes());
   const auto* x = input<tensor_t>(heatmaps);
   auto* y = out == nullptr ? nullptr : output<tensor_t>(*out);
   auto* m = moments.mutable_data_ptr<acc_t>();
@@ -126,7 +125,7 @@ void forward(
   const auto mix = [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch, acc_t* own) {
     const acc_t* mixing = mixing_of(b, own);
     simd.mix(d.shape(), begin, end, gain.data(), mixing, x + b * d.sample_size(), nullptr, nullptr, mixing + size,
-             training ? d.chunk_before(b, i) : d.sample_ahead(b, past_caches), past_caches, scratch,
+             training ? d.chunk_before(b, i) : d.sample_ahead(b), d.past_caches, scratch,
              y + b * d.sample_size());
   };
 
@@ -173,7 +172,6 @@ void backward(
   const auto algebra = (*RPSTN_SELECT(joint_relation_norm_simd<double>))();
   const Division d(heatmaps, 2);
   const int64_t joints = d.joints, size = d.matrix(), row = size + joints, width = moments_row(joints);
-  const bool past_caches = outgrows_caches(heatmaps.nbytes());
   const auto *grad = input<tensor_t>(grad_out), *x = input<tensor_t>(heatmaps);
   auto* grad_x = shared.of_samples == nullptr ? output<tensor_t>(grad_heatmaps) : nullptr;
   const auto* m = moments.const_data_ptr<acc_t>();
@@ -243,8 +241,8 @@ void backward(
   const auto mix = [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch, double* own) {
     const acc_t* first = rounded(own);
     simd.mix(d.shape(), begin, end, gain.data(), first, grad + b * d.sample_size(), first + size,
-             x + b * d.sample_size(), first + 2 * size, training ? d.chunk_before(b, i) : d.sample_ahead(b, past_caches),
-             past_caches, scratch, grad_x + b * d.sample_size());
+             x + b * d.sample_size(), first + 2 * size, training ? d.chunk_before(b, i) : d.sample_ahead(b),
+             d.past_caches, scratch, grad_x + b * d.sample_size());
   };
   // t and R of the batch, over the samples in their order.
   std::vector<double> t(joints), r(joints);

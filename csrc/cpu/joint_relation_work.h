@@ -40,6 +40,9 @@ struct Buffer {
 struct Division {
   int64_t samples, joints, columns, chunk, chunks, chunks_of_part, parts;
   bool in_second_cache;  // what is read of a sample, with what is asked for of the next one
+  bool past_caches;      // whether the result is stored past the caches
+  bool asks;             // whether what comes next is asked for
+  bool slow_past_caches; // whether rows lie where stores past the caches are slow
 
   // Of `inputs` tensors like this one.
   Division(const at::Tensor& heatmaps, int64_t inputs)
@@ -49,7 +52,16 @@ struct Division {
     const int64_t fits = kFirstLevelCache / std::max<int64_t>(joints, 1) / 64 * 64;
     chunk = tuned("relation_chunk", std::clamp<int64_t>(fits, 64, 1024));
     chunks = (columns + chunk - 1) / chunk;
-    in_second_cache = 2 * inputs * sample_size() * heatmaps.element_size() <= kSecondLevelCache;
+    const int64_t row_bytes = columns * heatmaps.element_size();
+    in_second_cache = 2 * inputs * joints * row_bytes <= kSecondLevelCache;
+    // By AVX2 what comes from a cache comes soon enough (an EPYC of Zen 3, two threads, 16 samples of 13x64x64, asked for or
+    // not: forward 39 and 37 us each, with the norm 103 and 88). And its stores past the caches, two to a line, are slow if
+    // rows lie a multiple of 2 KiB apart, as those of 64x64 do (64 and 256 samples of 13x64x64, past the caches or not: 2.0 and
+    // 1.6, 8.8 and 7.0 ms; of 13x4112, 1.38 and 1.62, 6.0 and 6.9).
+    const bool by_avx2 = instruction_set() == InstructionSet::avx2, outgrown = outgrows_caches(heatmaps.nbytes());
+    slow_past_caches = by_avx2 && row_bytes % 2048 == 0;
+    past_caches = outgrown && !slow_past_caches;
+    asks = outgrown || !by_avx2;
     chunks_of_part = tuned("relation_chunks_of_part", std::max<int64_t>((4 * joints + chunk - 1) / chunk, 1));
     parts = (chunks + chunks_of_part - 1) / chunks_of_part;
   }
@@ -58,22 +70,21 @@ struct Division {
   int64_t sample_size() const { return joints * columns; }
   JointRelationShape shape() const { return {joints, columns}; }
 
-  // Elements from a chunk to one that is read later, where there is one: the same of the next sample, of which the sums come
-  // first; or, going backwards, the next one. With AVX2 the next sample is asked for only if it comes from memory: out of the
-  // shared cache it came soon enough (an EPYC of Zen 3, 16, 48 and 256 samples of 13x64x64, asked for or not: 38.9 and 36.9,
-  // 54 and 50, 54 and 59 us each).
-  int64_t sample_ahead(int64_t sample, bool past_caches) const {
-    if (!past_caches && instruction_set() == InstructionSet::avx2) return 0;
-    return sample + 1 < samples ? sample_size() : 0;
+  // Elements from a chunk to one that is read later, where there is one and it is asked for. By mixing, the same of the next
+  // sample, of which the sums come first (not where that is as slow: 64 samples of 13x64x64 1.75 ms, asked for 1.9); or, going
+  // backwards, the next one.
+  int64_t sample_ahead(int64_t sample) const {
+    return asks && !slow_past_caches && sample + 1 < samples ? sample_size() : 0;
   }
   int64_t chunk_before(int64_t sample, int64_t index) const {
+    if (!asks) return 0;
     if (index > 0) return -chunk;
     return sample > 0 ? (chunks - 1) * chunk - sample_size() : 0;
   }
-  // The same for sums, which go forwards. Samples that mix asks for, where that pays, are asked for again only if they outgrow
-  // the cache.
-  int64_t chunk_after(int64_t sample, int64_t begin, bool asked_by_mix) const {
-    if (asked_by_mix && in_second_cache) return 0;
+  // By sums, which go forwards. Samples that are mixed right after their sums only if they outgrow the cache: else mixing asks
+  // for them, where that pays.
+  int64_t chunk_after(int64_t sample, int64_t begin, bool mixed) const {
+    if (!asks || (mixed && in_second_cache)) return 0;
     if (begin + chunk < columns) return chunk;
     return sample + 1 < samples ? sample_size() - begin : 0;
   }
