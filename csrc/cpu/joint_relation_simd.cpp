@@ -95,13 +95,13 @@ struct NoRows {
 template <typename acc_t, typename Next>
 void add_products(
     Panel<acc_t> left, Panel<acc_t> right, const acc_t* shift, const Next& next, int64_t joints, acc_t* products) {
-  const int64_t strips = (joints + kTile - 1) / kTile, tiles = strips * strips;
+  const int64_t strips = count_tiles<kLargestTile, kTile>(joints), tiles = strips * strips;
   int64_t index = 0;
-  for_tiles<kTile>(joints, [&](int64_t first_i, int rows_i) {
-    for_tiles<kTile>(joints, [&](int64_t first_j, int rows_j) {
+  for_tiles<kLargestTile, kTile>(joints, [&](int64_t first_i, int rows_i) {
+    for_tiles<kLargestTile, kTile>(joints, [&](int64_t first_j, int rows_j) {
       const auto ask = next.share(index++, tiles);
-      with_constant<kTile>(rows_i, [&]<int kI>() {
-        with_constant<kTile>(rows_j, [&]<int kJ>() {
+      with_constant<kLargestTile>(rows_i, [&]<int kI>() {
+        with_constant<kLargestTile>(rows_j, [&]<int kJ>() {
           const auto tile = [&](auto right_shift) {
             product_tile<kI, kJ>(
                 left.data + first_i * left.stride, left.stride, right.data + first_j * right.stride, right.stride,
@@ -118,15 +118,15 @@ void add_products(
 template <bool kSums, typename acc_t, typename Next>
 void add_symmetric_products(
     Panel<acc_t> panel, const acc_t* shift, const Next& next, int64_t joints, acc_t* products, acc_t* sums) {
-  const int64_t strips = (joints + kTile - 1) / kTile, tiles = strips * (strips + 1) / 2;
+  const int64_t strips = count_tiles<kLargestTile, kTile>(joints), tiles = strips * (strips + 1) / 2;
   int64_t index = 0;
-  for_tiles<kTile>(joints, [&](int64_t first_i, int rows_i) {
-    for_tiles<kTile>(joints, [&](int64_t first_j, int rows_j) {
+  for_tiles<kLargestTile, kTile>(joints, [&](int64_t first_i, int rows_i) {
+    for_tiles<kLargestTile, kTile>(joints, [&](int64_t first_j, int rows_j) {
       if (first_j < first_i) return;
       const auto ask = next.share(index++, tiles);
       const acc_t *of_i = panel.data + first_i * panel.stride, *of_j = panel.data + first_j * panel.stride;
       acc_t* place = products + first_i * joints + first_j;
-      with_constant<kTile>(rows_i, [&]<int kI>() {
+      with_constant<kLargestTile>(rows_i, [&]<int kI>() {
         if (first_j == first_i) {
           const auto tile = [&](auto row_shift) {
             symmetric_tile<kI, kSums>(of_i, panel.stride, panel.columns, place, joints, row_shift,
@@ -134,7 +134,7 @@ void add_symmetric_products(
           };
           return shift == nullptr ? tile(NoShift{}) : tile(Shift<acc_t>{shift + first_i});
         }
-        with_constant<kTile>(rows_j, [&]<int kJ>() {
+        with_constant<kLargestTile>(rows_j, [&]<int kJ>() {
           const auto tile = [&](auto i_shift, auto j_shift) {
             product_tile<kI, kJ>(
                 of_i, panel.stride, of_j, panel.stride, panel.columns, place, joints, i_shift, j_shift, ask);
