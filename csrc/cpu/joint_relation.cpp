@@ -50,7 +50,7 @@ void forward(
       },
       [&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch, const acc_t* f) {
         simd.mix(d.shape(), begin, end, nullptr, f + 2 * size, x + b * d.sample_size(), nullptr, nullptr,
-                 f + 3 * size, d.sample_ahead(b), d.past_caches, scratch, z + b * d.sample_size());
+                 f + 3 * size, d.sample_ahead(b), d.stores(), scratch, z + b * d.sample_size());
       });
 }
 
@@ -94,7 +94,7 @@ void backward(
     run([&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch, const acc_t* of_sample) {
       const acc_t* f = of_sample + row;
       simd.mix(d.shape(), begin, end, nullptr, f + 4 * size, grad + b * d.sample_size(), f + 5 * size,
-               x + b * d.sample_size(), nullptr, d.sample_ahead(b), d.past_caches, scratch,
+               x + b * d.sample_size(), nullptr, d.sample_ahead(b), d.stores(), scratch,
                grad_x + b * d.sample_size());
     });
   } else {

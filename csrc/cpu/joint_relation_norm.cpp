@@ -125,7 +125,7 @@ void forward(
   const auto mix = [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch, acc_t* own) {
     const acc_t* mixing = mixing_of(b, own);
     simd.mix(d.shape(), begin, end, gain.data(), mixing, x + b * d.sample_size(), nullptr, nullptr, mixing + size,
-             training ? d.chunk_before(b, i) : d.sample_ahead(b), d.past_caches, scratch,
+             training ? d.chunk_before(b, i) : d.sample_ahead(b), d.stores(), scratch,
              y + b * d.sample_size());
   };
 
@@ -242,7 +242,7 @@ void backward(
     const acc_t* first = rounded(own);
     simd.mix(d.shape(), begin, end, gain.data(), first, grad + b * d.sample_size(), first + size,
              x + b * d.sample_size(), first + 2 * size, training ? d.chunk_before(b, i) : d.sample_ahead(b),
-             d.past_caches, scratch, grad_x + b * d.sample_size());
+             d.stores(training), scratch, grad_x + b * d.sample_size());
   };
   // t and R of the batch, over the samples in their order.
   std::vector<double> t(joints), r(joints);

@@ -10,6 +10,8 @@
 
 #include "cpu/joint_relation_simd.h"
 
+#include <type_traits>
+
 #include "cpu/matrices.h"
 #include "cpu/tiles.h"
 
@@ -301,12 +303,12 @@ void ask_ahead(const scalar_t* x, int64_t rows, int64_t stride, int64_t columns)
 template <typename scalar_t, typename acc_t>
 void mix(
     JointRelationShape shape, int64_t begin, int64_t end, const acc_t* gain, const acc_t* first, const scalar_t* x,
-    const acc_t* second, const scalar_t* y, const acc_t* offset, int64_t ahead, bool past_caches,
-    acc_t* scratch, scalar_t* out) {
+    const acc_t* second, const scalar_t* y, const acc_t* offset, int64_t ahead, Stores stores, acc_t* scratch,
+    scalar_t* out) {
   constexpr int64_t kWidth = kLanes<acc_t>;
   const auto [joints, stride] = shape;
-  const bool streams =
-      past_caches && reinterpret_cast<uintptr_t>(out) % kVectorBytes == 0 && stride % kWidth == 0;
+  const bool whole = std::is_same_v<scalar_t, acc_t> && reinterpret_cast<uintptr_t>(out) % kVectorBytes == 0 && stride % kWidth == 0;
+  const bool by_tile = whole && stores == Stores::past_caches, by_row = whole && stores == Stores::past_caches_by_row;
   acc_t *packed_x = scratch, *packed_y = packed_x + joints * kPackedColumns,
         *packed_out = packed_y + joints * kPackedColumns;
   for (int64_t block = begin; block < end; block += kPackedColumns) {
@@ -317,7 +319,7 @@ void mix(
     int64_t result_stride = kPackedColumns;
     bool in_place = false;
     if constexpr (sizeof(scalar_t) == sizeof(acc_t)) {
-      in_place = columns % kWidth == 0;
+      in_place = columns % kWidth == 0 && !by_row;
       if (in_place) {
         result = out + block;
         result_stride = stride;
@@ -328,7 +330,7 @@ void mix(
       with_constant<kRows>(rows, [&]<int kR>() {
         mix_rows<kR>(
             of_row(gain, 1), of_row(first, joints), packed_x, of_row(second, joints), packed_y, of_row(offset, 1),
-            packed_x + row * kPackedColumns, joints, columns, in_place && streams, result + row * result_stride, result_stride,
+            packed_x + row * kPackedColumns, joints, columns, in_place && by_tile, result + row * result_stride, result_stride,
             [&](int64_t n, int vectors) {
               if (ahead == 0) return;
               const int64_t next = ahead + row * stride + block + n;
@@ -338,10 +340,15 @@ void mix(
       });
     });
     for (int64_t row = 0; !in_place && row < joints; ++row) {
-      store_row(packed_out + row * kPackedColumns, out + row * stride + block, columns);
+      const acc_t* of_row = packed_out + row * kPackedColumns;
+      scalar_t* target = out + row * stride + block;
+      if constexpr (std::is_same_v<scalar_t, acc_t>) {
+        for (int64_t i = 0; by_row && i < columns; i += kWidth) store_past_caches(target + i, load(of_row + i));
+      }
+      if (!by_row) store_row(of_row, target, columns);
     }
   }
-  if (streams) finish_stores();
+  if (by_tile || by_row) finish_stores();
 }
 
 }  // namespace

@@ -20,6 +20,10 @@ constexpr int64_t scratch_elements(int64_t joints, int64_t chunk) {
   return joints * (2 * (chunk + 16 + kScratchPadding) + 3 * kPackedColumns);
 }
 
+// How results are stored: to be read from a cache, or, too large for that, past the caches: tile by tile, or block by block,
+// each row's part of a block at once.
+enum class Stores { cached, past_caches, past_caches_by_row };
+
 template <typename scalar_t>
 struct JointRelationSimd {
   using acc_t = typename Accumulate<scalar_t>::type;
@@ -51,7 +55,7 @@ struct JointRelationSimd {
       const scalar_t* y,      // [K, N] or null
       const acc_t* offset,    // [K] or null
       int64_t ahead,          // the same of x and y
-      bool past_caches,       // whether the result is too large to be read from a cache afterwards
+      Stores stores,
       acc_t* scratch,         // [scratch_elements]
       scalar_t* out);         // [K, N]
 

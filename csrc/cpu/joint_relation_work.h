@@ -40,9 +40,9 @@ struct Buffer {
 struct Division {
   int64_t samples, joints, columns, chunk, chunks, chunks_of_part, parts;
   bool in_second_cache;  // what is read of a sample, with what is asked for of the next one
-  bool past_caches;      // whether the result is stored past the caches
-  bool asks;             // whether what comes next is asked for
-  bool slow_past_caches; // whether rows lie where stores past the caches are slow
+  bool outgrown;          // whether the result outgrows the caches
+  bool slow_past_caches;  // whether rows lie where stores past the caches are slow
+  bool asks;              // whether what comes next is asked for
 
   // Of `inputs` tensors like this one.
   Division(const at::Tensor& heatmaps, int64_t inputs)
@@ -58,9 +58,9 @@ struct Division {
     // not: forward 39 and 37 us each, with the norm 103 and 88). And its stores past the caches, two to a line, are slow if
     // rows lie a multiple of 2 KiB apart, as those of 64x64 do (64 and 256 samples of 13x64x64, past the caches or not: 2.0 and
     // 1.6, 8.8 and 7.0 ms; of 13x4112, 1.38 and 1.62, 6.0 and 6.9).
-    const bool by_avx2 = instruction_set() == InstructionSet::avx2, outgrown = outgrows_caches(heatmaps.nbytes());
+    const bool by_avx2 = instruction_set() == InstructionSet::avx2;
+    outgrown = outgrows_caches(heatmaps.nbytes());
     slow_past_caches = by_avx2 && row_bytes % 2048 == 0;
-    past_caches = outgrown && !slow_past_caches;
     asks = outgrown || !by_avx2;
     chunks_of_part = tuned("relation_chunks_of_part", std::max<int64_t>((4 * joints + chunk - 1) / chunk, 1));
     parts = (chunks + chunks_of_part - 1) / chunks_of_part;
@@ -69,6 +69,15 @@ struct Division {
   int64_t matrix() const { return joints * joints; }
   int64_t sample_size() const { return joints * columns; }
   JointRelationShape shape() const { return {joints, columns}; }
+
+  // Of a pass of its own over two inputs, which memory holds up, each row's part of a block at once pays there (the norm's
+  // backward, 64 and 256 samples of 13x64x64: 3.86 -> 3.55 and 16.4 -> 14.9 ms; forward, or right after the sums, it took
+  // 1.0 to 1.14 times as long).
+  Stores stores(bool two_inputs_from_memory = false) const {
+    if (!outgrown) return Stores::cached;
+    if (!slow_past_caches) return Stores::past_caches;
+    return two_inputs_from_memory ? Stores::past_caches_by_row : Stores::cached;
+  }
 
   // Elements from a chunk to one that is read later, where there is one and it is asked for. By mixing, the same of the next
   // sample, of which the sums come first (not where that is as slow: 64 samples of 13x64x64 1.75 ms, asked for 1.9); or, going
