@@ -24,7 +24,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from benchmarks.report import table
-from benchmarks.sass_work import per_work
+from benchmarks.sass_work import MULTIPROCESSORS, per_work
 
 ROOT = Path(__file__).resolve().parents[1]
 KERNELS = sorted(path.stem for path in (ROOT / "csrc" / "cuda").glob("*.cu"))
@@ -238,10 +238,18 @@ def per_kernel(kernels: Sequence[Kernel]) -> list[str]:
     )
 
 
-def launches(words: str = "") -> dict[str, list[dict]]:
-    """What the operations launch on the shapes of the bars, from the emulation: of calls named with these words."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "RPSTN_CUDA_ON_CPU_ARCHITECTURE": "90"}
-    command = [sys.executable, str(EMULATION), str(LIBRARY), "--bars", words]
+def launches(words: str = "", shapes: str = "--bars", multiprocessors: int = 8) -> dict[str, list[dict]]:
+    """What the operations launch on the shapes of the bars, from the emulation: of calls named with these words.
+
+    With "--single" on those of one sample, which depends on the multiprocessors.
+    """
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "RPSTN_CUDA_ON_CPU_ARCHITECTURE": "90",
+        "RPSTN_CUDA_ON_CPU_MULTIPROCESSORS": str(multiprocessors),
+    }
+    command = [sys.executable, str(EMULATION), str(LIBRARY), shapes, words]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"benchmarks.sass: {done.stderr[-2000:]}")
@@ -288,7 +296,8 @@ def page(kernels: Sequence[Kernel], cases: dict[str, list[dict]]) -> str:
             "## Launches",
             "",
             "Of one call, in their order, with the blocks of the whole grid; *resident*: how many of them share a",
-            "multiprocessor, by threads, registers and shared memory.",
+            "multiprocessor, by threads, registers and shared memory. Calls of one sample are those for",
+            f"{MULTIPROCESSORS} multiprocessors, the others for so few that they are filled.",
             "",
             *per_case(cases, kernels),
         ]
@@ -298,7 +307,8 @@ def page(kernels: Sequence[Kernel], cases: dict[str, list[dict]]) -> str:
             "## Work",
             "",
             "Of a warp, counted along the shortest way through its main loops, as often as it goes round them, times",
-            "all warps; *begun*: the time in which 132 multiprocessors at 1.98 GHz begin them, four in a cycle.",
+            f"all warps; *begun*: the time in which {MULTIPROCESSORS} multiprocessors at 1.98 GHz begin them, "
+            "four in a cycle.",
             "*Floor*: of bytes at 3.0 (H100) and 4.3 TB/s (H200), or of multiply-adds; of the norm, the relation's.",
             "The share is what would be reached if every cycle began an instruction or moved bytes: no more, and less",
             "with waiting, in waves of blocks and between launches. Folding of 13x13 matrices is counted once through",
@@ -324,7 +334,8 @@ def main() -> None:
         kernels = [kernel for cubin in cubins for kernel in disassembled(cubin)]
     kernels = [kernel for kernel in kernels if options.kernel in kernel.name]
     if options.out is not None:
-        options.out.write_text(page(kernels, launches() if LIBRARY.exists() else {}))
+        cases = launches() | launches("", "--single", MULTIPROCESSORS) if LIBRARY.exists() else {}
+        options.out.write_text(page(kernels, cases))
         print(f"{options.out}: {len(kernels)} kernels")
         return
     print("\n".join(per_kernel(kernels)))

@@ -59,3 +59,20 @@ def test_a_sample_of_bfloat16_is_one_block_of_which_two_share_a_multiprocessor()
     assert (launch["blocks"], launch["cluster"]) == (5, 1)
     assert "one_read_forward_kernel" in launch["kernel"]
     assert resident_blocks(launch["threads"], registers=128, shared_bytes=launch["shared_bytes"]) == 2
+
+
+@pytest.mark.parametrize(("multiprocessors", "steps"), [(8, 8), (132, 1)])
+def test_large_kernels_of_a_single_sample_fill_the_device(multiprocessors, steps):
+    """Matched in steps of channels: a convolution of so many planes that the device is full, and what adds them up."""
+    call = "dynamic_match 1x256x64x64 9x9 13 float32"
+    found = launches(call, "--single", multiprocessors)[f"{call} forward"]
+    convolutions, sums = found[::2], found[1::2]
+    assert [launch["blocks"] for launch in convolutions] == [256 // steps] * steps
+    assert all(launch["blocks"] >= min(256, 2 * multiprocessors) for launch in convolutions)
+    assert len(sums) == steps and all("mix_kernel" in launch["kernel"] for launch in sums)
+
+
+def test_a_single_sample_is_one_launch_of_a_cluster():
+    call = "joint_relation 1x13x64x64 float32"
+    [launch] = launches(call, "--single", 132)[f"{call} forward"]
+    assert launch["blocks"] == launch["cluster"] == 8

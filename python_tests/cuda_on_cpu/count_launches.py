@@ -1,10 +1,11 @@
 """Prints what a call of each operation would send to a GPU, as one object of JSON.
 
-python count_launches.py LIBRARY [--bars [WORDS]]
+python count_launches.py LIBRARY [--bars [WORDS] | --single [WORDS]]
 
 The emulated library says how many kernels it launched, the profiler which operations of PyTorch ran around them: those
 that are no view and no allocation are a launch each as well. With --bars it says which kernels the shapes of DESIGN's
-bars launch, for few samples or channels of them, and how; of those that have the words in their name.
+bars launch, for few samples or channels of them, and how; of those that have the words in their name. With --single
+those of one sample, of which launchers make more the more multiprocessors there are.
 """
 
 import ctypes
@@ -95,6 +96,14 @@ def bars() -> Iterator[tuple[str, Callable[[], Tensor], list[Tensor]]]:
         yield f"dynamic_match 1x16x64x64 7x7 13 {name}", partial(rx.dynamic_match, *match), match
 
 
+def single() -> Iterator[tuple[str, Callable[[], Tensor], list[Tensor]]]:
+    relation = parameters(torch.float32, (1, 13, 64, 64), (13, 13), (13,), (13, 13), (13,))
+    yield "joint_relation 1x13x64x64 float32", partial(rx.joint_relation, *relation), relation
+    for size in (9, 31):
+        match = parameters(torch.float32, (1, 256, 64, 64), (1, 256, size, size), (13, 256), (13,))
+        yield f"dynamic_match 1x256x64x64 {size}x{size} 13 float32", partial(rx.dynamic_match, *match), match
+
+
 def launched(
     path: str, library: ctypes.CDLL, call: Callable[[], object]
 ) -> tuple[object, list[dict[str, object]]]:
@@ -117,8 +126,9 @@ def main(path: str, *options: str) -> None:
     library.rpstn_emulated_launches.restype = ctypes.c_uint64
     torch.manual_seed(0)
     found = {}
-    if "--bars" in options:
-        for name, call, inputs in bars():
+    shapes = {"--bars": bars, "--single": single}.get(options[0]) if options else None
+    if shapes is not None:
+        for name, call, inputs in shapes():
             if words not in name:
                 continue
             out, found[f"{name} forward"] = launched(path, library, call)

@@ -332,10 +332,11 @@ struct cudaLaunchConfig_t {
   unsigned numAttrs = 0;
 };
 
-inline int emulated_architecture() {
-  const char* text = std::getenv("RPSTN_CUDA_ON_CPU_ARCHITECTURE");
-  return text != nullptr ? std::atoi(text) : 90;
+inline int emulated_number(const char* variable, int usual) {
+  const char* text = std::getenv(variable);
+  return text != nullptr ? std::atoi(text) : usual;
 }
+inline int emulated_architecture() { return emulated_number("RPSTN_CUDA_ON_CPU_ARCHITECTURE", 90); }
 inline cudaError_t cudaGetLastError() { return cudaSuccess; }
 inline const char* cudaGetErrorString(cudaError_t) { return "an emulated failure"; }
 inline cudaError_t cudaGetDevice(int* device) {
@@ -345,7 +346,7 @@ inline cudaError_t cudaGetDevice(int* device) {
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   const int architecture = emulated_architecture();
   switch (attribute) {
-    case cudaDevAttrMultiProcessorCount: *value = 8; break;
+    case cudaDevAttrMultiProcessorCount: *value = emulated_number("RPSTN_CUDA_ON_CPU_MULTIPROCESSORS", 8); break;
     case cudaDevAttrMaxSharedMemoryPerBlockOptin:
       *value = 1024 * (architecture >= 90 ? 227 : architecture == 80 ? 163 : architecture == 75 ? 64 : 99);
       break;
