@@ -307,7 +307,8 @@ void mix(
     scalar_t* out) {
   constexpr int64_t kWidth = kLanes<acc_t>;
   const auto [joints, stride] = shape;
-  const bool whole = std::is_same_v<scalar_t, acc_t> && reinterpret_cast<uintptr_t>(out) % kVectorBytes == 0 && stride % kWidth == 0;
+  const bool whole = std::is_same_v<scalar_t, acc_t> && reinterpret_cast<uintptr_t>(out) % kVectorBytes == 0 &&
+                     stride % kWidth == 0;
   const bool by_tile = whole && stores == Stores::past_caches, by_row = whole && stores == Stores::past_caches_by_row;
   acc_t *packed_x = scratch, *packed_y = packed_x + joints * kPackedColumns,
         *packed_out = packed_y + joints * kPackedColumns;
@@ -326,7 +327,7 @@ void mix(
       }
     }
     for_tiles<kRows>(joints, [&](int64_t row, int rows) {
-      const auto of_row = [&](const auto* of_all, int64_t stride_of_all) { return of_all != nullptr ? of_all + row * stride_of_all : nullptr; };
+      const auto of_row = [&](const acc_t* of_all, int64_t size) { return of_all != nullptr ? of_all + row * size : nullptr; };
       with_constant<kRows>(rows, [&]<int kR>() {
         mix_rows<kR>(
             of_row(gain, 1), of_row(first, joints), packed_x, of_row(second, joints), packed_y, of_row(offset, 1),

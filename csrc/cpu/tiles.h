@@ -63,7 +63,8 @@ void product_tile(
     acc_t* products, int64_t products_stride, LeftShift left_shift = {}, RightShift right_shift = {}, Ask ask = {}) {
   if constexpr (kI * kJ + (kI < kJ ? kI : kJ) + 1 > kRegisters) {
     constexpr int kHalf = kJ / 2;
-    product_tile<kI, kHalf>(left, left_stride, right, right_stride, columns, products, products_stride, left_shift, right_shift, ask);
+    product_tile<kI, kHalf>(
+        left, left_stride, right, right_stride, columns, products, products_stride, left_shift, right_shift, ask);
     product_tile<kI, kJ - kHalf>(
         left, left_stride, right + kHalf * right_stride, right_stride, columns, products + kHalf, products_stride, left_shift,
         right_shift.from(kHalf));
