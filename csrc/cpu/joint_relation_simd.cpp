@@ -1,6 +1,6 @@
 // Compiled once per instruction set, RPSTN_ISA naming its namespace; see joint_relation.h for the equations.
 //
-// product: a tile of kTile x kTile results in registers while the columns of the chunk pass by.
+// product: a tile of results (tiles.h) in registers while the columns of the chunk pass by.
 //          Whole vectors of float and double are read where they lie, and shifted in registers; the columns that are
 //          left over, and half types, pass through scratch padded with zeros.
 // mix:     blocks of kPackedColumns columns are packed, in the type of the sums and padded with zeros: rows that lie

@@ -39,7 +39,7 @@ struct Buffer {
 
 struct Division {
   int64_t samples, joints, columns, chunk, chunks, chunks_of_part, parts;
-  bool in_second_cache;  // what is read of a sample, with what is asked for of the next one
+  bool in_second_cache;   // what is read of a sample, with what is asked for of the next one
   bool outgrown;          // whether the result outgrows the caches
   bool slow_past_caches;  // whether rows lie where stores past the caches are slow
   bool asks;              // whether what comes next is asked for

@@ -174,7 +174,7 @@ struct BothGradients : PlaneGradients<acc_t> {
       with_rows.template operator()<3>();
     } else if (s.kernel_h == 5) {
       with_rows.template operator()<5>();
-    } else if constexpr (kRegisters == 16) {  // unrolled, 7x7 is no quicker, and 8 % slower where only its gradient is wanted
+    } else if constexpr (kRegisters == 16) {  // unrolled, 7x7 is no quicker
       with_taps.template operator()<7, 0>();
     }
     const int64_t taps = s.kernel_h * s.kernel_w;

@@ -54,7 +54,7 @@ struct AskNothing {
 };
 
 // products[i,j] += sum_n (left[i,n] - left_shift[i]) * (right[j,n] - right_shift[j]), all of it in registers while the
-// columns, whole vectors, pass by. ask(n) may meanwhile ask for what is read next.
+// columns, whole vectors, pass by, or in halves if there are too few. ask(n) may meanwhile ask for what is read next.
 template <
     int kI, int kJ, typename acc_t, typename LeftShift = NoShift, typename RightShift = NoShift,
     typename Ask = AskNothing>
