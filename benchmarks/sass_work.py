@@ -113,8 +113,7 @@ def plane_works() -> Iterator[Work]:
     halves = tuple(("LDG.E.64", 4 + i) for i in range(4))
     yield conv("bfloat16", 2, Loop(halves, 5), stored(4, 5, 6, 7, opcode="STG.E.64"))
     loops = (
-        Loop((("LDGSTS", 0),), 10),
-        Loop((("LDGSTS", 1),), 10),
+        Loop((), 2, (Loop((("LDGSTS", 0),), 10),)),
         Loop(stored(0, 1, 2, 3), 2),
         Loop((("FFMA", 16 * taps), ("FFMA", 2 * 16 * taps - 1)), 2),
         Loop((("SHFL", 0), ("SHFL", 50)), 1),
@@ -185,9 +184,9 @@ def norm_launches(element: int, backward: bool) -> tuple[Launch, ...]:
         mixed = Loop(stored(2), 1, (Loop(stored(0, 1), 6),))
     last = Launch(mixing, 4 * (8 if element == 4 else 4), (mixed,))
     if backward:  # 512 columns at a time, of both maps; four vectors of a row at once, of half types two
-        of_tiles = ((14, 4), (35, 4)) if element == 4 else ((11, 2), (32, 2))
+        loaded = Loop((), 2, (Loop(loads(14, 4) if element == 4 else loads(11, 2), OF_WARP),))
         products = Loop((("SHFL", 15),), 1, (Loop((("FFMA", 10),), 4),))
-        work = Loop((), 2, (*(Loop(loads(*which), OF_WARP) for which in of_tiles), products))
+        work = Loop((), 2, (loaded, products))
         names = ("norm_gradient_sums_kernel<float>", "norm_fold_backward_kernel<float>")
         return Launch("tile_products_kernel<13, 0>", 4 * 4, (work,)), *map(Launch, names), last
     rows = Loop(loads(14, 4), 2 * OF_WARP) if element == 4 else Loop(loads(7, 4), OF_WARP)

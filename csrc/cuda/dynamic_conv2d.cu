@@ -154,12 +154,16 @@ __global__ void __launch_bounds__(512, 1) dynamic_conv2d_backward_kernel(
     const int y0 = tile / tiles.tiles_x * tiles.unit_rows * kUnit;
     const int x0 = tile % tiles.tiles_x * tiles.unit_columns * kUnit;
     __syncthreads();  // all have used the tile before
-    load_region(
-        features, first, planes, tiles.planes, y0 - static_cast<int>(shape.pad_top),
-        x0 - static_cast<int>(shape.pad_left) - kShift<kSize>, tiles.region_rows, tiles.region_pitch, async, region);
-    load_region(
-        grad_out, first, planes, tiles.planes, y0 - grad_y, x0 - grad_x - kShift<kSize>, tiles.region_rows,
-        tiles.region_pitch, async, grad);
+#pragma unroll 1  // one copy of the loads for both: a second made the kernel a third longer
+    for (int which = 0; which < 2; ++which) {
+      const bool of_features = which == 0;
+      PlaneView view = grad_out;
+      if (of_features) view = features;
+      load_region(
+          view, first, planes, tiles.planes, y0 - (of_features ? static_cast<int>(shape.pad_top) : grad_y),
+          x0 - (of_features ? static_cast<int>(shape.pad_left) : grad_x) - kShift<kSize>, tiles.region_rows,
+          tiles.region_pitch, async, of_features ? region : grad);
+    }
     copies_ready(async);
     if (grad_features.data != nullptr && mine.present) {
       UnitPlace place(mine.lane, tiles.unit_columns);
@@ -225,10 +229,17 @@ __global__ void __launch_bounds__(256, 1) dynamic_conv2d_kernel_gradient_kernel(
       for (int tile = 0; tile < tiles.tiles_y * tiles.tiles_x; ++tile) {
         const int y0 = tile / tiles.tiles_x * grad_rows, x0 = tile % tiles.tiles_x * grad_pitch;
         __syncthreads();  // all have used the tile before
-        load_region(
-            features, first, planes, tiles.planes, y0 + top - static_cast<int>(shape.pad_top),
-            x0 + left - static_cast<int>(shape.pad_left), tiles.region_rows, tiles.region_pitch, async, region);
-        load_region(grad_out, first, planes, tiles.planes, y0, x0, grad_rows, grad_pitch, async, grad);
+#pragma unroll 1  // as above
+        for (int which = 0; which < 2; ++which) {
+          const bool of_features = which == 0;
+          PlaneView view = grad_out;
+      if (of_features) view = features;
+          load_region(
+              view, first, planes, tiles.planes, of_features ? y0 + top - static_cast<int>(shape.pad_top) : y0,
+              of_features ? x0 + left - static_cast<int>(shape.pad_left) : x0,
+              of_features ? tiles.region_rows : grad_rows, of_features ? tiles.region_pitch : grad_pitch, async,
+              of_features ? region : grad);
+        }
         copies_ready(async);
         const bool active = mine.lane < tiles.units();
         acc_t pixels[kUnit][kUnit] = {};

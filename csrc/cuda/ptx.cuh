@@ -22,6 +22,13 @@ __device__ inline unsigned shared_address(const void* pointer) {
   return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
 
+// Tells the compiler of a pointer to global memory, which it would else read as one to any memory.
+template <typename T>
+__device__ inline const T* in_global(const T* pointer) {
+  __builtin_assume(__isGlobal(pointer));
+  return pointer;
+}
+
 // --- Clusters ---
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900

@@ -41,7 +41,8 @@ template <typename scalar_t>
 __device__ inline void load_tile(
     Maps maps, int64_t b, int joints, int64_t begin, int columns, int padded, Shift shift, float* tile, int stride) {
   constexpr int kVector = 16 / sizeof(scalar_t);
-  const scalar_t* data = static_cast<const scalar_t*>(maps.data) + b * maps.sample + begin * maps.column;
+  const scalar_t* data =
+      in_global(static_cast<const scalar_t*>(maps.data) + b * maps.sample + begin * maps.column);
   const auto shift_of = [&](int k) {
     return shift.data != nullptr ? static_cast<const float*>(shift.data)[b * shift.sample + k * shift.joint] : 0.0f;
   };
@@ -151,9 +152,15 @@ __global__ void __launch_bounds__(kProductsThreads, 2) tile_products_kernel(
   for (int from = 0; from < columns; from += Memory::kColumns) {
     const int count = min(columns - from, Memory::kColumns), padded = (count + kChunk - 1) / kChunk * kChunk;
     __syncthreads();
-    load_tile(dtype, left, b, joints, begin + from, count, padded, kSame ? shift : Shift{}, memory.tile(0), Memory::kStride);
-    if (!kSame) {
-      load_tile(dtype, right, b, joints, begin + from, count, padded, shift, memory.tile(1), Memory::kStride);
+#pragma unroll 1  // one copy of the loads for both: a second made the kernel a third longer, and took its registers
+    for (int which = 0; which < Memory::kTiles; ++which) {
+      Maps maps = right;
+      Shift less = shift;
+      if (which < Memory::kTiles - 1) {
+        maps = left;
+        less = {};
+      }
+      load_tile(dtype, maps, b, joints, begin + from, count, padded, less, memory.tile(which), Memory::kStride);
     }
     __syncthreads();
     if constexpr (kSame) {

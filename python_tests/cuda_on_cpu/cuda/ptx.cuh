@@ -12,6 +12,13 @@ namespace rpstn {
 
 inline unsigned char* shared_memory() { return emulated::machine().current->block->shared; }
 
+template <typename T>
+const T* in_global(const T* pointer) {
+  const auto offset = reinterpret_cast<const unsigned char*>(pointer) - shared_memory();
+  if (offset >= 0 && offset < emulated::kSharedMemory) emulated::fail("in_global: an address in shared memory");
+  return pointer;
+}
+
 inline int cluster_rank() { return emulated::machine().current->block->rank; }
 
 inline void cluster_sync() { emulated::meet(emulated::machine().cluster); }
