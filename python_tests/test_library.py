@@ -484,6 +484,16 @@ def test_an_isolated_build_says_how_each_installer_reaches_torch(tmp_path):
         assert installer in said
 
 
+def cmake_says(call: str, folder: Path, **environment: str) -> subprocess.CompletedProcess:
+    """CMake's run of a call of cmake/architectures.cmake, which prints what it found."""
+    script = folder / "print.cmake"
+    module = (ROOT / "cmake" / "architectures.cmake").as_posix()
+    script.write_text(f'include("{module}")\n{call}\nmessage("${{found}}")\n')
+    return subprocess.run(
+        ["cmake", "-P", str(script)], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
 @pytest.mark.skipif(shutil.which("cmake") is None, reason="no cmake")
 @pytest.mark.parametrize(
     "wish, architectures",
@@ -502,16 +512,29 @@ def test_an_isolated_build_says_how_each_installer_reaches_torch(tmp_path):
     ],
 )
 def test_the_architectures_are_those_that_were_asked_for(wish, architectures, tmp_path):
-    script = tmp_path / "print.cmake"
-    module = (ROOT / "cmake" / "architectures.cmake").as_posix()
-    script.write_text(
-        f'include("{module}")\nrpstn_architectures("$ENV{{WISH}}" found)\nmessage("${{found}}")\n'
-    )
-    done = subprocess.run(
-        ["cmake", "-P", str(script)], env={**os.environ, "WISH": wish}, capture_output=True, text=True
-    )
+    done = cmake_says('rpstn_architectures("$ENV{WISH}" found)', tmp_path, WISH=wish)
     assert architectures in " ".join(done.stderr.split())
     assert (done.returncode == 0) == (not architectures.startswith("expected"))
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="no cmake")
+@pytest.mark.parametrize(
+    "architectures, flags",
+    [
+        (
+            "75-real;80-real;86-real;89-real;90;100-real;120",
+            ["75,code=[sm_75]", "80,code=[sm_80,sm_86,sm_89]", "90,code=[compute_90,sm_90]"]
+            + ["100,code=[sm_100]", "120,code=[compute_120,sm_120]"],
+        ),
+        ("86-real;90", ["80,code=[sm_86]", "90,code=[compute_90,sm_90]"]),
+        ("89;80-real;121-real", ["89,code=[compute_89,sm_89]", "80,code=[sm_80]", "120,code=[sm_121]"]),
+        ("90;103-real", ["90,code=[compute_90,sm_90]", "100,code=[sm_103]"]),
+    ],
+)
+def test_architectures_of_one_major_version_are_assembled_from_one_ptx(architectures, flags, tmp_path):
+    done = cmake_says(f'rpstn_generate_code("{architectures}" found)', tmp_path)
+    assert done.returncode == 0
+    assert done.stderr.strip().split(";") == [f"--generate-code=arch=compute_{flag}" for flag in flags]
 
 
 @pytest.mark.skipif(not CUDA_LIBRARY.exists(), reason="no build/cuda/_C_cuda.so; `make cuda` compiles it")
