@@ -209,8 +209,8 @@ void backward(
     std::copy_n(m + b * joints * width, joints * width, of_sample);
     return of_sample;
   };
-  const auto gradient_sums = [&](int64_t b) {
-    algebra.gradient_sums(joints, products_of(b), r_of(b), mixing_of(b), sums.of(b), mu.data(), t_of.data() + b * joints);
+  const auto take_means_off = [&](int64_t b) {  // of t
+    for (int64_t k = 0; k < joints; ++k) t_of[b * joints + k] += r_of(b)[k] * (sums.of(b).centre[k] - mu[k]);
   };
   const auto rounded = [&](double* own) { return reinterpret_cast<acc_t*>(own + mixture); };
   const auto fold_backward = [&](int64_t b, double* own) {
@@ -234,8 +234,9 @@ void backward(
     std::copy_n(total, row, products_of(b));
     algebra.fold(joints, d.columns, scale, of_sample, wg, bg, wo, bo, of_sample + joints * width, weights_of(b),
                  mixing_of(b), mixing_of(b) + size, sums.of(b));
+    algebra.gradient_sums(joints, products_of(b), mixing_of(b), t_of.data() + b * joints);
     if (training) return;
-    gradient_sums(b);
+    take_means_off(b);
     fold_backward(b, own);
   };
   const auto mix = [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch, double* own) {
@@ -259,7 +260,7 @@ void backward(
     // Of the moments again: what mean and var, rounded, would leave over is multiplied by the means.
     if (shared.totals == nullptr && shared.of_samples == nullptr) batch_statistics(d, sums, mu.data(), variance.data());
     prepare();
-    for (int64_t b = 0; b < d.samples; ++b) gradient_sums(b);
+    for (int64_t b = 0; b < d.samples; ++b) take_means_off(b);
     if (shared.of_samples != nullptr) {
       for (int64_t b = 0; b < d.samples; ++b) {
         std::copy_n(t_of.data() + b * joints, joints, shared.of_samples + 2 * b * joints);

@@ -62,11 +62,9 @@ void fold(
 }
 
 template <typename acc_t>
-void gradient_sums(
-    int64_t joints, const acc_t* products, const double* sums, const acc_t* mixing, NormSums of_sample,
-    const double* mean, double* t) {
+void gradient_sums(int64_t joints, const acc_t* products, const acc_t* mixing, double* t) {
   for (int64_t k = 0; k < joints; ++k) {
-    double total = products[k * joints + k] + sums[k] * (of_sample.centre[k] - mean[k]);
+    double total = products[k * joints + k];
     for (int64_t j = 0; j < joints; ++j) total += double(products[k * joints + j]) * mixing[k * joints + j];
     t[k] = total;
   }

@@ -27,11 +27,10 @@ struct JointRelationNormSimd {
       acc_t* mixing, acc_t* offset,                   // [K, K], [K]
       NormSums sums);
 
-  // t and r of the sample from Cc and r: what the batch's gradients need of it.
+  // What t of the sample is about its own centres, diag(Cc A^T): all but r (A m + c - mu).
   void (*gradient_sums)(
-      int64_t joints, const acc_t* products, const double* sums,     // Cc [K, K], r [K]
-      const acc_t* mixing, NormSums of_sample, const double* mean,   // A - I [K, K]; mu [K]
-      double* t);                                                    // [K]
+      int64_t joints, const acc_t* products, const acc_t* mixing,  // Cc, A - I [K, K]
+      double* t);                                                  // [K]
 
   // The sample's part of the gradients of parameters and scale, and first, second and offset of dX, from the batch's a, b and d.
   void (*fold_backward)(

@@ -15,11 +15,10 @@
 #include "cpu/joint_relation_simd.h"
 #include "cpu/memory.h"
 #include "cpu/sums.h"
+#include "cpu/turns.h"
 #include "tuned.h"
 
 namespace rpstn {
-
-enum class Order { forwards, backwards };
 
 struct Nothing {};  // in the place of a step that is left out
 
@@ -103,7 +102,9 @@ struct Division {
   //   sum(sample, begin, end, scratch, sums)            the chunk's `size` sums
   //   after(sample, total, work)                        with the sums over all chunks
   //   mix(sample, index, begin, end, scratch, work)     for each chunk, the last one first: it is still in the nearest cache
-  // Many samples: a thread per sample, which stays in its cache from step to step. Few: a thread per chunk, step by step.
+  // Many samples: a thread per sample, which stays in its cache from step to step. They take turns: with another process on one
+  // of two processors 64 samples of 13x64x64 took 5.9 -> 4.1 ms forward, 7.7 -> 5.6 backward, with the norm 8.8 -> 8.1. Few: a
+  // thread per chunk, step by step.
   template <typename acc_t, typename work_t = acc_t, typename Before, typename Sum, typename After, typename Mix>
   void run(
       Order order, int64_t size, int64_t work, const Before& before, const Sum& sum, const After& after,
@@ -113,15 +114,14 @@ struct Division {
       return run_by_chunk<acc_t, work_t>(size, work, before, sum, after, mix);
     }
     constexpr int64_t kPasses = kIsGiven<Sum> + kIsGiven<Mix>;
-    at::parallel_for(0, samples, worth_a_thread(kPasses * columns + 10 * joints), [&](int64_t begin, int64_t end) {
+    take_turns(samples, worth_a_thread(kPasses * columns + 10 * joints), order, [&](auto&& next) {
       const Buffer<acc_t> memory(scratch_elements(joints, chunk) + size);
       const Buffer<double> sums_memory(2 * size);
       const Buffer<work_t> work_memory(work);
       acc_t *scratch = memory.data, *sums = scratch + scratch_elements(joints, chunk);
       auto* own = work_memory.data;
       double *exact = sums_memory.data, *total = exact + size;
-      for (int64_t i = begin; i < end; ++i) {
-        const int64_t sample = order == Order::forwards ? i : begin + end - 1 - i;
+      for (int64_t sample = next(); sample >= 0; sample = next()) {
         if constexpr (kIsGiven<Before>) before(sample, scratch, own);
         if constexpr (kIsGiven<Sum>) {
           std::fill_n(total, size, 0.0);
