@@ -233,7 +233,7 @@ __global__ void __launch_bounds__(256, 1) dynamic_conv2d_kernel_gradient_kernel(
         for (int which = 0; which < 2; ++which) {
           const bool of_features = which == 0;
           PlaneView view = grad_out;
-      if (of_features) view = features;
+          if (of_features) view = features;
           load_region(
               view, first, planes, tiles.planes, of_features ? y0 + top - static_cast<int>(shape.pad_top) : y0,
               of_features ? x0 + left - static_cast<int>(shape.pad_left) : x0,
