@@ -1,6 +1,7 @@
 """The CPU's loops over planes under sanitizers, with shapes drawn at random (planes_ and match_selftest.cpp)."""
 
 import platform
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -61,3 +62,33 @@ def test_sanitizers_see_what_vectors_touch(isa, tmp_path):
     assert "signed integer overflow" in said.pop("undefined").stderr
     for fault, done in said.items():
         assert "AddressSanitizer: heap-buffer-overflow" in done.stderr, fault
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no compiler")
+def test_compilers_leave_in_what_is_asked_for_ahead():
+    """In a function that does nothing else, too long to be inlined at once: mixing asks for its next block so."""
+    source = """
+        #include "cpu/vectors.h"
+        using namespace rpstn::baseline;
+        template <typename Ask>
+        __attribute__((noinline)) void double_all(float* values, int count, const Ask& ask) {
+          for (int n = 0; n < count; ++n) { ask(n); values[n] *= 2; }
+        }
+        void double_asking(float* values, int count, const float* next, int stride) {
+          const auto ask_rows = [&](const float* first) {
+            for (int row = 0; row < 5; ++row)
+              Ahead{first + row * stride, 64}.ask<Lines::kReadSecondLevel>(0, 1);
+          };
+          double_all(values, count, [&](int n) {
+            if (next == nullptr) return;
+            ask_rows(next + n);
+            ask_rows(next + 5 * stride + n);
+          });
+        }
+    """
+    command = ["c++", "-std=c++20", "-O3", "-DRPSTN_ISA=baseline", f"-I{HERE.parent / 'csrc'}"]
+    compiled = subprocess.run(
+        [*command, "-xc++", "-", "-S", "-o", "-"], input=source, capture_output=True, text=True
+    )
+    assert compiled.returncode == 0, compiled.stderr[-3000:]
+    assert re.search(r"\bprefetch|\bprfm", compiled.stdout)

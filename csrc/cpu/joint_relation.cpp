@@ -41,16 +41,17 @@ void forward(
       Order::forwards, size, work, Nothing{},
       [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums) {
         const scalar_t* values = x + b * d.sample_size();
-        simd.product(d.shape(), begin, end, values, values, nullptr, d.chunk_after(b, begin, true), scratch, sums, nullptr);
+        simd.product(d.shape(), begin, end, values, values, nullptr, d.ahead_of_sums(b, begin, true), scratch, sums, nullptr);
       },
       [&](int64_t b, const double* total, acc_t* f) {
         acc_t* of_sample = g + b * size;
         std::copy_n(total, size, of_sample);
         simd.fold(d.joints, static_cast<acc_t>(scale), of_sample, wg, bg, wo, bo, f, f + 2 * size, f + 3 * size);
       },
-      [&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch, const acc_t* f) {
+      [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, const acc_t* f) {
         simd.mix(d.shape(), begin, end, nullptr, f + 2 * size, x + b * d.sample_size(), nullptr, nullptr,
-                 f + 3 * size, d.sample_ahead(b), d.stores(), scratch, z + b * d.sample_size());
+                 f + 3 * size, d.ahead_of_mixing(b, begin, /*own_pass=*/false), d.stores(/*own_pass=*/false), scratch,
+                 z + b * d.sample_size());
       });
 }
 
@@ -79,7 +80,7 @@ void backward(
         Order::forwards, row, work, Nothing{},
         [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums) {
           simd.product(d.shape(), begin, end, grad + b * d.sample_size(), x + b * d.sample_size(), nullptr,
-                       d.chunk_after(b, begin, true), scratch, sums, sums + size);
+                       d.ahead_of_sums(b, begin, true), scratch, sums, sums + size);
         },
         [&](int64_t b, const double* total, acc_t* products_of_sample) {
           acc_t *f = products_of_sample + row, *g = gradients + b * gradient;
@@ -91,11 +92,11 @@ void backward(
         mix);
   };
   if (need_heatmaps) {
-    run([&](int64_t b, int64_t, int64_t begin, int64_t end, acc_t* scratch, const acc_t* of_sample) {
+    run([&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, const acc_t* of_sample) {
       const acc_t* f = of_sample + row;
       simd.mix(d.shape(), begin, end, nullptr, f + 4 * size, grad + b * d.sample_size(), f + 5 * size,
-               x + b * d.sample_size(), nullptr, d.sample_ahead(b), d.stores(), scratch,
-               grad_x + b * d.sample_size());
+               x + b * d.sample_size(), nullptr, d.ahead_of_mixing(b, begin, /*own_pass=*/false),
+               d.stores(/*own_pass=*/false), scratch, grad_x + b * d.sample_size());
     });
   } else {
     run(Nothing{});

@@ -108,7 +108,7 @@ void forward(
   };
   const auto relate = [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums_of_chunk) {
     const scalar_t* values = x + b * d.sample_size();
-    simd.product(d.shape(), begin, end, values, values, means_of(b), d.chunk_after(b, begin, !training), scratch,
+    simd.product(d.shape(), begin, end, values, values, means_of(b), d.ahead_of_sums(b, begin, !training), scratch,
                  sums_of_chunk, sums_of_chunk + size);
   };
   const auto fold = [&](int64_t b, const double* total, acc_t* own) {
@@ -122,11 +122,10 @@ void forward(
                  mixing + size, sums.of(b));
     if (!training) normalise(mixing);
   };
-  const auto mix = [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch, acc_t* own) {
+  const auto mix = [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* own) {
     const acc_t* mixing = mixing_of(b, own);
     simd.mix(d.shape(), begin, end, gain.data(), mixing, x + b * d.sample_size(), nullptr, nullptr, mixing + size,
-             training ? d.chunk_before(b, i) : d.sample_ahead(b), d.stores(), scratch,
-             y + b * d.sample_size());
+             d.ahead_of_mixing(b, begin, training), d.stores(training), scratch, y + b * d.sample_size());
   };
 
   if (training) {
@@ -226,7 +225,7 @@ void backward(
 
   const auto relate = [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, acc_t* sums_of_chunk) {
     simd.product(d.shape(), begin, end, grad + b * d.sample_size(), x + b * d.sample_size(),
-                 training ? means.data() + b * joints : nullptr, d.chunk_after(b, begin, !training), scratch,
+                 training ? means.data() + b * joints : nullptr, d.ahead_of_sums(b, begin, !training), scratch,
                  sums_of_chunk, sums_of_chunk + size);
   };
   const auto fold = [&](int64_t b, const double* total, double* own) {
@@ -239,11 +238,11 @@ void backward(
     take_means_off(b);
     fold_backward(b, own);
   };
-  const auto mix = [&](int64_t b, int64_t i, int64_t begin, int64_t end, acc_t* scratch, double* own) {
+  const auto mix = [&](int64_t b, int64_t begin, int64_t end, acc_t* scratch, double* own) {
     const acc_t* first = rounded(own);
     simd.mix(d.shape(), begin, end, gain.data(), first, grad + b * d.sample_size(), first + size,
-             x + b * d.sample_size(), first + 2 * size, training ? d.chunk_before(b, i) : d.sample_ahead(b),
-             d.stores(training), scratch, grad_x + b * d.sample_size());
+             x + b * d.sample_size(), first + 2 * size, d.ahead_of_mixing(b, begin, training), d.stores(training), scratch,
+             grad_x + b * d.sample_size());
   };
   // t and R of the batch, over the samples in their order.
   std::vector<double> t(joints), r(joints);

@@ -66,7 +66,7 @@ struct NextRows {
 
     void operator()(int64_t column) const {
 #pragma GCC unroll 4
-      for (int i = 0; i < kRows; ++i) __builtin_prefetch(row[i] + column * bytes, 0, 2);  // see ask_ahead
+      for (int i = 0; i < kRows; ++i) ask_for_line<Lines::kReadSecondLevel>(row[i] + column * bytes);  // see ask_ahead
     }
   };
 

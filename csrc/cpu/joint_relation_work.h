@@ -37,15 +37,17 @@ struct Buffer {
 };
 
 struct Division {
-  int64_t samples, joints, columns, chunk, chunks, chunks_of_part, parts;
+  int64_t samples, joints, columns, inputs, chunk, chunks, chunks_of_part, parts;
   bool in_second_cache;   // what is read of a sample, with what is asked for of the next one
   bool outgrown;          // whether the result outgrows the caches
   bool slow_past_caches;  // whether rows lie where stores past the caches are slow
   bool asks;              // whether what comes next is asked for
+  bool by_avx2;
 
   // Of `inputs` tensors like this one.
   Division(const at::Tensor& heatmaps, int64_t inputs)
-      : samples(heatmaps.size(0)), joints(heatmaps.size(1)), columns(heatmaps.size(2) * heatmaps.size(3)) {
+      : samples(heatmaps.size(0)), joints(heatmaps.size(1)), columns(heatmaps.size(2) * heatmaps.size(3)),
+        inputs(inputs) {
     constexpr int64_t kFirstLevelCache = 16 * 1024;  // elements of a chunk, and at least a few vectors a row
     constexpr int64_t kSecondLevelCache = 1024 * 1024;
     const int64_t fits = kFirstLevelCache / std::max<int64_t>(joints, 1) / 64 * 64;
@@ -57,7 +59,7 @@ struct Division {
     // not: forward 39 and 37 us each, with the norm 103 and 88). And its stores past the caches, two to a line, are slow if
     // rows lie a multiple of 2 KiB apart, as those of 64x64 do (64 and 256 samples of 13x64x64, past the caches or not: 2.0 and
     // 1.6, 8.8 and 7.0 ms; of 13x4112, 1.38 and 1.62, 6.0 and 6.9).
-    const bool by_avx2 = instruction_set() == InstructionSet::avx2;
+    by_avx2 = instruction_set() == InstructionSet::avx2;
     outgrown = outgrows_caches(heatmaps.nbytes());
     slow_past_caches = by_avx2 && row_bytes % 2048 == 0;
     asks = outgrown || !by_avx2;
@@ -72,26 +74,28 @@ struct Division {
   // Of a pass of its own over two inputs, which memory holds up, each row's part of a block at once pays there (the norm's
   // backward, 64 and 256 samples of 13x64x64: 3.86 -> 3.55 and 16.4 -> 14.9 ms; forward, or right after the sums, it took
   // 1.0 to 1.14 times as long).
-  Stores stores(bool two_inputs_from_memory = false) const {
+  Stores stores(bool own_pass) const {
     if (!outgrown) return Stores::cached;
     if (!slow_past_caches) return Stores::past_caches;
-    return two_inputs_from_memory ? Stores::past_caches_by_row : Stores::cached;
+    return own_pass && inputs == 2 ? Stores::past_caches_by_row : Stores::cached;
   }
 
-  // Elements from a chunk to one that is read later, where there is one and it is asked for. By mixing, the same of the next
-  // sample, of which the sums come first (not where that is as slow: 64 samples of 13x64x64 2.78 ms, asked for 2.99); or, going
-  // backwards, the next one.
-  int64_t sample_ahead(int64_t sample) const {
-    return asks && !slow_past_caches && sample + 1 < samples ? sample_size() : 0;
-  }
-  int64_t chunk_before(int64_t sample, int64_t index) const {
+  // Elements from what mixing reads to what it asks for meanwhile, or 0: in a pass of its own what it reads next, else the
+  // next sample, of which the sums come first. By AVX2 the next block of the same rows: further on it has left the second
+  // cache again (the norm, 64 samples of 13x64x64, against nothing asked for: next block 0.89 backward and 0.89 forward, next
+  // chunk 0.96 and 0.97; 13x96x72 backward 0.78 and 0.85), where two inputs come right after their sums too (0.94 to 1.00;
+  // one 1.00 to 1.02, or the next sample of either 1.00 to 1.07).
+  int64_t ahead_of_mixing(int64_t sample, int64_t begin, bool own_pass) const {
+    const bool last = begin + chunk >= columns;
     if (!asks) return 0;
-    if (index > 0) return -chunk;
-    return sample > 0 ? (chunks - 1) * chunk - sample_size() : 0;
+    if (by_avx2) return (own_pass || inputs == 2) && !(last && sample + 1 == samples) ? kPackedColumns : 0;
+    if (!own_pass) return sample + 1 < samples ? sample_size() : 0;
+    if (!last) return chunk;
+    return sample > 0 ? -sample_size() - begin : 0;
   }
-  // By sums, which go forwards. Samples that are mixed right after their sums only if they outgrow the cache: else mixing asks
-  // for them, where that pays.
-  int64_t chunk_after(int64_t sample, int64_t begin, bool mixed) const {
+  // The same by sums. Samples that are mixed right after their sums only if they outgrow the cache: else mixing asks for them,
+  // where that pays.
+  int64_t ahead_of_sums(int64_t sample, int64_t begin, bool mixed) const {
     if (!asks || (mixed && in_second_cache)) return 0;
     if (begin + chunk < columns) return chunk;
     return sample + 1 < samples ? sample_size() - begin : 0;
@@ -101,7 +105,7 @@ struct Division {
   //   before(sample, scratch, work)                     with `work` numbers that are the sample's own
   //   sum(sample, begin, end, scratch, sums)            the chunk's `size` sums
   //   after(sample, total, work)                        with the sums over all chunks
-  //   mix(sample, index, begin, end, scratch, work)     for each chunk, the last one first: it is still in the nearest cache
+  //   mix(sample, begin, end, scratch, work)            for each chunk; after sums the last one first, still in the nearest cache
   // Many samples: a thread per sample, which stays in its cache from step to step. They take turns: with another process on one
   // of two processors 64 samples of 13x64x64 took 5.9 -> 4.1 ms forward, 7.7 -> 5.6 backward, with the norm 8.8 -> 8.1. Few: a
   // thread per chunk, step by step.
@@ -132,8 +136,10 @@ struct Division {
         }
         if constexpr (kIsGiven<After>) after(sample, total, own);
         if constexpr (kIsGiven<Mix>) {
-          for (int64_t index = chunks - 1; index >= 0; --index)
-            mix(sample, index, index * chunk, end_of(index), scratch, own);
+          for (int64_t step = 0; step < chunks; ++step) {
+            const int64_t index = kIsGiven<Sum> ? chunks - 1 - step : step;
+            mix(sample, index * chunk, end_of(index), scratch, own);
+          }
         }
       }
     });
@@ -195,7 +201,7 @@ struct Division {
     if constexpr (kIsGiven<Mix>) {
       with_scratch(samples * chunks, worth_a_thread(chunk), [&](int64_t i, acc_t* scratch) {
         const int64_t b = i / chunks, index = i % chunks;
-        mix(b, index, index * chunk, end_of(index), scratch, of_samples + b * work);
+        mix(b, index * chunk, end_of(index), scratch, of_samples + b * work);
       });
     }
   }

@@ -130,12 +130,17 @@ inline int64_t whole_vectors(int64_t columns) {
 enum class Lines { kReadFirstLevel, kReadSecondLevel, kWrite };
 
 template <Lines kFor>
+inline void ask_for_line(const void* data) {
+  constexpr int kLevel = kFor == Lines::kReadSecondLevel ? 2 : 3;  // of the builtin: 3 is the nearest cache
+  __builtin_prefetch(data, kFor == Lines::kWrite, kLevel);
+  __asm__ volatile("");  // or g++ takes a function that only asks for one without effect, and leaves out its calls
+}
+
+template <Lines kFor>
 inline void ask_for(const void* data, int64_t begin, int64_t end) {
   constexpr int64_t kLine = 64;
-  constexpr int kLevel = kFor == Lines::kReadSecondLevel ? 2 : 3;  // of the builtin: 3 is the nearest cache
   const char* first = static_cast<const char*>(data);
-  for (int64_t at = begin / kLine * kLine; at < end; at += kLine)
-    __builtin_prefetch(first + at, kFor == Lines::kWrite, kLevel);
+  for (int64_t at = begin / kLine * kLine; at < end; at += kLine) ask_for_line<kFor>(first + at);
 }
 
 // Memory that is read next, asked for part by part while other work goes on.
