@@ -208,7 +208,16 @@ void backward(
     std::copy_n(m + b * joints * width, joints * width, of_sample);
     return of_sample;
   };
-  const auto take_means_off = [&](int64_t b) {  // of t
+  // t of a sample: about its own centres, and then about the batch's means, which are known later.
+  const auto add_products = [&](int64_t b) {
+    for (int64_t k = 0; k < joints; ++k) {
+      const double *of_k = products_of(b) + k * joints, *mixing = mixing_of(b) + k * joints;
+      double total = of_k[k];
+      for (int64_t j = 0; j < joints; ++j) total += of_k[j] * mixing[j];
+      t_of[b * joints + k] = total;
+    }
+  };
+  const auto take_means_off = [&](int64_t b) {
     for (int64_t k = 0; k < joints; ++k) t_of[b * joints + k] += r_of(b)[k] * (sums.of(b).centre[k] - mu[k]);
   };
   const auto rounded = [&](double* own) { return reinterpret_cast<acc_t*>(own + mixture); };
@@ -233,7 +242,7 @@ void backward(
     std::copy_n(total, row, products_of(b));
     algebra.fold(joints, d.columns, scale, of_sample, wg, bg, wo, bo, of_sample + joints * width, weights_of(b),
                  mixing_of(b), mixing_of(b) + size, sums.of(b));
-    algebra.gradient_sums(joints, products_of(b), mixing_of(b), t_of.data() + b * joints);
+    add_products(b);
     if (training) return;
     take_means_off(b);
     fold_backward(b, own);

@@ -62,15 +62,6 @@ void fold(
 }
 
 template <typename acc_t>
-void gradient_sums(int64_t joints, const acc_t* products, const acc_t* mixing, double* t) {
-  for (int64_t k = 0; k < joints; ++k) {
-    double total = products[k * joints + k];
-    for (int64_t j = 0; j < joints; ++j) total += double(products[k * joints + j]) * mixing[k * joints + j];
-    t[k] = total;
-  }
-}
-
-template <typename acc_t>
 void fold_backward(
     int64_t joints, int64_t columns, acc_t scale, const acc_t* moments, const acc_t* products, const double* sums,
     const acc_t* weights, const acc_t* mixing, const acc_t* constant, NormSums of_sample, const double* mean, const double* a,
@@ -127,7 +118,7 @@ void fold_backward(
 
 template <typename acc_t>
 JointRelationNormSimd<acc_t> joint_relation_norm_simd() {
-  return {&fold<acc_t>, &gradient_sums<acc_t>, &fold_backward<acc_t>};
+  return {&fold<acc_t>, &fold_backward<acc_t>};
 }
 
 template JointRelationNormSimd<double> joint_relation_norm_simd<double>();

@@ -27,11 +27,6 @@ struct JointRelationNormSimd {
       acc_t* mixing, acc_t* offset,                   // [K, K], [K]
       NormSums sums);
 
-  // What t of the sample is about its own centres, diag(Cc A^T): all but r (A m + c - mu).
-  void (*gradient_sums)(
-      int64_t joints, const acc_t* products, const acc_t* mixing,  // Cc, A - I [K, K]
-      double* t);                                                  // [K]
-
   // The sample's part of the gradients of parameters and scale, and first, second and offset of dX, from the batch's a, b and d.
   void (*fold_backward)(
       int64_t joints, int64_t columns, acc_t scale,

@@ -119,6 +119,26 @@ __global__ void __launch_bounds__(256, 1) dynamic_conv2d_any_kernel(
   }
 }
 
+template <typename acc_t>
+struct Region {  // what load_region fills, and from where
+  PlaneView view;
+  int top, left, rows, pitch;
+  acc_t* target;
+};
+
+// Two regions of the same planes, by one copy of the loads: a second made the backward kernel a third longer.
+template <typename acc_t>
+__device__ inline void load_both(
+    const Region<acc_t>& one, const Region<acc_t>& other, int64_t first, int planes, int all_planes, bool async) {
+#pragma unroll 1
+  for (int which = 0; which < 2; ++which) {
+    Region<acc_t> region = other;
+    if (which == 0) region = one;
+    load_region(
+        region.view, first, planes, all_planes, region.top, region.left, region.rows, region.pitch, async, region.target);
+  }
+}
+
 // grad_kernels[p,i,j] = sum_yx grad_out[p,y,x] * features[p,y+i-pad_top,x+j-pad_left], and if wanted
 // grad_features[p,y,x] = sum_ij kernels[p,i,j] * grad_out[p,y-i+pad_top,x-j+pad_left], the operation itself with the
 // kernel turned: both from one copy of features and grad_out in shared memory.
@@ -154,16 +174,11 @@ __global__ void __launch_bounds__(512, 1) dynamic_conv2d_backward_kernel(
     const int y0 = tile / tiles.tiles_x * tiles.unit_rows * kUnit;
     const int x0 = tile % tiles.tiles_x * tiles.unit_columns * kUnit;
     __syncthreads();  // all have used the tile before
-#pragma unroll 1  // one copy of the loads for both: a second made the kernel a third longer
-    for (int which = 0; which < 2; ++which) {
-      const bool of_features = which == 0;
-      PlaneView view = grad_out;
-      if (of_features) view = features;
-      load_region(
-          view, first, planes, tiles.planes, y0 - (of_features ? static_cast<int>(shape.pad_top) : grad_y),
-          x0 - (of_features ? static_cast<int>(shape.pad_left) : grad_x) - kShift<kSize>, tiles.region_rows,
-          tiles.region_pitch, async, of_features ? region : grad);
-    }
+    load_both<float>(
+        {features, y0 - static_cast<int>(shape.pad_top), x0 - static_cast<int>(shape.pad_left) - kShift<kSize>,
+         tiles.region_rows, tiles.region_pitch, region},
+        {grad_out, y0 - grad_y, x0 - grad_x - kShift<kSize>, tiles.region_rows, tiles.region_pitch, grad}, first, planes,
+        tiles.planes, async);
     copies_ready(async);
     if (grad_features.data != nullptr && mine.present) {
       UnitPlace place(mine.lane, tiles.unit_columns);
@@ -229,17 +244,10 @@ __global__ void __launch_bounds__(256, 1) dynamic_conv2d_kernel_gradient_kernel(
       for (int tile = 0; tile < tiles.tiles_y * tiles.tiles_x; ++tile) {
         const int y0 = tile / tiles.tiles_x * grad_rows, x0 = tile % tiles.tiles_x * grad_pitch;
         __syncthreads();  // all have used the tile before
-#pragma unroll 1  // as above
-        for (int which = 0; which < 2; ++which) {
-          const bool of_features = which == 0;
-          PlaneView view = grad_out;
-          if (of_features) view = features;
-          load_region(
-              view, first, planes, tiles.planes, of_features ? y0 + top - static_cast<int>(shape.pad_top) : y0,
-              of_features ? x0 + left - static_cast<int>(shape.pad_left) : x0,
-              of_features ? tiles.region_rows : grad_rows, of_features ? tiles.region_pitch : grad_pitch, async,
-              of_features ? region : grad);
-        }
+        load_both<acc_t>(
+            {features, y0 + top - static_cast<int>(shape.pad_top), x0 + left - static_cast<int>(shape.pad_left),
+             tiles.region_rows, tiles.region_pitch, region},
+            {grad_out, y0, x0, grad_rows, grad_pitch, grad}, first, planes, tiles.planes, async);
         copies_ready(async);
         const bool active = mine.lane < tiles.units();
         acc_t pixels[kUnit][kUnit] = {};
