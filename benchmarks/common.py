@@ -155,6 +155,20 @@ class Speed(NamedTuple):
     copy: float
     multiply_adds: float
 
+    @classmethod
+    def fastest(cls, speeds: Iterable["Speed"]) -> "Speed":
+        """The fastest of each, whenever: others who use the machine only slow it down."""
+        return cls(*map(max, zip(*speeds)))
+
+    @classmethod
+    def of_lines(cls, lines: Iterable[Mapping]) -> "Speed":
+        """The fastest of the lines that have its facts."""
+        return cls.fastest(
+            cls(line["copy_gb_per_s"] * 1e9, line["multiply_adds_g_per_s"] * 1e9)
+            for line in lines
+            if "copy_gb_per_s" in line
+        )
+
     def floor(self, moved_bytes: float, multiply_adds: float) -> float:
         """Seconds below which no program gets that moves so many bytes and computes so much."""
         return max(moved_bytes / self.copy, multiply_adds / self.multiply_adds)

@@ -7,8 +7,9 @@
 Every contender's result and gradients are compared with plain PyTorch in float64 before it is timed; a rival that
 fails is left out and named, ours ends the run. On the CPU rounds alternate between the contenders; on a GPU CUDA
 events, with the cache overwritten before every call. Ratios are medians over rounds of times in the same round. The
-floor is the larger of the bytes that must move at the measured speed of a copy and the multiply-adds at the measured
-speed of a matrix product. On the CPU memory is not handed back to the system between calls, for any contender; what a
+floor is the larger of the bytes that must move at the speed of a copy and the multiply-adds at that of a matrix
+product, each the faster of two measurements, just before and just after the rounds: neighbours slow a machine down for
+half a minute at a time. On the CPU memory is not handed back to the system between calls, for any contender; what a
 result of joint_relation costs in memory that the system has just given is timed first, against a copy of its input.
 """
 
@@ -56,6 +57,7 @@ from benchmarks.memory import peaks
 CHECKED_SAMPLES = (
     16  # whose results and gradients the gate compares in float64; statistics are of all samples
 )
+SPEED_ROUNDS = 5  # of each measurement of the machine's speed
 FLOOR = {
     "float64": 1e-10,
     "float32": 2e-5,
@@ -124,7 +126,7 @@ def exact_results(case: Case, device: str, tensors: list[Tensor], checked_grad: 
     return (out.detach(), *torch.autograd.grad(out, leaves, checked_grad[:count].double()))
 
 
-def measure(case: Case, device: str, limits: argparse.Namespace, speed: Speed) -> list[dict]:
+def measure(case: Case, device: str, limits: argparse.Namespace) -> list[dict]:
     """One line per contender and direction."""
     torch.manual_seed(0)
     tensors = inputs(case, device)
@@ -157,6 +159,7 @@ def measure(case: Case, device: str, limits: argparse.Namespace, speed: Speed) -
     del exact
 
     lines = []
+    before = machine_speed(device, SPEED_ROUNDS)
     for direction in ("forward", "backward"):
         with torch.set_grad_enabled(direction == "backward"):
             seconds = {}
@@ -167,6 +170,8 @@ def measure(case: Case, device: str, limits: argparse.Namespace, speed: Speed) -
                 except ContenderFailed as failed:
                     del ready[failed.name]
                     leave_out(case, failed.name, str(failed.__cause__))
+        after = machine_speed(device, SPEED_ROUNDS)
+        speed, before = Speed.fastest([before, after]), after
         floor = speed.floor(*floor_work(case, tensors, ready["ours"].out, direction))
         for name, values in seconds.items():
             timing = Timing.of(values)
@@ -184,6 +189,7 @@ def measure(case: Case, device: str, limits: argparse.Namespace, speed: Speed) -
                     "floor_ms": floor * 1e3,
                     "share_of_floor": floor * 1e3 / timing.median,
                     **moved(case, tensors, ready["ours"].out, direction),
+                    **speed.facts(),
                 }
             )
             if name == "ours":
@@ -303,7 +309,11 @@ def show_case(lines: list[dict]) -> None:
                 of_ours,
             )
         )
-    print(f"\n{lines[0]['op']} {lines[0]['sizes']}")
+    speed = Speed.of_lines(lines).facts()
+    print(
+        f"\n{lines[0]['op']} {lines[0]['sizes']}; meanwhile copy {speed['copy_gb_per_s']} GB/s, "
+        f"{speed['multiply_adds_g_per_s']} G multiply-adds/s"
+    )
     print_table(("direction", "contender", "ms", "p20", "p80", "of floor", "times ours"), rows)
 
 
@@ -356,15 +366,14 @@ def main() -> None:
     if limits.compile:
         # A backward that is timed again and again keeps its buffers.
         importlib.import_module("torch._functorch.config").donated_buffer = False
-    speed = machine_speed(device)
-    facts = {**provenance(device), **speed.facts()}
+    facts = provenance(device)
     print(", ".join(f"{name} {value}" for name, value in facts.items()))
 
     lines: list[dict] = []
     for case in tqdm(cases, unit="case", disable=None):
         torch.compiler.reset()
         gc.collect()
-        found = measure(case, device, limits, speed)
+        found = measure(case, device, limits)
         if fresh.get(case) is not None:
             ours = next(
                 line for line in found if (line["contender"], line["direction"]) == ("ours", "forward")
@@ -395,7 +404,7 @@ def main() -> None:
     print("\nBars")
     bars.show(checked)
     if limits.plot:
-        plot.draw(lines, facts, limits.plot)
+        plot.draw(lines, {**facts, **Speed.of_lines(lines).facts()}, limits.plot)
     if limits.require_bars and not all(bar.held for bar in checked):
         sys.exit(1)
 

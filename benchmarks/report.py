@@ -57,19 +57,12 @@ def runs_of(lines: Sequence[dict]) -> list[list[dict]]:
 def speed_of(machine_line: dict, lines: Sequence[dict]) -> Speed:
     """The fastest that the same machine was seen to copy and to multiply in any run: neighbours only slow it down."""
     parts = ("cpu", "threads", "gpu")
-    same = [
-        line
-        for line in lines
-        if "copy_gb_per_s" in line and all(line.get(p) == machine_line.get(p) for p in parts)
-    ]
-    return Speed(
-        max(line["copy_gb_per_s"] for line in same) * 1e9,
-        max(line["multiply_adds_g_per_s"] for line in same) * 1e9,
-    )
+    return Speed.of_lines(line for line in lines if all(line.get(p) == machine_line.get(p) for p in parts))
 
 
 def ops_run(lines: Sequence[dict], speed: Speed) -> list[str]:
-    text = [f"## Operations on {lines[0].get('gpu') or lines[0]['cpu']}", "", machine(lines[0]), ""]
+    title = f"## Operations on {lines[0].get('gpu') or lines[0]['cpu']}"
+    text = [title, "", machine({**lines[0], **Speed.of_lines(lines).facts()}), ""]
     text += [
         "Milliseconds are medians of rounds in which every contender takes its turn. *Of floor*: the time that the",
         "bytes and multiply-adds cost at the machine's own speed, the fastest seen in any of its runs here, over the",

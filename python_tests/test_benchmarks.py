@@ -9,9 +9,10 @@ from small_videos import write_weights
 from tiny_clips import SMALL_MODEL
 
 from benchmarks import bars, predict
+from benchmarks.common import Speed
 from benchmarks.contenders import Case, contenders, hanging, inputs
 from benchmarks.memory import _measure
-from benchmarks.ops import Prepared, exact_results, leaves_of, of_fresh_clone, worst_error
+from benchmarks.ops import Prepared, exact_results, leaves_of, measure, of_fresh_clone, worst_error
 
 CASE = Case("joint_relation", 2, 5, 6, 7)
 
@@ -114,6 +115,21 @@ def test_a_fresh_clone_is_timed_where_memory_is_fresh(monkeypatch):
     monkeypatch.setattr("benchmarks.common.ROUND_SECONDS", 1e-3)
     share = of_fresh_clone(Case("joint_relation", 8, 16, 256, 256), limits)
     assert share is not None and 0.05 < share < 20
+
+
+def test_floors_are_of_the_speed_just_before_and_after(monkeypatch):
+    """A slow machine before all, a fast copy in between, fast products after all."""
+    speeds = iter([Speed(1e9, 1e9), Speed(1e11, 1e9), Speed(1e9, 1e10)])
+    monkeypatch.setattr("benchmarks.ops.machine_speed", lambda device, rounds: next(speeds))
+    monkeypatch.setattr("benchmarks.common.ROUND_SECONDS", 1e-3)
+    lines = measure(CASE, "cpu", argparse.Namespace(compile=False, rounds=2, seconds=0.1))
+    found = {line["direction"]: line for line in lines if line["contender"] == "ours"}
+    for direction, speed in {"forward": Speed(1e11, 1e9), "backward": Speed(1e11, 1e10)}.items():
+        of = found[direction]
+        assert speed.facts().items() <= of.items()
+        assert of["floor_ms"] == pytest.approx(speed.floor(of["bytes"], of["multiply_adds"]) * 1e3)
+        assert of["share_of_floor"] == pytest.approx(of["floor_ms"] / of["median_ms"])
+    assert Speed.of_lines([*lines, {"op": "without"}]) == Speed(1e11, 1e10)
 
 
 def test_a_rival_that_hangs_is_named_and_left_out(monkeypatch):
