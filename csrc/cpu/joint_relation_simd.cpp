@@ -297,7 +297,7 @@ void pack(const scalar_t* x, int64_t joints, int64_t stride, int64_t n, int64_t 
 template <typename scalar_t>
 void ask_ahead(const scalar_t* x, int64_t rows, int64_t stride, int64_t columns) {
   for (int64_t row = 0; row < rows; ++row)
-    Ahead{x + row * stride, columns * static_cast<int64_t>(sizeof(scalar_t))}.template ask<Lines::kReadSecondLevel>(0, 1);
+    ask_for<Lines::kReadSecondLevel>(x + row * stride, 0, columns * static_cast<int64_t>(sizeof(scalar_t)));
 }
 
 template <typename scalar_t, typename acc_t>

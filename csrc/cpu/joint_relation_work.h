@@ -81,10 +81,10 @@ struct Division {
   }
 
   // Elements from what mixing reads to what it asks for meanwhile, or 0: in a pass of its own what it reads next, else the
-  // next sample, of which the sums come first. By AVX2 the next block of the same rows: further on it has left the second
-  // cache again (the norm, 64 samples of 13x64x64, against nothing asked for: next block 0.89 backward and 0.89 forward, next
-  // chunk 0.96 and 0.97; 13x96x72 backward 0.78 and 0.85), where two inputs come right after their sums too (0.94 to 1.01;
-  // one 1.00 to 1.02, or the next sample of either 1.00 to 1.07).
+  // next sample, of which the sums come first. By AVX2 the next block of the same rows, where two inputs come right after
+  // their sums too. Time against nothing asked for: the norm's own passes, 64 samples of 13x64x64, next block 0.89 forward and
+  // backward, next chunk 0.97 and 0.96; 13x96x72 backward 0.78 and 0.85; right after the sums two inputs 0.94 to 1.01, one 1.00
+  // to 1.02, the next sample of either 1.00 to 1.07.
   int64_t ahead_of_mixing(int64_t sample, int64_t begin, bool own_pass) const {
     const bool last = begin + chunk >= columns;
     if (!asks) return 0;
