@@ -1,7 +1,7 @@
 # rpstn_architectures(<TORCH_CUDA_ARCH_LIST> <result>): CMake's architectures for a list as torch's extensions take it,
 # "8.6;9.0+PTX" or names as "Ampere Hopper", upper or lower case; the default where it is empty.
 function(rpstn_architectures list result)
-  # PTX of 90 and 120: a card between the named ones compiles it at the first call.
+  # With PTX of 9.0 and 10.0 (below): a card between the named ones compiles it at the first call.
   set(default 75-real 80-real 86-real 89-real 90 100-real 120)
   set(turing 75)
   set(ampere 80 86)
@@ -42,23 +42,21 @@ function(rpstn_architectures list result)
   set(${result} ${found} PARENT_SCOPE)
 endfunction()
 
-# rpstn_generate_code(<architectures> <result>): nvcc's flags for them. Those of one major version, 8.0 to 8.9, are
-# assembled from one PTX, that of its first, and nvcc's longer half runs once for them: the kernels ask for nothing that
-# only the later ones have, and for 8.6 and 8.9 the same instructions came of it (nvcc 13.0; in two of 79 kernels in another
-# order). PTX that goes into the library is that of the architecture itself.
+# rpstn_generate_code(<architectures> <result>): nvcc's flags for them. Those of one generation, as 8.0 to 8.9 or 10.0 to
+# 12.0, are assembled from one PTX, that of its first, and nvcc's longer half runs once for them: the kernels ask for
+# nothing that only the later ones have, and the same instructions came of it (nvcc 13.0; for 8.6 and 8.9 in two kernels
+# in another order). PTX that goes into the library is that one too, and serves all later cards.
 function(rpstn_generate_code architectures result)
   set(sources "")
   foreach(architecture IN LISTS architectures)
     string(REGEX REPLACE "-real$" "" number "${architecture}")
-    set(source "${number}")
-    if(architecture MATCHES "-real$")
-      foreach(generation 75 80 90 100 110 120)
-        if(NOT number LESS generation)
-          set(source ${generation})
-        endif()
-      endforeach()
-    else()
-      list(APPEND codes_${source} compute_${number})
+    foreach(generation 75 80 90 100)
+      if(NOT number LESS generation)
+        set(source ${generation})
+      endif()
+    endforeach()
+    if(NOT architecture MATCHES "-real$")
+      list(APPEND codes_${source} compute_${source})
     endif()
     list(APPEND codes_${source} sm_${number})
     list(APPEND sources ${source})
@@ -66,6 +64,7 @@ function(rpstn_generate_code architectures result)
   list(REMOVE_DUPLICATES sources)
   set(flags "")
   foreach(source IN LISTS sources)
+    list(REMOVE_DUPLICATES codes_${source})
     string(REPLACE ";" "," codes "${codes_${source}}")
     list(APPEND flags "--generate-code=arch=compute_${source},code=[${codes}]")
   endforeach()

@@ -17,6 +17,8 @@ constexpr int kMixColumns = kMixThreads * kMixColumnsOfThread;
 constexpr int kAddColumns = 8;         // numbers that a block adds, each by so many lanes
 constexpr int kAddLanes = kMixThreads / kAddColumns;
 constexpr int64_t kAddBytes = kMixThreads * sizeof(double);
+template <typename scalar_t>  // that share a multiprocessor at least; 0: ptxas chooses, by which doubles spill on sm_120
+constexpr int kMixBlocks = sizeof(scalar_t) == sizeof(double) ? 4 : 0;
 constexpr int kMixNumbers = (kMixJoints + 2) * kMixTile;  // of mix_kernel's shared memory
 
 inline int64_t adding_blocks(const SampleSums& sums) {
@@ -79,12 +81,11 @@ struct SampleMixture {
 // out[b,k,n] = gain[k] x[b,k,n] + offset[b,k] + sum_j first[b,k,j] x[b,j,n] + sum_j second[b,k,j] y[b,j,n].
 // Block: kMixTile rows of kMixColumns columns of one sample. Thread: kMixTile x kMixColumnsOfThread results.
 // Shared: the coefficients of kMixJoints joints, [j][k], and the rows' gains and offsets, read by all threads at once.
-// Double, which spilled registers like that, asks for a row's numbers when it comes to it, in four times the instructions:
-// the compiler repeats what follows for each row.
+// Double, which spilled registers like that, asks for a row's numbers when it comes to it.
 // The last samples come first: theirs are the maps that the pass before has left in the cache.
 // For maps of any strides, any K, and double. Expected, not measured: bound by loads from the cache.
 template <typename scalar_t>
-__global__ void __launch_bounds__(kMixThreads) mix_kernel(
+__global__ void __launch_bounds__(kMixThreads, kMixBlocks<scalar_t>) mix_kernel(
     RelationShape shape,
     Maps x,  // [B, K, N]
     Maps y,  // [B, K, N] or null
@@ -143,18 +144,16 @@ __global__ void __launch_bounds__(kMixThreads) mix_kernel(
 #pragma unroll
   for (int i = 0; i < kMixTile; ++i) {
     const int k = first_k + i;
-    if (!kStaged && k >= joints) break;
-    const acc_t gain = kStaged ? gains[i] : numbers.gain(k), offset = kStaged ? offsets[i] : numbers.offset(k);
+    const int row = min(k, joints - 1);
+    const acc_t gain = kStaged ? gains[i] : numbers.gain(row), offset = kStaged ? offsets[i] : numbers.offset(row);
 #pragma unroll
     for (int c = 0; c < kMixColumnsOfThread; ++c) {
       const int64_t n = begin + c * kMixThreads;
-      if (k >= joints || n >= shape.columns) {
-        if constexpr (kStaged) continue;  // a break would have the compiler repeat what follows it
-        else break;
-      }
+      if (k >= joints || n >= shape.columns) continue;  // a break would have the compiler repeat what follows it
       const acc_t own = to_acc(data[k * x.joint + n * x.column]);
       out[(b * joints + k) * shape.columns + n] = from_acc<scalar_t>(gain * own + (total[i][c] + offset));
     }
+    if (!kStaged) __asm__ volatile("" ::: "memory");  // no row's numbers are asked for before the row's turn
   }
 }
 
