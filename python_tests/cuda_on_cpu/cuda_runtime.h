@@ -43,12 +43,25 @@ namespace emulated {
 
 constexpr size_t kStack = 256 * 1024;
 constexpr int kWarp = 32;
+constexpr int kSlot = 24;  // bytes that a lane shows to its warp
 constexpr int kSharedMemory = 227 * 1024;
 
 [[noreturn]] inline void fail(const char* what) {
   std::fprintf(stderr, "cuda_on_cpu: %s\n", what);
   std::abort();
 }
+
+// Where a fiber or the scheduler goes on. The compiler's own jumps ask nothing of the C library and keep no signals, which
+// took half of the time.
+#if defined(__clang__) && !defined(__x86_64__)
+using Place = jmp_buf;
+#define RPSTN_HERE(place) _setjmp(place)
+#define RPSTN_GO_ON(place) _longjmp(place, 1)
+#else
+using Place = void* [5];
+#define RPSTN_HERE(place) __builtin_setjmp(place)
+#define RPSTN_GO_ON(place) __builtin_longjmp(place, 1)
+#endif
 
 // Threads meet here until `expected` of them have come.
 struct Barrier {
@@ -60,7 +73,7 @@ struct Barrier {
 
 struct Warp {
   Barrier barrier;
-  unsigned char slots[kWarp][16];
+  unsigned char slots[2][kWarp][kSlot];  // in turn: when all have come to one, none reads the one before it any more
 };
 
 struct Block {
@@ -71,14 +84,20 @@ struct Block {
   unsigned char* shared;
 };
 
+// Runs threads one after the other, on a stack that it keeps.
 struct Fiber {
-  jmp_buf here;
-  ucontext_t entry;
-  bool started = false, finished = false;
+  Place here;
+  std::unique_ptr<unsigned char[]> stack;
+  bool finished = false;
+  const Barrier* waits_for = nullptr;  // until its generation is not this one
+  uint64_t generation = 0;
+  unsigned shown = 0;
   dim3 thread;
   int lane;
   Block* block;
   Warp* warp;
+
+  bool waits() const { return waits_for != nullptr && waits_for->generation == generation; }
 };
 
 struct Launched {
@@ -88,16 +107,17 @@ struct Launched {
 
 // One cluster at a time, and of a grid without clusters one block.
 struct Machine {
-  std::vector<Fiber> fibers;
+  std::vector<Fiber> fibers;  // the first `threads` of them
+  size_t threads = 0;         // of the cluster
   std::vector<Block> blocks;
   Barrier cluster;
   Fiber* current = nullptr;
-  jmp_buf scheduler;
+  Place scheduler;
   uint64_t progress = 0;
   std::vector<Launched> launches;
   void (*body)(void*) = nullptr;
   void* arguments = nullptr;
-  std::vector<std::unique_ptr<unsigned char[]>> stacks, shared;
+  std::vector<std::unique_ptr<unsigned char[]>> shared;
 };
 
 inline Machine& machine() {
@@ -112,16 +132,22 @@ inline void Barrier::release_if_complete() {
   }
 }
 
-inline void yield() {
+[[gnu::noinline]] inline void yield() {
   Machine& m = machine();
-  if (_setjmp(m.current->here) == 0) _longjmp(m.scheduler, 1);
+  if (RPSTN_HERE(m.current->here) == 0) RPSTN_GO_ON(m.scheduler);
 }
 
 inline void meet(Barrier& barrier) {
   const uint64_t generation = barrier.generation;
   ++barrier.arrived;
   barrier.release_if_complete();
-  while (barrier.generation == generation) yield();
+  if (barrier.generation == generation) {
+    Fiber& self = *machine().current;
+    self.waits_for = &barrier;
+    self.generation = generation;
+    yield();
+    self.waits_for = nullptr;
+  }
   ++machine().progress;
 }
 
@@ -136,35 +162,48 @@ inline void finish(Fiber& fiber) {
 
 inline void enter() {
   Machine& m = machine();
-  m.body(m.arguments);
-  finish(*m.current);
-  _longjmp(m.scheduler, 1);
+  for (;;) {
+    m.body(m.arguments);
+    finish(*m.current);
+    yield();
+  }
 }
 
-inline void resume(Fiber& fiber) {
+inline void start(Fiber& fiber) {
+  // Stacks begin at different places of their pages, or what all fibers use would share a few lines of the caches.
+  const size_t begins = (&fiber - machine().fibers.data()) % 512 * 192;
+  fiber.stack.reset(new unsigned char[kStack + begins]);
+  ucontext_t entry;
+  getcontext(&entry);
+  entry.uc_stack.ss_sp = fiber.stack.get();
+  entry.uc_stack.ss_size = kStack + begins;
+  entry.uc_link = nullptr;
+  makecontext(&entry, &enter, 0);
+  setcontext(&entry);
+}
+
+[[gnu::noinline]] inline void resume(Fiber& fiber) {
   Machine& m = machine();
   m.current = &fiber;
   threadIdx = fiber.thread;
   blockIdx = fiber.block->index;
-  if (_setjmp(m.scheduler) != 0) return;
-  if (fiber.started) _longjmp(fiber.here, 1);
-  fiber.started = true;
-  setcontext(&fiber.entry);
+  if (RPSTN_HERE(m.scheduler) != 0) return;
+  if (fiber.stack == nullptr) start(fiber);
+  RPSTN_GO_ON(fiber.here);
 }
 
 inline void run_cluster() {
   Machine& m = machine();
   static const char* const order = std::getenv("RPSTN_CUDA_ON_CPU_ORDER");
   static const bool backwards = order != nullptr && std::strcmp(order, "backwards") == 0;
-  const size_t count = m.fibers.size();
   uint64_t seen = m.progress;
   int idle_rounds = 0;
   for (bool alive = true; alive;) {
     alive = false;
-    for (size_t i = 0; i < count; ++i) {
-      Fiber& fiber = m.fibers[backwards ? count - 1 - i : i];
+    for (size_t i = 0; i < m.threads; ++i) {
+      Fiber& fiber = m.fibers[backwards ? m.threads - 1 - i : i];
       if (fiber.finished) continue;
-      resume(fiber);
+      if (!fiber.waits()) resume(fiber);
       alive = true;
     }
     idle_rounds = m.progress == seen ? idle_rounds + 1 : 0;
@@ -186,9 +225,9 @@ inline void run_grid(
   blockDim = block;
   m.body = body;
   m.arguments = arguments;
-  while (m.stacks.size() < threads * cluster) m.stacks.emplace_back(new unsigned char[kStack]);
   while (m.shared.size() < cluster) m.shared.emplace_back(new unsigned char[kSharedMemory + 256]);
-  m.fibers.resize(threads * cluster);
+  m.threads = threads * cluster;
+  if (m.fibers.size() < m.threads) m.fibers.resize(m.threads);
   m.blocks.resize(cluster);
   for (unsigned z = 0; z < grid.z; ++z) {
     for (unsigned y = 0; y < grid.y; ++y) {
@@ -206,17 +245,13 @@ inline void run_grid(
           for (int t = 0; t < threads; ++t) {
             const int place = static_cast<int>(rank) * threads + t;
             Fiber& f = m.fibers[place];
-            f.started = f.finished = false;
+            f.finished = false;
+            f.shown = 0;
             f.thread = dim3(t % block.x, t / block.x % block.y, t / (block.x * block.y));
             f.lane = t % kWarp;
             f.block = &b;
             f.warp = &b.warps[t / kWarp];
             ++f.warp->barrier.expected;
-            getcontext(&f.entry);
-            f.entry.uc_stack.ss_sp = m.stacks[place].get();
-            f.entry.uc_stack.ss_size = kStack;
-            f.entry.uc_link = nullptr;
-            makecontext(&f.entry, reinterpret_cast<void (*)()>(&enter), 0);
           }
         }
         run_cluster();
@@ -241,19 +276,34 @@ extern "C" [[gnu::used, gnu::visibility("default")]] inline void rpstn_emulated_
   out[4] = launch.cluster;
 }
 
-// All live lanes of the warp give a value and take one; lanes that left the kernel have none.
+// What the lanes of a warp showed, until the thread's next show(); lanes that left the kernel showed nothing.
+template <typename T>
+struct Shown {
+  const unsigned char (*slots)[kSlot];
+
+  T operator[](int lane) const {
+    T value;
+    std::memcpy(&value, slots[lane], sizeof(T));
+    return value;
+  }
+};
+
+// By all live lanes of the warp.
+template <typename T>
+Shown<T> show(const T& value) {
+  static_assert(sizeof(T) <= kSlot);
+  Fiber& self = *machine().current;
+  auto& slots = self.warp->slots[self.shown++ % 2];
+  std::memcpy(slots[self.lane], &value, sizeof(T));
+  meet(self.warp->barrier);
+  return {slots};
+}
+
 template <typename T, typename Choose>
 T exchange(T value, Choose&& choose) {
-  static_assert(sizeof(T) <= 16);
-  Fiber& self = *machine().current;
-  Warp& warp = *self.warp;
-  std::memcpy(warp.slots[self.lane], &value, sizeof(T));
-  meet(warp.barrier);
-  const int from = choose(self.lane);
-  T taken = value;
-  if (from >= 0 && from < kWarp) std::memcpy(&taken, warp.slots[from], sizeof(T));
-  meet(warp.barrier);
-  return taken;
+  const auto shown = show(value);
+  const int from = choose(machine().current->lane);
+  return from >= 0 && from < kWarp ? shown[from] : value;
 }
 
 }  // namespace emulated

@@ -120,28 +120,24 @@ inline float half_of<__nv_bfloat16>(uint32_t pair, int which) {
 template <typename half_t>
 void multiply_16x8x16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   struct Registers {
-    uint32_t at[4];
+    uint32_t a[4], b[2];
   };
-  const Registers of_a = {a[0], a[1], a[2], a[3]};
-  struct Two {
-    uint32_t at[2];
-  };
-  const Two of_b = {b[0], b[1]};
+  const auto shown = emulated::show(Registers{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
   const int lane = emulated::machine().current->lane, g = lane / 4, t = lane % 4;
   float left[2][16], right[2][16];  // rows g and g + 8 of a, columns 2t and 2t + 1 of b
   for (int from = 0; from < 4; ++from) {
-    const Registers registers = emulated::exchange(of_a, [=](int) { return g * 4 + from; });
+    const Registers of_row = shown[g * 4 + from];
     for (int half = 0; half < 2; ++half) {
-      left[0][2 * from + half] = half_of<half_t>(registers.at[0], half);
-      left[1][2 * from + half] = half_of<half_t>(registers.at[1], half);
-      left[0][2 * from + 8 + half] = half_of<half_t>(registers.at[2], half);
-      left[1][2 * from + 8 + half] = half_of<half_t>(registers.at[3], half);
+      left[0][2 * from + half] = half_of<half_t>(of_row.a[0], half);
+      left[1][2 * from + half] = half_of<half_t>(of_row.a[1], half);
+      left[0][2 * from + 8 + half] = half_of<half_t>(of_row.a[2], half);
+      left[1][2 * from + 8 + half] = half_of<half_t>(of_row.a[3], half);
     }
     for (int column = 0; column < 2; ++column) {
-      const Two pair = emulated::exchange(of_b, [=](int) { return (2 * t + column) * 4 + from; });
+      const Registers of_column = shown[(2 * t + column) * 4 + from];
       for (int half = 0; half < 2; ++half) {
-        right[column][2 * from + half] = half_of<half_t>(pair.at[0], half);
-        right[column][2 * from + 8 + half] = half_of<half_t>(pair.at[1], half);
+        right[column][2 * from + half] = half_of<half_t>(of_column.b[0], half);
+        right[column][2 * from + 8 + half] = half_of<half_t>(of_column.b[1], half);
       }
     }
   }
