@@ -160,16 +160,16 @@ def one_read(element: int, backward: bool) -> Launch:
         kernel += "<float, 13>"
         adding = Loop((), ENTRIES, (Loop(sums, 2),))
         if backward:  # clusters of 4: 4 chunks of two tasks, by 64 columns; then 1024 columns by 512
-            products = Loop((("SHFL", 0),), 2, (Loop((("FFMA", 0),), 4),))
+            products = Loop((("SHFL.BFLY", 0),), 2, (Loop((("FFMA", 0),), 4),))
             return Launch(kernel, 4 * 4, (products, adding, Loop((("LDS", -10),), 2, (Loop(stored(0), 13),))))
         # Clusters of 2: 8 chunks, by 128 columns; then 2048 columns by 512, and two joints at a time.
-        products = Loop((("SHFL", 0),), 2, (Loop((("FFMA", 0),), 2),))
+        products = Loop((("SHFL.BFLY", 0),), 2, (Loop((("FFMA", 0),), 2),))
         return Launch(kernel, 2 * 4, (products, adding, Loop(stored(2), 4, (Loop(stored(0, 1), 6),))))
     kernel += "<bfloat16, 16>"
     products, mixed = Loop((("HMMA", 0),), 8), stored(0, 1, 2, 3)  # by 64 columns both
     if backward:  # clusters of 2: 4 chunks
         return Launch(kernel, 2 * 4, (products, Loop(sums, ENTRIES), Loop(mixed, 8)))
-    return Launch(kernel, 4, (Loop((("STS", 33),), 2, (products,)), Loop(sums, ENTRIES), Loop(mixed, 16)))
+    return Launch(kernel, 4, (Loop((("STS", 25),), 2, (products,)), Loop(sums, ENTRIES), Loop(mixed, 16)))
 
 
 def norm_launches(element: int, backward: bool) -> tuple[Launch, ...]:
@@ -185,13 +185,13 @@ def norm_launches(element: int, backward: bool) -> tuple[Launch, ...]:
     last = Launch(mixing, 4 * (8 if element == 4 else 4), (mixed,))
     if backward:  # 512 columns at a time, of both maps; four vectors of a row at once, of half types two
         loaded = Loop((), 2, (Loop(loads(14, 4) if element == 4 else loads(11, 2), OF_WARP),))
-        products = Loop((("SHFL", 15),), 1, (Loop((("FFMA", 10),), 4),))
+        products = Loop((("SHFL.BFLY", 15),), 1, (Loop((("FFMA", 10),), 4),))
         work = Loop((), 2, (loaded, products))
         names = ("norm_gradient_sums_kernel<float>", "norm_fold_backward_kernel<float>")
         return Launch("tile_products_kernel<13, 0>", 4 * 4, (work,)), *map(Launch, names), last
     rows = Loop(loads(14, 4), 2 * OF_WARP) if element == 4 else Loop(loads(7, 4), OF_WARP)
-    products = Loop((("SHFL", 15),), 1, (Loop((("FFMA", 10),), 2),))
-    of_rows = Loop((("SHFL", 105),), OF_WARP, (Loop((("LDS", 42),), 2),))
+    products = Loop((("SHFL.BFLY", 15),), 1, (Loop((("FFMA", 10),), 2),))
+    of_rows = Loop((("SHFL.BFLY", 105),), OF_WARP, (Loop((("LDS", 42),), 2),))
     first = Launch("tile_products_kernel<13, 1>", 4 * 4, (rows, products, of_rows))
     return first, Launch("norm_fold_kernel<float>"), last
 

@@ -56,10 +56,10 @@ __global__ void __launch_bounds__(kThreads, kJoints <= 8 ? 2 : 1) dynamic_match_
   const int64_t b = tile_row / tiles.tiles_y;
   const int channels = static_cast<int>(shape.channels), joints = static_cast<int>(shape.joints);
   const int first_joint = static_cast<int>(blockIdx.y) * tiles.mixed();
-  const int steps_of_rank = static_cast<int>(ceil_div(ceil_div(channels, tiles.channels), tiles.cluster));
+  const int steps_of_rank = ceil_div(ceil_div(channels, tiles.channels), tiles.cluster);
   const int begin = min(channels, rank * steps_of_rank * tiles.channels);
   const int end = min(channels, begin + steps_of_rank * tiles.channels);
-  const int steps = static_cast<int>(ceil_div(end - begin, tiles.channels));
+  const int steps = ceil_div(end - begin, tiles.channels);
 
   const auto load_step = [&](int step) {
     const int c = begin + step * tiles.channels, count = min(tiles.channels, end - c), odd = step & 1;

@@ -96,7 +96,7 @@ __global__ void __launch_bounds__(kThreads, 2) dynamic_match_backward_kernel(
   constexpr int kTaps = kSize * kSize;
   auto* memory = reinterpret_cast<float*>(shared_memory());
   const int joints = static_cast<int>(shape.joints), channels = static_cast<int>(shape.channels);
-  const int groups_of_channels = static_cast<int>(ceil_div(channels, tiles.planes));
+  const int groups_of_channels = ceil_div(channels, tiles.planes);
   const int64_t b = blockIdx.x / groups_of_channels;
   const int c0 = static_cast<int>(blockIdx.x % groups_of_channels) * tiles.planes;
   const int planes = min(tiles.planes, channels - c0), padded = at.channels;

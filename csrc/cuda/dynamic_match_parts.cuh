@@ -91,9 +91,17 @@ __global__ void __launch_bounds__(kStepThreads) weight_gradient_kernel(
   const int c = static_cast<int>(blockIdx.x % channels), first_joint = blockIdx.y * kStepJoints;
   const int64_t pixels = static_cast<int64_t>(grad_out.height) * grad_out.width;
   acc_t sums[kStepJoints] = {};
+  const unsigned width = grad_out.width, down = kStepThreads / width, along = kStepThreads % width;
+  unsigned y = threadIdx.x / width, x = threadIdx.x % width;  // of pixel n; moved on by additions
   for (int64_t n = threadIdx.x; n < pixels; n += kStepThreads) {
     const acc_t value = matched == nullptr ? acc_t(1) : matched[static_cast<int64_t>(blockIdx.x) * pixels + n];
-    const int64_t place = b * grad_out.sample + n / grad_out.width * grad_out.row + n % grad_out.width * grad_out.column;
+    const int64_t place = b * grad_out.sample + y * grad_out.row + x * grad_out.column;
+    y += down;
+    x += along;
+    if (x >= width) {
+      x -= width;
+      ++y;
+    }
 #pragma unroll
     for (int k = 0; k < kStepJoints; ++k) {
       sums[k] += value * load_element<acc_t>(grad_out, place + min(first_joint + k, joints - 1) * grad_out.channel);

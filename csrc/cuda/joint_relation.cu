@@ -19,7 +19,8 @@ int64_t tiles_of(int64_t joints) { return (joints + kTile - 1) / kTile; }
 
 // parts[b,c,i,j] = sum_n left[b,i,n] (right[b,j,n] - shift[b,j]), parts[b,c,K*K+i] = sum_n left[b,i,n], n in chunk c.
 // Block: one pair of tiles of one chunk of one sample; with same maps only pairs on and above the diagonal.
-// Thread: kTile x kTile products in registers, every kThreads-th column.
+// Thread: kTile x kTile products in registers, every kThreads-th column. Double, whose products fill them, reads what it
+// subtracts again for each column.
 // For K that relation_products.cuh has no tile for, and double. Expected, not measured: two to three times the time of
 // its read, bound by loads that come from the cache once per pair and by the sums over lanes.
 template <typename scalar_t>
@@ -35,49 +36,50 @@ __global__ void __launch_bounds__(kThreads) products_kernel(
   using acc_t = typename Accumulate<scalar_t>::type;
   const int joints = static_cast<int>(shape.joints), tiles = (joints + kTile - 1) / kTile;
   const int pairs = same ? tiles * (tiles + 1) / 2 : tiles * tiles;
+  const unsigned of_samples = blockIdx.x / pairs;  // chunks, of all samples
   int pair = static_cast<int>(blockIdx.x % pairs), tile_i = 0;
   while (pair >= (same ? tiles - tile_i : tiles)) pair -= same ? tiles - tile_i++ : (++tile_i, tiles);
   const int first_i = kTile * tile_i, first_j = kTile * (same ? tile_i + pair : pair);
-  const int64_t chunk = blockIdx.x / pairs % shape.chunks(), b = blockIdx.x / pairs / shape.chunks();
+  const int64_t chunk = of_samples % shape.chunks(), b = of_samples / shape.chunks();
 
   constexpr int kNumbers = kTile * kTile + kTile;
   acc_t* of_warps = reinterpret_cast<acc_t*>(shared_memory());  // [kWarps, kNumbers]
-  acc_t* centres = of_warps + kWarps * kNumbers;                // [2, kTile]
-  const int64_t begin = chunk * shape.chunk(), end = min(shape.columns, begin + shape.chunk());
-  acc_t* part = parts + (b * shape.chunks() + chunk) * (shape.part() + (centred ? joints : 0));
+  acc_t* less = of_warps + kWarps * kNumbers;                   // [2, kTile]: of the rows i and j
+  const int64_t begin = chunk * shape.chunk();
+  const int columns = static_cast<int>(min(shape.columns - begin, shape.chunk()));
   if (counter != nullptr && blockIdx.x == 0 && threadIdx.x == 0) *counter = 0;
-  if (centred) {
-    const scalar_t* columns = static_cast<const scalar_t*>(left.data) + b * left.sample + begin * left.column;
-    for (int k = threadIdx.x / 32; k < 2 * kTile; k += kWarps) {
-      const int64_t joint = min((k < kTile ? first_i : first_j) + k % kTile, joints - 1);
-      const acc_t centre = mean_over_warp<acc_t>(
-          columns + joint * left.joint, left.column, static_cast<int>(min(end - begin, int64_t(kCentreColumns))));
-      if (threadIdx.x % 32 == 0) centres[k] = centre;
-    }
-    __syncthreads();
-  }
-  const scalar_t *rows_i[kTile], *rows_j[kTile];
-  acc_t shift_i[kTile] = {}, shift_j[kTile] = {};
-#pragma unroll
-  for (int k = 0; k < kTile; ++k) {  // joints beyond the last repeat it; what they give is not kept
-    const int64_t i = min(first_i + k, joints - 1), j = min(first_j + k, joints - 1);
-    rows_i[k] = static_cast<const scalar_t*>(left.data) + b * left.sample + i * left.joint;
-    rows_j[k] = static_cast<const scalar_t*>(right.data) + b * right.sample + j * right.joint;
+  // Joints beyond the last repeat it; what they give is not kept.
+  const auto joint = [&](int first, int k) { return min(first + k, joints - 1); };
+  const auto row = [&](Maps maps, int64_t k) {
+    return static_cast<const scalar_t*>(maps.data) + b * maps.sample + k * maps.joint + begin * maps.column;
+  };
+#pragma unroll 1
+  for (int k = warp_of_block(); k < 2 * kTile; k += kWarps) {
+    const int of_shift = joint(k < kTile ? first_i : first_j, k % kTile);
+    acc_t value = 0;
     if (centred) {
-      shift_i[k] = centres[k];
-      shift_j[k] = centres[kTile + k];
-    } else if (shift.data != nullptr) {
-      shift_j[k] = (static_cast<const acc_t*>(shift.data) + b * shift.sample)[j * shift.joint];
+      value = mean_over_warp<acc_t>(row(left, of_shift), left.column, min(columns, kCentreColumns));
+    } else if (shift.data != nullptr && k >= kTile) {
+      value = (static_cast<const acc_t*>(shift.data) + b * shift.sample)[of_shift * shift.joint];
     }
+    if (threadIdx.x % 32 == 0) less[k] = value;
+  }
+  __syncthreads();
+  const scalar_t *rows_i[kTile], *rows_j[kTile];
+#pragma unroll
+  for (int k = 0; k < kTile; ++k) {
+    rows_i[k] = row(left, joint(first_i, k));
+    rows_j[k] = row(right, joint(first_j, k));
   }
   acc_t products[kTile * kTile] = {}, sums[kTile] = {};
-  for (int64_t n = begin + threadIdx.x; n < end; n += kThreads) {
+  for (int n = threadIdx.x; n < columns; n += kThreads) {
     acc_t x[kTile], y[kTile];
 #pragma unroll
     for (int k = 0; k < kTile; ++k) {
-      x[k] = to_acc(rows_i[k][n * left.column]) - shift_i[k];
-      y[k] = to_acc(rows_j[k][n * right.column]) - shift_j[k];
+      x[k] = to_acc(rows_i[k][n * left.column]) - less[k];
+      y[k] = to_acc(rows_j[k][n * right.column]) - less[kTile + k];
     }
+    if (sizeof(acc_t) == sizeof(double)) __asm__ volatile("" ::: "memory");  // reads of less stay in the loop
 #pragma unroll
     for (int i = 0; i < kTile; ++i) {
       sums[i] += x[i];
@@ -102,6 +104,7 @@ __global__ void __launch_bounds__(kThreads) products_kernel(
   }
   __syncthreads();
   if (threadIdx.x < kNumbers) {
+    acc_t* part = parts + of_samples * (shape.part() + (centred ? joints : 0));
     acc_t total = 0;
     for (int warp = 0; warp < kWarps; ++warp) total += of_warps[warp * kNumbers + threadIdx.x];
     const bool is_sum = threadIdx.x >= kTile * kTile;
@@ -110,7 +113,7 @@ __global__ void __launch_bounds__(kThreads) products_kernel(
     if (is_sum) {
       if (i < joints && pair == 0) {
         part[joints * joints + i] = total;
-        if (centred) part[shape.part() + i] = centres[i - first_i];
+        if (centred) part[shape.part() + i] = less[i - first_i];
       }
     } else if (i < joints && j < joints) {
       part[i * joints + j] = total;

@@ -14,10 +14,18 @@ struct RelationShape {
 
   __host__ __device__ int64_t matrix() const { return joints * joints; }
   // Columns whose products are summed before those of others: by K alone, and so many that parts stay small.
-  __host__ __device__ int64_t chunk() const { return joints <= 17 ? 1024 : 512 * ((joints + 7) / 8); }
-  __host__ __device__ int64_t chunks() const { return (columns + chunk() - 1) / chunk(); }
+  __host__ __device__ int64_t chunk() const { return int64_t(kPiece) * pieces(); }
+  // In 32 bits, as kernels divide by it: a division of 64 takes several times the instructions.
+  __host__ __device__ uint32_t chunks() const {
+    const auto all = static_cast<uint32_t>((static_cast<uint64_t>(columns) + kPiece - 1) / kPiece);
+    return (all + pieces() - 1) / pieces();
+  }
   // Numbers of one part: products [K, K] and sums [K].
   __host__ __device__ int64_t part() const { return joints * joints + joints; }
+
+ private:
+  static constexpr uint32_t kPiece = 512;
+  __host__ __device__ uint32_t pieces() const { return joints <= 17 ? 2 : static_cast<uint32_t>((joints + 7) / 8); }
 };
 
 // Up to so many joints the algebra's matrices stay in a block's shared memory, and parameters of any type are staged
@@ -50,6 +58,8 @@ struct RelationScale {
 struct Maps {
   const void* data;
   int64_t sample, joint, column;
+
+  __host__ __device__ bool channels_last() const { return column > 1 && joint < column; }
 };
 
 // [B, K]; data may be null.

@@ -86,18 +86,20 @@ struct OneReadSource {
 
   // What does not come in bulk, and zeros up to `padded` columns, by the block.
   __device__ void copy_rest(scalar_t* target, int stride, int padded) const {
-    const int first = bulk_columns(), rest = columns - first;
-    if (maps.joint < maps.column) {  // channels_last
-      for (int i = threadIdx.x; i < joints * rest; i += kOneReadThreads) {
-        const int k = i % joints, n = first + i / joints;
-        target[k * stride + n] = data[k * maps.joint + n * maps.column];
-      }
+    constexpr int kAtOnce = 4;
+    if (maps.channels_last()) {
+      for_channels_last<kAtOnce>(
+          joints, columns, maps.joint, maps.column, [&](int64_t place) { return data[place]; },
+          [&](int k, int n, scalar_t value) { target[k * stride + n] = value; });
     }
-    for (int k = threadIdx.x / 32; k < joints; k += kOneReadWarps) {
-      const int begin = maps.joint < maps.column ? columns : first;
-      for (int n = begin + threadIdx.x % 32; n < padded; n += 32) {
-        target[k * stride + n] = n < columns ? data[k * maps.joint + n * maps.column] : from_acc<scalar_t>(0.0f);
-      }
+    const int first = maps.channels_last() ? columns : bulk_columns();
+    for (int k = warp_of_block(); k < joints; k += kOneReadWarps) {
+      const scalar_t* row = data + k * maps.joint;
+      scalar_t* of_row = target + k * stride;
+      for_row<kAtOnce>(
+          first, columns, [&](int n) { return row[n * maps.column]; }, [&](int n, scalar_t value) { of_row[n] = value; });
+#pragma unroll 1
+      for (int n = columns + threadIdx.x % 32; n < padded; n += 32) of_row[n] = from_acc<scalar_t>(0.0f);
     }
   }
 };
@@ -210,7 +212,7 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_forward_kernel(
 
   const auto rows = block.rows(0);
 #pragma unroll 1
-  for (int c = threadIdx.x / 32; c < block.own_chunks; c += kOneReadWarps) {
+  for (int c = warp_of_block(); c < block.own_chunks; c += kOneReadWarps) {
     Tile::same(rows, c * Memory::kChunk, memory.parts() + c * Memory::kPart);
   }
   cluster_sync();
@@ -263,7 +265,7 @@ __global__ void __launch_bounds__(kOneReadThreads, 2) one_read_backward_kernel(
 
   const auto grads = block.rows(0), values = block.rows(1);
 #pragma unroll 1
-  for (int task = threadIdx.x / 32; task < block.own_chunks * Tile::kCrossTasks; task += kOneReadWarps) {
+  for (int task = warp_of_block(); task < block.own_chunks * Tile::kCrossTasks; task += kOneReadWarps) {
     const int c = task / Tile::kCrossTasks;
     Tile::cross(grads, values, c * Memory::kChunk, task % Tile::kCrossTasks, memory.parts() + c * Memory::kPart);
   }

@@ -25,7 +25,11 @@ constexpr int kUnit = 4;    // rows and columns of a unit
 constexpr int kPiece = 4;   // rows and columns of a piece of a kernel of another size
 constexpr int kWindow = 32; // at most so many rows and columns of such a kernel are in shared memory at once
 
-__host__ __device__ constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+// In the wider of the two types: a kernel's divisions of int stay short.
+template <typename A, typename B>
+__host__ __device__ constexpr std::common_type_t<A, B> ceil_div(A a, B b) {
+  return (a + b - 1) / b;
+}
 __host__ __device__ constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 // Columns before the first that the first result reads. A quadruple of pixels in memory is one in shared memory, too,
@@ -94,7 +98,7 @@ PlaneTiles divide_planes(const TileWish& wish, int64_t limit, Bytes&& bytes) {
     t.unit_columns = static_cast<int>(ceil_div(across, t.tiles_x));
     t.tiles_y = static_cast<int>(ceil_div(down, std::max<int64_t>(1, most / t.unit_columns)));
     t.unit_rows = static_cast<int>(ceil_div(down, t.tiles_y));
-    const int wanted = static_cast<int>(ceil_div(t.units(), wish.units_of_lane));
+    const int wanted = ceil_div(t.units(), wish.units_of_lane);
     t.lanes = wanted > 16 ? static_cast<int>(round_up(wanted, 32)) : wanted > 8 ? 16 : wanted > 4 ? 8 : 4;
     if (wish.size == 0) {
       t.window_h = static_cast<int>(round_up(std::min<int64_t>(wish.kernel_h, kWindow), kPiece));

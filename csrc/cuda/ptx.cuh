@@ -22,6 +22,10 @@ __device__ inline unsigned shared_address(const void* pointer) {
   return static_cast<unsigned>(__cvta_generic_to_shared(pointer));
 }
 
+// This thread's warp of the block. Asked of the warp's first lane, it is known to be one number for all of them, and code
+// that depends on it needs no second copy of its shuffles for a warp that has fallen apart. For all threads of a warp.
+__device__ inline int warp_of_block() { return __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x / 32), 0); }
+
 // Tells the compiler of a pointer to global memory, which it would else read as one to any memory.
 template <typename T>
 __device__ inline const T* in_global(const T* pointer) {

@@ -19,7 +19,8 @@ __device__ inline double exponential(double x) { return exp(x); }
 // f(i, j) for every entry, entries shared out among the block's threads.
 template <typename Function>
 __device__ inline void for_entries(int rows, int columns, Function&& f) {
-  for (int entry = threadIdx.x; entry < rows * columns; entry += blockDim.x) f(entry / columns, entry % columns);
+  const unsigned count = rows * columns, row = columns;
+  for (unsigned entry = threadIdx.x; entry < count; entry += blockDim.x) f(int(entry / row), int(entry % row));
 }
 
 // Where a block's matrices lie: in its shared memory, after the parameters that it stages there, or where they do not

@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(kMixThreads, kMixBlocks<scalar_t>) mix_kernel(
   using acc_t = typename Accumulate<scalar_t>::type;
   if (blockIdx.x < adding) return add_samples<acc_t>(sums, blockIdx.x);
   const int joints = static_cast<int>(shape.joints), tiles = (joints + kMixTile - 1) / kMixTile;
-  const int64_t blocks = (shape.columns + kMixColumns - 1) / kMixColumns;
+  const auto blocks = static_cast<unsigned>((shape.columns + kMixColumns - 1) / kMixColumns);
   const unsigned index = gridDim.x - 1 - blockIdx.x;
   const int first_k = static_cast<int>(index % tiles) * kMixTile;
   const int64_t b = index / tiles / blocks;
@@ -157,12 +157,12 @@ __global__ void __launch_bounds__(kMixThreads, kMixBlocks<scalar_t>) mix_kernel(
   }
 }
 
-// The same where rows lie in whole vectors of 16 bytes. Block: `columns` of one sample. Thread: as RelationTile mixes,
-// all joints of its columns, which are read once and straight from memory; what of a row is read again comes from the
-// nearest cache. Shared: the prepared coefficients, and gain and offset.
+// The same where rows lie in whole vectors of 16 bytes. Block: `columns` of one sample, which has `blocks`. Thread: as
+// RelationTile mixes, all joints of its columns, which are read once and straight from memory; what of a row is read again
+// comes from the nearest cache. Shared: the prepared coefficients, and gain and offset.
 template <typename scalar_t, int kJoints, bool kTwo>
 __global__ void __launch_bounds__(kMixThreads, 2) tile_mix_kernel(
-    RelationShape shape, int columns,
+    RelationShape shape, int columns, unsigned blocks,
     Maps x,  // [B, K, N]
     Maps y,  // [B, K, N] or null
     Mixture mixture, SampleSums sums, int64_t adding,
@@ -171,8 +171,8 @@ __global__ void __launch_bounds__(kMixThreads, 2) tile_mix_kernel(
   using Tile = RelationTile<scalar_t, kJoints>;
   if (blockIdx.x < adding) return add_samples<float>(sums, blockIdx.x);
   const int joints = static_cast<int>(shape.joints);
-  const int64_t blocks = (shape.columns + columns - 1) / columns, index = gridDim.x - 1 - int64_t(blockIdx.x);
-  const int64_t b = index / blocks, begin = index % blocks * columns;
+  const unsigned index = gridDim.x - 1 - blockIdx.x;
+  const int64_t b = index / blocks, begin = int64_t(index % blocks) * columns;
   const int own = static_cast<int>(min(int64_t(columns), shape.columns - begin));
   const SampleMixture<float> numbers(mixture, b, joints);
   float* first = reinterpret_cast<float*>(shared_memory());
@@ -216,13 +216,15 @@ bool launch_tile_mix(
   if (sizeof(scalar_t) < sizeof(float) && limits.architecture < 80) return false;  // no matrix instructions of this shape
   // Coefficients are prepared once for many columns, but the device shall be full.
   constexpr int kMost = 2048 / sizeof(scalar_t), kLeast = sizeof(scalar_t) == 4 ? kMost : kMost / 4;
-  const auto blocks_of = [&](int columns) { return shape.samples * ((shape.columns + columns - 1) / columns); };
-  const int columns = blocks_of(kMost) >= 2 * limits.multiprocessors ? kMost : kLeast;
+  const auto blocks_of = [&](int columns) { return (shape.columns + columns - 1) / columns; };
+  const int columns = shape.samples * blocks_of(kMost) >= 2 * limits.multiprocessors ? kMost : kLeast;
+  const int64_t blocks = blocks_of(columns);
   const int64_t numbers = (kTwo ? 2 : 1) * ((Tile::kPrepared + 3) / 4 * 4) + 2 * kJoints, adding = adding_blocks(sums);
   const int64_t bytes = numbers * static_cast<int64_t>(sizeof(float));
   launch("joint_relation's mixing",
-         {dim3(adding + blocks_of(columns)), dim3(kMixThreads), stream, bytes > kAddBytes ? bytes : kAddBytes},
-         tile_mix_kernel<scalar_t, kJoints, kTwo>, shape, columns, x, y, mixture, sums, adding, out);
+         {dim3(adding + shape.samples * blocks), dim3(kMixThreads), stream, bytes > kAddBytes ? bytes : kAddBytes},
+         tile_mix_kernel<scalar_t, kJoints, kTwo>, shape, columns, static_cast<unsigned>(blocks), x, y, mixture, sums,
+         adding, out);
   return true;
 }
 

@@ -6,12 +6,14 @@
 
 #include "cuda/joint_relation.cuh"
 #include "cuda/ptx.cuh"
+#include "cuda/relation_matrices.cuh"
 #include "cuda/relation_tiles.cuh"
 
 namespace rpstn {
 
 constexpr int kProductsThreads = 128;
 constexpr int kProductsWarps = kProductsThreads / 32;
+constexpr int kLoadsAtOnce = 4;  // of a thread
 
 // Of a block: `maps` tiles of float, and the products of its chunks.
 template <int kJoints, bool kSame>
@@ -46,17 +48,15 @@ __device__ inline void load_tile(
   const auto shift_of = [&](int k) {
     return shift.data != nullptr ? static_cast<const float*>(shift.data)[b * shift.sample + k * shift.joint] : 0.0f;
   };
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  if (maps.joint < maps.column) {  // channels_last
-    for (int i = threadIdx.x; i < joints * padded; i += kProductsThreads) {
-      const int k = i % joints, n = i / joints;
-      tile[k * stride + n] = n < columns ? to_acc(data[k * maps.joint + n * maps.column]) - shift_of(k) : 0.0f;
-    }
-    return;
+  const int lane = threadIdx.x % 32, warp = warp_of_block();
+  if (maps.channels_last()) {
+    for_channels_last<kLoadsAtOnce>(
+        joints, columns, maps.joint, maps.column, [&](int64_t place) { return data[place]; },
+        [&](int k, int n, scalar_t value) { tile[k * stride + n] = to_acc(value) - shift_of(k); });
   }
   const bool aligned = maps.column == 1 && reinterpret_cast<uintptr_t>(data) % 16 == 0 &&
                        maps.joint * static_cast<int64_t>(sizeof(scalar_t)) % 16 == 0;
-  const int whole = aligned ? columns / kVector * kVector : 0;
+  const int whole = aligned ? columns / kVector * kVector : 0, rest = maps.channels_last() ? columns : whole;
   for (int k = warp; k < joints; k += kProductsWarps) {
     const scalar_t* row = data + k * maps.joint;
     const float less = shift_of(k);
@@ -86,9 +86,11 @@ __device__ inline void load_tile(
     load(std::integral_constant<int, 4>());
     load(std::integral_constant<int, 2>());
     load(std::integral_constant<int, 1>());
-    for (n = whole + lane; n < padded; n += 32) {
-      target[n] = n < columns ? to_acc(row[n * maps.column]) - less : 0.0f;
-    }
+    for_row<kLoadsAtOnce>(
+        rest, columns, [&](int n) { return row[n * maps.column]; },
+        [&](int n, scalar_t value) { target[n] = to_acc(value) - less; });
+#pragma unroll 1
+    for (n = columns + lane; n < padded; n += 32) target[n] = 0;
   }
 }
 
@@ -104,7 +106,7 @@ __device__ inline void load_tile(
 __device__ inline void centre_rows(
     Dtype dtype, Maps maps, int64_t b, int joints, int64_t begin, int count, float* target) {
   const int64_t first = b * maps.sample + begin * maps.column;
-  for (int k = threadIdx.x / 32; k < joints; k += kProductsWarps) {
+  for (int k = warp_of_block(); k < joints; k += kProductsWarps) {
     const auto mean = [&](auto zero) {
       const auto* data = static_cast<const decltype(zero)*>(maps.data);
       return mean_over_warp<float>(data + first + k * maps.joint, maps.column, count);
@@ -133,7 +135,7 @@ __global__ void __launch_bounds__(kProductsThreads, 2) tile_products_kernel(
   using Memory = ProductsMemory<kJoints, kSame>;
   using Tile = typename Memory::Tile;
   constexpr int kChunk = Tile::kChunk;
-  const int joints = static_cast<int>(shape.joints), warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int joints = static_cast<int>(shape.joints), warp = warp_of_block(), lane = threadIdx.x % 32;
   const Memory memory = {joints, static_cast<int>(shape.chunk())};
   const int64_t b = blockIdx.x / shape.chunks(), begin = blockIdx.x % shape.chunks() * shape.chunk();
   const int columns = static_cast<int>(min(shape.columns - begin, shape.chunk()));
@@ -182,16 +184,15 @@ __global__ void __launch_bounds__(kProductsThreads, 2) tile_products_kernel(
     }
   }
   __syncthreads();
-  for (int entry = threadIdx.x; entry < joints * (joints + 1); entry += kProductsThreads) {
-    const int i = entry / (joints + 1), j = entry % (joints + 1);
-    if (kSame && j == joints) continue;
+  for_entries(joints, joints + 1, [&](int i, int j) {
+    if (kSame && j == joints) return;
     int index = 0;
     if constexpr (kSame) index = Tile::same_index(i, j);
     else index = j < joints ? Tile::cross_index(i, j) : Tile::sum_index(i);
     float total = 0;
     for (int c = 0; c < chunks; ++c) total += memory.parts()[c * Memory::kPart + index];
     part[j < joints ? i * joints + j : joints * joints + i] = total;
-  }
+  });
   if (kSame && lane * kProductsWarps + warp < joints) part[joints * joints + lane * kProductsWarps + warp] = sum;
 }
 

@@ -1,6 +1,6 @@
 #pragma once
 
-// Sums over the threads of a warp, in one order.
+// Walks of a warp along a row, and sums over its threads, in one order.
 
 #include <cstdint>
 
@@ -36,11 +36,28 @@ __device__ inline void add_over_warp(acc_t (&values)[kSize], int& first, int& ke
   if constexpr (kLanes > 1) add_over_warp<kHalf, kLanes / 2>(values, first, kept);
 }
 
+// keep(n, load(n)) for n = first ... end - 1, shared out among a warp's lanes, kAtOnce loads on their way at once.
+template <int kAtOnce, typename Load, typename Keep>
+__device__ inline void for_row(int first, int end, Load&& load, Keep&& keep) {
+#pragma unroll 1
+  for (int n = first + threadIdx.x % 32; n < end; n += kAtOnce * 32) {
+    decltype(load(n)) values[kAtOnce] = {};
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (n + 32 * i < end) values[i] = load(n + 32 * i);
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (n + 32 * i < end) keep(n + 32 * i, values[i]);
+    }
+  }
+}
+
 // Mean of the first `count` elements of a row, `column` apart, for all lanes of the warp.
 template <typename acc_t, typename scalar_t>
 __device__ inline acc_t mean_over_warp(const scalar_t* row, int64_t column, int count) {
   acc_t sum = 0;
-  for (int n = threadIdx.x % 32; n < count; n += 32) sum += to_acc(row[n * column]);
+  for_row<8>(0, count, [&](int n) { return row[n * column]; }, [&](int, scalar_t value) { sum += to_acc(value); });
 #pragma unroll
   for (int lanes = 16; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, lanes);
   return sum / static_cast<acc_t>(count);

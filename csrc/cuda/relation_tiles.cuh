@@ -29,6 +29,38 @@ struct TileRows {
   __device__ const scalar_t* row(int k) const { return data + min(k, joints - 1) * stride; }
 };
 
+// keep(k, n, load(k * joint + n * column)) for rows k < joints of columns n < columns, shared out among the block's threads
+// as channels_last maps lie: neighbours read neighbours. kAtOnce loads are on their way at once, and after the first a
+// place takes additions alone.
+template <int kAtOnce, typename Load, typename Keep>
+__device__ inline void for_channels_last(
+    int joints, int columns, int64_t joint, int64_t column, Load&& load, Keep&& keep) {
+  const unsigned rows = joints, threads = blockDim.x;
+  const int along = static_cast<int>(threads % rows), down = static_cast<int>(threads / rows);
+  int k = static_cast<int>(threadIdx.x % rows), n = static_cast<int>(threadIdx.x / rows);
+  int64_t place = k * joint + n * column;
+  const int64_t step = along * joint + down * column, carry = column - joints * joint;
+#pragma unroll 1
+  while (n < columns) {
+    decltype(load(place)) values[kAtOnce] = {};  // without, they keep their registers from one call to the next
+    int of_joint[kAtOnce], of_column[kAtOnce];
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      of_joint[i] = k;
+      of_column[i] = n;
+      if (n < columns) values[i] = load(place);
+      const bool next = k + along >= joints;
+      k += next ? along - joints : along;
+      n += next ? down + 1 : down;
+      place += next ? step + carry : step;
+    }
+#pragma unroll
+    for (int i = 0; i < kAtOnce; ++i) {
+      if (of_column[i] < columns) keep(of_joint[i], of_column[i], values[i]);
+    }
+  }
+}
+
 // Where a tile's results go: out[k, begin + n] for n < columns, rows `stride` apart; `whole` if 16 bytes may be written
 // at once.
 template <typename scalar_t>
@@ -250,7 +282,7 @@ struct RelationTileOfHalves {
       split(mixture.first, row + g, t, of_first);
       if constexpr (kTwo) split(mixture.second, row + g, t, of_second);
 #pragma unroll 1
-      for (int n = threadIdx.x / 32 * 64; n < out.columns; n += blockDim.x / 32 * 64) {
+      for (int n = warp_of_block() * 64; n < out.columns; n += blockDim.x / 32 * 64) {
         float total[8][4] = {}, other[kTwo ? 8 : 1][4] = {};
         const int column = min(n + block, x.columns - 8);  // what columns beyond the last give is not kept
         multiply(of_first, x, column, t, total);

@@ -12,6 +12,9 @@ namespace rpstn {
 
 inline unsigned char* shared_memory() { return emulated::machine().current->block->shared; }
 
+// By a shuffle, as there: a thread of the warp that does not come fails.
+inline int warp_of_block() { return __shfl_sync(0xffffffffu, static_cast<int>(threadIdx.x / 32), 0); }
+
 template <typename T>
 const T* in_global(const T* pointer) {
   const auto offset = reinterpret_cast<const unsigned char*>(pointer) - shared_memory();
