@@ -86,9 +86,8 @@ struct OneReadSource {
 
   // What does not come in bulk, and zeros up to `padded` columns, by the block.
   __device__ void copy_rest(scalar_t* target, int stride, int padded) const {
-    constexpr int kAtOnce = 4;
     if (maps.channels_last()) {
-      for_channels_last<kAtOnce>(
+      for_channels_last<kLoadsAtOnce>(
           joints, columns, maps.joint, maps.column, [&](int64_t place) { return data[place]; },
           [&](int k, int n, scalar_t value) { target[k * stride + n] = value; });
     }
@@ -96,7 +95,7 @@ struct OneReadSource {
     for (int k = warp_of_block(); k < joints; k += kOneReadWarps) {
       const scalar_t* row = data + k * maps.joint;
       scalar_t* of_row = target + k * stride;
-      for_row<kAtOnce>(
+      for_row<kLoadsAtOnce>(
           first, columns, [&](int n) { return row[n * maps.column]; }, [&](int n, scalar_t value) { of_row[n] = value; });
 #pragma unroll 1
       for (int n = columns + threadIdx.x % 32; n < padded; n += 32) of_row[n] = from_acc<scalar_t>(0.0f);

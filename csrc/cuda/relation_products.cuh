@@ -13,7 +13,6 @@ namespace rpstn {
 
 constexpr int kProductsThreads = 128;
 constexpr int kProductsWarps = kProductsThreads / 32;
-constexpr int kLoadsAtOnce = 4;  // of elements, by a thread
 
 // Of a block: `maps` tiles of float, and the products of its chunks.
 template <int kJoints, bool kSame>

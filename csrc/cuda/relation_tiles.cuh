@@ -29,6 +29,8 @@ struct TileRows {
   __device__ const scalar_t* row(int k) const { return data + min(k, joints - 1) * stride; }
 };
 
+constexpr int kLoadsAtOnce = 4;  // of elements that are copied one by one, by a thread
+
 // keep(k, n, load(k * joint + n * column)) for rows k < joints of columns n < columns, shared out among the block's threads
 // as channels_last maps lie: neighbours read neighbours. kAtOnce loads are on their way at once, and after the first a
 // place takes additions alone.
